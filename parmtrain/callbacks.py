@@ -1,0 +1,120 @@
+"""What Lightning does around the training of any model here: checkpoints, progress, reproducible epochs, history."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+
+from parmtrain.errors import TrainingError
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class Checkpoints(ModelCheckpoint):
+    """Keep the best epoch by one validation metric, and the last state.
+
+    ``last.ckpt`` is written before the first epoch too, and at the end of each: whatever stops a training, it goes on
+    from the beginning of the epoch that was under way.
+
+    Args:
+        folder: Where the checkpoints are kept.
+        monitor: Validation metric, larger is better; None keeps the last state alone.
+    """
+
+    def __init__(self, folder: Path, monitor: str | None) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=Path(BEST).stem if monitor else Path(LAST).stem,
+            monitor=monitor,
+            mode="max",
+            save_last=bool(monitor),
+            enable_version_counter=False,
+        )
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the first ``last.ckpt``."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.current_epoch == 0:
+            assert self.dirpath is not None
+            trainer.save_checkpoint(Path(self.dirpath) / LAST)
+
+
+class ReproducibleEpochs(Callback):
+    """Seed PyTorch's generators from seed and epoch, so that a resumed training draws what it would have drawn.
+
+    Args:
+        seed: The run's seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed the generators of all devices."""
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+
+
+class FiniteLoss(Callback):
+    """Stop training at the first loss that is no number, before it reaches a checkpoint."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss of one step; raise a ``TrainingError`` that says which."""
+        if not outputs["loss"].isfinite():
+            raise TrainingError(
+                f"the loss became {outputs['loss'].item()} at step {trainer.global_step} (epoch "
+                f"{trainer.current_epoch}, batch {batch_idx}); the state before this epoch is kept; "
+                "a lower optim.lr or trainer.gradient_clip_val=1 may help"
+            )
+
+
+class History(Callback):
+    """Remember the metrics of every epoch, and how long training took, across resumptions.
+
+    Attributes:
+        epochs: The logged metrics of each epoch that ended.
+        seconds: Time spent in training epochs, validation left out.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        if not trainer.sanity_checking:
+            self.seconds += time.perf_counter() - self._since
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember the metrics."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.epochs.append({"epoch": trainer.current_epoch, **metrics})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"epochs": self.epochs, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint kept."""
+        self.epochs, self.seconds = list(state_dict["epochs"]), state_dict["seconds"]
+
+
+class Bar(RichProgressBar):
+    """A progress bar that costs a training of small steps little, and leaves the screen when it is done."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=50)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Leave out the version number of a logger."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}

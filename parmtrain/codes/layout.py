@@ -1,0 +1,111 @@
+"""Codes that place queries beside one another: the concatenation code of ParM."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from parmtrain.codes.linear import SubtractionCode
+from parmtrain.errors import UnsupportedError
+
+LONGEST = 3
+
+
+def grid(k: int) -> tuple[int, int]:
+    """Return the rows and columns of the squarest grid with k cells.
+
+    Example:
+        >>> [grid(k) for k in (2, 3, 4, 6, 8, 9)]
+        [(1, 2), (1, 3), (2, 2), (2, 3), (2, 4), (3, 3)]
+    """
+    rows = max(row for row in range(1, int(k**0.5) + 1) if k % row == 0)
+    return rows, k // rows
+
+
+def fits(k: int) -> bool:
+    """Whether the grid of k cells is at most three times as wide as it is high.
+
+    Example:
+        >>> [k for k in range(2, 16) if fits(k)]
+        [2, 3, 4, 6, 8, 9, 10, 12, 15]
+    """
+    rows, columns = grid(k)
+    return columns <= LONGEST * rows
+
+
+class ConcatEncoder(nn.Module):
+    """Downsample the k images of a group and lay them out in a grid of one image's size.
+
+    Where height or width does not divide evenly, the cells differ by one pixel. Downsampling averages the pixels that
+    fall into each smaller one.
+
+    Args:
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+
+    Example:
+        >>> pair = torch.stack([torch.zeros(1, 2, 4), torch.ones(1, 2, 4)])[None]
+        >>> ConcatEncoder(rows=1, columns=2)(pair)[0, 0, 0]
+        tensor([[0., 0., 1., 1.],
+                [0., 0., 1., 1.]])
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map images ``[g, k, c, h, w]`` to one parity image a group ``[g, 1, c, h, w]``."""
+        height, width = queries.size(-2), queries.size(-1)
+        bands: list[Tensor] = []
+        for row in range(self.rows):
+            cell_height = (row + 1) * height // self.rows - row * height // self.rows
+            cells: list[Tensor] = []
+            for column in range(self.columns):
+                cell_width = (column + 1) * width // self.columns - column * width // self.columns
+                cells.append(adaptive_avg_pool2d(queries[:, row * self.columns + column], (cell_height, cell_width)))
+            bands.append(torch.cat(cells, dim=-1))
+        return torch.cat(bands, dim=-2).unsqueeze(1)
+
+
+class Concat(SubtractionCode):
+    """The concatenation code, for images: the parity query shows the k queries beside one another.
+
+    Args:
+        k: Queries in a coding group; k cells must fit a grid not far from square: 2, 3, 4, 6, 8, 9, …
+        r: Parity queries, 1.
+
+    Raises:
+        UnsupportedError: If k fits no such grid, or r is not 1.
+
+    Source: Kosaian et al., ParM (SOSP'19), section 4.2.3 (task-specific encoders).
+
+    Example:
+        >>> Concat(k=4).encode(torch.ones(5, 4, 3, 33, 31)).shape
+        torch.Size([5, 1, 3, 33, 31])
+    """
+
+    def __init__(self, k: int, r: int = 1) -> None:
+        self.grid = grid(max(k, 1))
+        super().__init__(k, r, ConcatEncoder(*self.grid))
+        if not fits(k):
+            nearest = [other for other in range(2, 2 * k) if fits(other)]
+            nearest = sorted(nearest, key=lambda other: abs(other - k))[:2]
+            raise UnsupportedError(
+                f"k={k}: code=concat lays k images out in a grid, and {k} fit none that is near a square; "
+                f"k={' or k='.join(map(str, nearest))} would do, and code=sum takes any k"
+            )
+
+    def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return ``query_shape``, which must be an image ``[c, h, w]`` no smaller than the grid."""
+        if len(query_shape) != 3:
+            raise UnsupportedError(
+                f"code=concat lays out images [c, h, w] and cannot take a query of shape {list(query_shape)}; "
+                "code=sum takes any shape"
+            )
+        (rows, columns), (height, width) = self.grid, query_shape[1:]
+        if height < rows or width < columns:
+            raise UnsupportedError(
+                f"code=concat with k={self.k} needs images of {rows}×{columns} pixels or more; these have "
+                f"{height}×{width}; try a smaller k or code=sum"
+            )
+        return query_shape

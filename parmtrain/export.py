@@ -1,0 +1,107 @@
+"""Export of what was trained: three TorchScript archives and a description, which load without parmtrain."""
+
+import copy
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parmtrain.deployed import fingerprint
+from parmtrain.errors import ExportError
+from parmtrain.files import replacing, write_json
+from parmtrain.module import ParityModule
+
+FORMAT = 1
+TOLERANCE = 1e-5
+ENCODER, DECODER, DESCRIPTION = "encoder.ts", "decoder.ts", "bundle.json"
+BATCHES = (1, 2, 5)
+
+
+def parity_file(j: int) -> str:
+    """Return the file name of the parity model of parity query j, counted from 0.
+
+    Example:
+        >>> parity_file(0), parity_file(1)
+        ('parity_model.ts', 'parity_model_2.ts')
+    """
+    return "parity_model.ts" if j == 0 else f"parity_model_{j + 1}.ts"
+
+
+def export(module: ParityModule, query_shape: tuple[int, ...], about: dict[str, Any], folder: Path) -> None:
+    """Write a bundle, whole or not at all, and compare it with the module it was made from.
+
+    Args:
+        module: The trained module; it is left as it is.
+        query_shape: Shape of one query.
+        about: What the description says beside shapes, types, files and fingerprints.
+        folder: Folder to write; one that is there is replaced.
+
+    Raises:
+        ExportError: If a part cannot be exported, or does not give the module's own numbers to 1e-5.
+    """
+    module = copy.deepcopy(module).cpu().eval()
+    code = module.code
+    parity_shape = code.parity_shape(query_shape)
+    groups = torch.rand(3, code.k, *query_shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        parity_queries = module.encode(groups)
+        parity_outputs = module.predict(parity_queries)
+    outputs = torch.cat([torch.rand(3, code.k, parity_outputs.size(-1)), parity_outputs], dim=1)
+    arrived = torch.ones(3, code.n, dtype=torch.bool)
+    arrived[:, 0] = False
+    parts: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
+        ENCODER: (code.encoder, (groups,)),
+        DECODER: (code.decoder, (outputs, arrived)),
+    }
+    for j, model in enumerate(module.parity_models):
+        parts[parity_file(j)] = (model, (parity_queries[:, j],))
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        for name, (part, example) in parts.items():
+            to_torchscript(part, example).save(temporary / name)
+        description = {
+            "format": FORMAT,
+            **about,
+            "k": code.k,
+            "r": code.r,
+            "code": code.name,
+            "shapes": {
+                "query": list(query_shape),
+                "parity_query": list(parity_shape),
+                "prediction": [outputs.size(-1)],
+                "encoder": "queries [g, k, *query] -> parity queries [g, r, *parity_query]",
+                "parity_model": "[b, *parity_query] -> [b, *prediction]",
+                "decoder": "worker outputs [g, k + r, *prediction], arrived [g, k + r] (bool) -> [g, k, *prediction]",
+            },
+            "dtypes": {"query": "float32", "prediction": "float32", "arrived": "bool"},
+            "files": {name: hashlib.sha256((temporary / name).read_bytes()).hexdigest() for name in parts},
+            "parity": {"fingerprints": [fingerprint(model) for model in module.parity_models]},
+        }
+        write_json(temporary / DESCRIPTION, description)
+
+
+def to_torchscript(part: nn.Module, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
+    """Compile a module, or trace it where its code cannot be compiled, and check the numbers for several batches.
+
+    Args:
+        part: Module in evaluation mode.
+        example: Its inputs, batch first.
+
+    Raises:
+        ExportError: If the result differs from the module by more than 1e-5 for some batch size.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # TorchScript is what bundles promise; PyTorch would rather have torch.export
+        try:
+            compiled = torch.jit.script(part)
+        except Exception:  # not every module is within TorchScript's language
+            compiled = torch.jit.trace(part, example)
+        for batch in BATCHES:
+            inputs = tuple(value[:1].expand(batch, *value.shape[1:]).contiguous() for value in example)
+            wanted, given = part(*inputs), compiled(*inputs)
+            if wanted.shape != given.shape or not torch.allclose(wanted, given, TOLERANCE, TOLERANCE, equal_nan=True):
+                raise ExportError(f"{type(part).__name__} gives other numbers as TorchScript for a batch of {batch}")
+    return compiled

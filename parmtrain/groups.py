@@ -1,0 +1,172 @@
+"""From a set of queries to batches of coding groups."""
+
+from collections.abc import Iterator
+from math import ceil
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from parmtrain.errors import DataError
+from parmtrain.tasks.queries import QuerySet, Splits
+
+
+class GroupBatch(NamedTuple):
+    """A batch of coding groups.
+
+    Args:
+        queries: ``[g, k, *query]`` (as stored, until the data module has prepared them).
+        labels: True labels ``[g, k]``.
+        predictions: The deployed model's predictions ``[g, k, c]`` where they are known already.
+    """
+
+    queries: Tensor
+    labels: Tensor
+    predictions: Tensor | None
+
+
+class GroupSampler(Sampler[Tensor]):
+    """Yield batches of coding groups as tensors of query indices ``[g, k]``.
+
+    Shuffled, every epoch draws fresh random groups, which depend on the seed and the epoch alone: a resumed training
+    sees the groups it would have seen. A remainder of fewer than k queries is left out. Several processes share each
+    batch of groups; a group is never split.
+
+    Args:
+        queries: How many queries there are.
+        k: Queries in a group.
+        groups: Groups in a batch, over all processes.
+        seed: Seed of the grouping.
+        shuffle: Whether each epoch has a grouping of its own; otherwise all have the same, a random one.
+        rank: Which of the processes this is.
+        processes: How many processes share each batch.
+
+    Example:
+        >>> [batch.shape for batch in GroupSampler(queries=11, k=2, groups=4, seed=0)]
+        [torch.Size([4, 2]), torch.Size([1, 2])]
+    """
+
+    def __init__(
+        self, queries: int, k: int, groups: int, seed: int, shuffle: bool = True, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.queries, self.k, self.groups = queries, k, groups
+        self.seed, self.shuffle, self.rank, self.processes = seed, shuffle, rank, processes
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose groups come next; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return ceil(self.queries // self.k / self.groups)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + (self.epoch if self.shuffle else 0))
+        order = torch.randperm(self.queries, generator=generator)[: self.queries // self.k * self.k].view(-1, self.k)
+        for batch in order.split(self.groups):
+            yield batch[self.rank :: self.processes]
+
+
+class GroupDataset(Dataset[GroupBatch]):
+    """Queries, labels and known predictions, fetched a whole batch of groups at a time."""
+
+    def __init__(self, queries: QuerySet, predictions: Tensor | None = None) -> None:
+        self.queries, self.predictions = queries, predictions
+
+    def __getitem__(self, index: Tensor) -> GroupBatch:
+        queries, labels = self.queries[index]
+        predictions = None if self.predictions is None else self.predictions[index.to(self.predictions.device)]
+        return GroupBatch(queries, labels, predictions)
+
+
+def group_loader(dataset: GroupDataset, sampler: GroupSampler, workers: int = 0) -> DataLoader[GroupBatch]:
+    """Load batches of groups: in this process where the queries are one tensor, through workers where they stream."""
+    workers = workers if dataset.queries.streams else 0
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        persistent_workers=workers > 0,
+        pin_memory=workers > 0 and torch.cuda.is_available(),
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class GroupsDataModule(pl.LightningDataModule):
+    """Training and validation groups of a task, augmented and prepared in batches on the training device.
+
+    Args:
+        splits: The task's queries.
+        k: Queries in a group.
+        groups: Groups in a batch.
+        seed: Seed of the grouping.
+        prepare: Maps stored queries ``[b, …]`` to what the deployed model takes ``[b, *query]``.
+        augment: Random change of stored queries ``[b, …]``, in training only.
+        predictions: The deployed model's predictions on each split where they are known.
+        workers: Processes that load queries which are no tensor in memory.
+
+    Raises:
+        DataError: If a split has fewer queries than one group.
+    """
+
+    def __init__(
+        self,
+        splits: "Splits[QuerySet]",
+        k: int,
+        groups: int,
+        seed: int,
+        prepare: nn.Module,
+        augment: nn.Module | None,
+        predictions: "Splits[Tensor | None]",
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, queries in zip(Splits._fields, splits, strict=True):
+            if len(queries) < k:
+                raise DataError(f"the {name} split has {len(queries)} queries, which is less than one group of k={k}")
+        self.splits, self.k, self.groups, self.seed, self.workers = splits, k, groups, seed, workers
+        self.prepare, self.augment, self.predictions = prepare, augment, predictions
+
+    def setup(self, stage: str) -> None:
+        """Move what lives in memory to the training device, once."""
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        self.prepare.to(device)
+        self.splits = Splits(*(queries.to(device) for queries in self.splits))
+        self.predictions = Splits(*(None if known is None else known.to(device) for known in self.predictions))
+
+    def train_dataloader(self) -> DataLoader[GroupBatch]:
+        """Return fresh random groups of training queries for each epoch."""
+        return self._loader(self.splits.train, self.predictions.train, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[GroupBatch]:
+        """Return the same groups of validation queries each time."""
+        return self._loader(self.splits.val, self.predictions.val, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[GroupBatch]:
+        """Return the same groups of test queries each time."""
+        return self._loader(self.splits.test, self.predictions.test, shuffle=False)
+
+    def _loader(self, queries: QuerySet, predictions: Tensor | None, shuffle: bool) -> DataLoader[GroupBatch]:
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = GroupSampler(len(queries), self.k, self.groups, self.seed, shuffle, rank, processes)
+        return group_loader(GroupDataset(queries, predictions), sampler, self.workers)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> GroupBatch:
+        """Augment stored queries, in training, and turn them into what the deployed model takes."""
+        assert self.trainer is not None
+        return prepared(batch, self.prepare, self.augment if self.trainer.training else None)
+
+
+def prepared(batch: GroupBatch, prepare: nn.Module, augment: nn.Module | None = None) -> GroupBatch:
+    """Turn the stored queries of a batch into what the deployed model takes."""
+    stored = batch.queries.flatten(0, 1)
+    queries: Tensor = prepare(stored if augment is None else augment(stored))
+    return batch._replace(queries=queries.unflatten(0, batch.labels.shape))

@@ -1,0 +1,111 @@
+"""The metrics of ``parmtrain.functional`` as torchmetrics classes: updated batch by batch, summed over processes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from parmtrain.functional import agree, correct
+
+
+class _Share(Metric):
+    """A share: how many of those seen so far count, ÷ how many were seen."""
+
+    higher_is_better = True
+    full_state_update = False
+    hits: Tensor
+    seen: Tensor
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.add_state("hits", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("seen", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def add(self, hits: Tensor) -> None:
+        """Count ``hits``, a tensor of ones and zeros of any shape."""
+        self.hits += hits.sum()
+        self.seen += hits.numel()
+
+    def compute(self) -> Tensor:
+        """Return the share, NaN if nothing was seen."""
+        return (self.hits / self.seen).float()
+
+
+class AvailableAccuracy(_Share):
+    """A_a: accuracy of the deployed model.
+
+    Example:
+        >>> metric = AvailableAccuracy()
+        >>> metric.update(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    def update(self, predictions: Tensor, labels: Tensor) -> None:
+        """Count predictions ``[..., c]`` against labels ``[...]``."""
+        self.add(correct(predictions, labels))
+
+
+class DegradedAccuracy(_Share):
+    """A_d: accuracy of reconstructed predictions alone, over every erasure position.
+
+    Example:
+        >>> metric = DegradedAccuracy()
+        >>> metric.update(torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]), torch.tensor([[1, 1]]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    def update(self, reconstructed: Tensor, labels: Tensor) -> None:
+        """Count reconstructed predictions ``[g, k, c]`` against labels ``[g, k]``."""
+        self.add(correct(reconstructed, labels))
+
+
+class ReconstructionAgreement(_Share):
+    """Share of reconstructed predictions whose arg-max equals the deployed model's own.
+
+    Example:
+        >>> metric = ReconstructionAgreement()
+        >>> metric.update(torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]), torch.tensor([[[0.0, 3.0], [0.0, 3.0]]]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    def update(self, reconstructed: Tensor, predictions: Tensor) -> None:
+        """Count reconstructed predictions ``[g, k, c]`` against the deployed model's own ``[g, k, c]``."""
+        self.add(agree(reconstructed, predictions))
+
+
+class OverallAccuracy(Metric):
+    """A_o = (1 − f_u)·A_a + f_u·A_d.
+
+    Args:
+        unavailable: f_u, the fraction of predictions that are late or lost.
+
+    Example:
+        >>> metric = OverallAccuracy(unavailable=0.1)
+        >>> labels, right, wrong = torch.tensor([[1]]), torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]])
+        >>> metric.update(right, wrong, labels)
+        >>> metric.compute()
+        tensor(0.9000)
+    """
+
+    higher_is_better = True
+    full_state_update = False
+
+    def __init__(self, unavailable: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        if not 0 <= unavailable <= 1:
+            raise ValueError(f"the fraction unavailable is {unavailable}; it is right between 0 and 1")
+        self.unavailable = unavailable
+        self.available, self.degraded = AvailableAccuracy(**settings), DegradedAccuracy(**settings)
+
+    def update(self, predictions: Tensor, reconstructed: Tensor, labels: Tensor) -> None:
+        """Count the deployed model's and the reconstructed predictions ``[g, k, c]`` against labels ``[g, k]``."""
+        self.available.update(predictions, labels)
+        self.degraded.update(reconstructed, labels)
+
+    def compute(self) -> Tensor:
+        """Return A_o."""
+        return (1 - self.unavailable) * self.available.compute() + self.unavailable * self.degraded.compute()

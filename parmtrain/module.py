@@ -1,0 +1,122 @@
+"""The Lightning module that trains parity models beside a frozen deployed model."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+
+from parmtrain import losses, schedules
+from parmtrain.codes import Code
+from parmtrain.deployed import DeployedModel
+from parmtrain.errors import TrainingError
+from parmtrain.groups import GroupBatch
+from parmtrain.losses import CodedGroups
+from parmtrain.metrics import DegradedAccuracy, ReconstructionAgreement
+
+
+class ParityModule(pl.LightningModule):
+    """Train r parity models so that the decoder rebuilds what the deployed model would have said.
+
+    Args:
+        deployed: The frozen deployed model; it is never trained, saved or put into training mode here.
+        code: Encoder, target and decoder.
+        parity_models: One network for each parity query; each maps ``[b, *parity]`` to ``[b, c]``.
+        loss: Scalar function of ``CodedGroups``.
+        optim: Makes an optimizer of the parameters.
+        schedule: Makes a learning-rate scheduler, stepped each batch, of the optimizer and ``total_steps``.
+        metrics: Updated in validation with ``reconstructed``, ``predictions`` and ``labels``, logged under their names.
+
+    Example:
+        >>> from parmtrain.codes import Sum
+        >>> deployed = nn.Linear(4, 3)
+        >>> module = ParityModule(DeployedModel(deployed), Sum(k=2), [nn.Linear(4, 3)])
+        >>> queries = torch.rand(5, 2, 4)
+        >>> module.predict(module.encode(queries)).shape
+        torch.Size([5, 1, 3])
+    """
+
+    def __init__(
+        self,
+        deployed: DeployedModel,
+        code: Code,
+        parity_models: Sequence[nn.Module],
+        loss: Callable[[CodedGroups], Tensor] = losses.kl,
+        optim: Callable[..., Optimizer] = torch.optim.Adam,
+        schedule: Callable[..., LRScheduler] = schedules.constant,
+        metrics: MetricCollection | None = None,
+    ) -> None:
+        super().__init__()
+        self.deployed, self.code = deployed, code
+        self.parity_models = nn.ModuleList(parity_models)
+        self.loss, self.optim, self.schedule = loss, optim, schedule
+        metrics = metrics or MetricCollection(
+            {"degraded_accuracy": DegradedAccuracy(), "agreement": ReconstructionAgreement()}
+        )
+        self.val_metrics = metrics.clone(prefix="val/")
+
+    @property
+    def k(self) -> int:
+        """Queries in a coding group."""
+        return self.code.k
+
+    def encode(self, queries: Tensor) -> Tensor:
+        """Encode queries ``[g, k, *query]`` into parity queries ``[g, r, *parity]``."""
+        return self.code.encode(queries)
+
+    def predict(self, parity_queries: Tensor) -> Tensor:
+        """Run each parity model on its parity query: ``[g, r, *parity]`` to ``[g, r, c]``."""
+        return torch.stack([model(parity_queries[:, j]) for j, model in enumerate(self.parity_models)], dim=1)
+
+    def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
+        """Return predictions ``[g, k, c]`` from the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]``."""
+        return self.code.decode(outputs, arrived)
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map queries ``[g, k, *query]`` to parity outputs ``[g, r, c]``."""
+        return self.predict(self.encode(queries))
+
+    def coded(self, batch: GroupBatch) -> CodedGroups:
+        """Run a batch of groups through the deployed model, unless its predictions are known, and the parity models."""
+        predictions = batch.predictions
+        if predictions is None:
+            predictions = self.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
+        return CodedGroups(self.code, predictions, self(batch.queries), batch.labels)
+
+    def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch of groups."""
+        loss = self.loss(self.coded(batch))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        return loss
+
+    def validation_step(self, batch: GroupBatch, batch_idx: int) -> None:
+        """Log the loss and the metrics of reconstructed predictions."""
+        groups = self.coded(batch)
+        self.log("val/loss", self.loss(groups), batch_size=len(batch.labels), sync_dist=True)
+        self.val_metrics.update(
+            reconstructed=groups.reconstructed, predictions=groups.predictions, labels=groups.labels
+        )
+        self.log_dict(self.val_metrics, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note which code the checkpoint is for."""
+        checkpoint["code"] = self._identity
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another code."""
+        if checkpoint.get("code") != self._identity:
+            raise TrainingError(f"the checkpoint is of {checkpoint.get('code')}, this training of {self._identity}")
+
+    @property
+    def _identity(self) -> str:
+        return f"code={self.code.name} k={self.code.k} r={self.code.r}"
+
+    def configure_optimizers(self) -> Any:
+        """Give Lightning the optimizer, and the scheduler that it steps after each batch."""
+        optimizer = self.optim(self.parameters())
+        scheduler = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,121 @@
+"""The typed top-level keys of a configuration, and where the YAML files are."""
+
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+
+class Teacher(Enum):
+    """Which prediction of the deployed model is the training target."""
+
+    query = "F on the very query that the encoder saw, augmented as it is"
+    unaugmented = "F on the unaugmented query: the original's shortcut, one look-up"
+
+
+class Start(Enum):
+    """What a parity model's weights are before training."""
+
+    deployed = "the deployed model's, where names and shapes match"
+    random = "random"
+
+
+@dataclass
+class DataConfig:
+    """Where data is, and how it is loaded."""
+
+    root: str = "data"
+    download: bool = True
+    workers: int = 2
+
+
+@dataclass
+class FitConfig:
+    """How a deployed model is trained where none is given."""
+
+    epochs: int = 30
+    batch: int = 128
+    seed: int = 0
+    optim: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DeployedConfig:
+    """The deployed model: a file, or an architecture that is trained once."""
+
+    path: str | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+@dataclass
+class ParityConfig:
+    """The parity models."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    start: Start = Start.deployed
+
+
+@dataclass
+class Config:
+    """The top level of a configuration; ``conf/config.yaml`` explains each key."""
+
+    k: int = 2
+    r: int = 1
+    seed: int = 0
+    groups: int = 64
+    teacher: Teacher = Teacher.query
+    unavailable: list[float] = field(default_factory=lambda: [0.01, 0.05, 0.1])
+    ckpt_path: str | None = None
+    overwrite: bool = False
+    cache: str = "~/.cache/parmtrain"
+    data: DataConfig = field(default_factory=DataConfig)
+    task: dict[str, Any] = MISSING
+    code: dict[str, Any] = MISSING
+    deployed: DeployedConfig = field(default_factory=DeployedConfig)
+    parity: ParityConfig = field(default_factory=ParityConfig)
+    loss: dict[str, Any] = MISSING
+    optim: dict[str, Any] = MISSING
+    scheduler: dict[str, Any] = MISSING
+    trainer: dict[str, Any] = MISSING
+    logger: dict[str, Any] = MISSING
+
+
+def register() -> None:
+    """Make the schema known to Hydra under the name that ``conf/config.yaml`` begins with."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def config_folder() -> Path:
+    """Return the folder of the YAML files: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def compose(*overrides: str) -> DictConfig:
+    """Compose a configuration from Python as the command line would.
+
+    Args:
+        overrides: What the command line would be given.
+
+    Example:
+        >>> cfg = compose("task=digits", "k=3")
+        >>> cfg.k, cfg.task.name
+        (3, 'digits')
+    """
+    register()
+    with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
+        return hydra_compose("config", overrides=list(overrides))
+
+
+def resolved_yaml(cfg: DictConfig) -> str:
+    """Return a configuration as YAML with every interpolation resolved."""
+    return OmegaConf.to_yaml(cfg, resolve=True)

@@ -1,0 +1,79 @@
+"""What a task is: queries with labels in three splits, what F takes of them, and what F is trained for."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from parmtrain.tasks.queries import QuerySet, Splits
+
+
+class TaskInput(nn.Module):
+    """What F expects of its input: a module from stored queries ``[b, *stored]`` to queries ``[b, *query]``.
+
+    Attributes:
+        flatten: Whether F wants each query as a vector; queries keep their shape up to the model's door.
+    """
+
+    flatten: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a server must do to a stored query, as plain values."""
+        raise NotImplementedError
+
+
+class Task(ABC):
+    """An inference task.
+
+    Attributes:
+        name: Its name on the command line.
+        query_shape: Shape of one query as F takes it.
+        classes: A word for each of the outputs that make one prediction.
+        input: From stored queries to what F takes.
+        augment: Random change of stored queries ``[b, *stored]`` in training, or None.
+    """
+
+    name: str
+    query_shape: tuple[int, ...]
+    classes: list[str]
+    input: TaskInput
+    augment: nn.Module | None
+
+    @property
+    def outputs(self) -> int:
+        """Length of one prediction."""
+        return len(self.classes)
+
+    @abstractmethod
+    def locate(self) -> None:
+        """Look whether the data is there, without reading it through.
+
+        Raises:
+            DataError: If it is missing or incomplete; the sentence says what, and where it was looked for.
+        """
+
+    @abstractmethod
+    def download(self) -> None:
+        """Fetch what ``locate`` did not find.
+
+        Raises:
+            DataError: If that is impossible.
+        """
+
+    @abstractmethod
+    def splits(self) -> "Splits[QuerySet]":
+        """Read the data.
+
+        Raises:
+            DataError: If it is missing, incomplete or damaged.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the scalar loss that a deployed model is trained with, of outputs ``[b, c]`` and labels ``[b]``."""
+
+    @property
+    @abstractmethod
+    def default_accuracy(self) -> float:
+        """Accuracy of answering a fixed default when a prediction is late."""

@@ -1,0 +1,119 @@
+"""CIFAR-10 and CIFAR-100 in their own format: pickled batches of a data array and a list of labels."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+
+from parmtrain.errors import DataError
+from parmtrain.tasks.images import ImageSource, check_labels
+from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+
+
+class _Layout(NamedTuple):
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labels: str
+    torchvision: str
+
+
+LAYOUTS = {
+    10: _Layout(
+        "cifar-10-batches-py", tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",), "labels", "CIFAR10"
+    ),
+    100: _Layout("cifar-100-python", ("train",), ("test",), "fine_labels", "CIFAR100"),
+}
+
+
+class Cifar(ImageSource):
+    """Images of CIFAR-10 or CIFAR-100.
+
+    Args:
+        root: Folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``, or that folder itself.
+        classes: 10 or 100.
+        validation: How many training images to hold out for validation.
+
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
+    """
+
+    def __init__(self, root: str, classes: int, validation: int) -> None:
+        self.root, self.classes, self.validation = Path(root).expanduser(), classes, validation
+        self.layout = LAYOUTS[classes]
+
+    @property
+    def folder(self) -> Path:
+        """Where the batches are."""
+        inside = self.root / self.layout.folder
+        return self.root if self.root.name == self.layout.folder and not inside.exists() else inside
+
+    def locate(self) -> None:
+        """Raise a ``DataError`` that names the batches that are missing."""
+        wanted = (*self.layout.train, *self.layout.test)
+        missing = [name for name in wanted if not (self.folder / name).is_file()]
+        if missing:
+            raise DataError(
+                f"CIFAR-{self.classes} is {'incomplete' if len(missing) < len(wanted) else 'missing'}: no "
+                f"{', '.join(missing)} in the folder {self.folder}; data.root=… names the folder that holds "
+                f"{self.layout.folder}"
+            )
+
+    def download(self) -> None:
+        """Download through torchvision into its layout under ``root``."""
+        from torchvision import datasets
+
+        from parmtrain.tasks.download import attempt
+
+        attempt(lambda: getattr(datasets, self.layout.torchvision)(str(self.root), download=True), self.locate)
+
+    def read(self) -> "Splits[QuerySet]":
+        """Read the images, stored as ``[3, 32, 32]`` bytes."""
+        self.locate()
+        train, test = self._join(self.layout.train), self._join(self.layout.test)
+        if len(train) <= self.validation:
+            raise DataError(f"{self.folder} holds {len(train)} images, but {self.validation} are for validation alone")
+        return Splits(*hold_out(train, self.validation), test)
+
+    def _join(self, names: tuple[str, ...]) -> TensorQueries:
+        parts = [self._read_batch(self.folder / name) for name in names]
+        return TensorQueries(torch.cat([part.stored for part in parts]), torch.cat([part.labels for part in parts]))
+
+    def _read_batch(self, path: Path) -> TensorQueries:
+        try:
+            with path.open("rb") as file:
+                content = _ArraysOnly(file).load()
+            data, labels = np.asarray(content[b"data"]), content[self.layout.labels.encode()]
+        except Exception as fault:  # a damaged pickle fails in any way
+            raise DataError(f"{path} is damaged, or no CIFAR batch: {type(fault).__name__}: {fault}") from fault
+        if data.dtype != np.uint8 or data.shape != (len(labels), 3 * 32 * 32):
+            raise DataError(
+                f"{path} is damaged: it holds {data.dtype} {list(data.shape)} and {len(labels)} labels; "
+                "uint8 [n, 3072] and n labels are right"
+            )
+        stored = TensorQueries(torch.from_numpy(data.copy()).view(-1, 3, 32, 32), torch.tensor(labels).long())
+        check_labels(stored.labels, self.classes, str(path))
+        return stored
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that builds NumPy arrays and nothing else, so that a file from others cannot run code."""
+
+    ALLOWED: ClassVar = {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+        *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+        ("_codecs", "encode"),
+    }
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        super().__init__(file, encoding="bytes")
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return an allowed name, or refuse."""
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR batch needs")
+        return super().find_class(module, name)

@@ -1,0 +1,34 @@
+"""The embedded default: scikit-learn's 1,797 real images of handwritten digits, 8×8 pixels, 17 grey levels."""
+
+import torch
+
+from parmtrain.tasks.images import ImageSource
+from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+
+
+class Digits(ImageSource):
+    """The digits of ``sklearn.datasets.load_digits``, always parted in the same way.
+
+    Args:
+        validation: How many images to hold out for validation.
+        test: How many images to hold out for the test.
+
+    Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), test set.
+    """
+
+    def __init__(self, validation: int, test: int) -> None:
+        self.validation, self.test = validation, test
+
+    def locate(self) -> None:
+        """Do nothing: the images are inside scikit-learn."""
+
+    def read(self) -> "Splits[QuerySet]":
+        """Read the images, stored as ``[1, 8, 8]`` bytes from 0 to 16."""
+        from sklearn.datasets import load_digits
+
+        content = load_digits()
+        images = torch.from_numpy(content.images).to(torch.uint8).unsqueeze(1)
+        queries = TensorQueries(images, torch.from_numpy(content.target).long())
+        rest, test = hold_out(queries, self.test)
+        train, val = hold_out(rest, self.validation)
+        return Splits(train, val, test)

@@ -1,0 +1,105 @@
+"""MNIST and its family in their own format: four ``*-ubyte`` files, gzipped or not."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parmtrain.errors import DataError
+from parmtrain.tasks.images import ImageSource, check_labels
+from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+
+PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+UNSIGNED_BYTE = 8
+
+
+class IdxImages(ImageSource):
+    """Images of the MNIST family.
+
+    Args:
+        root: Folder of the four files (as Debian's ``dataset-fashion-mnist`` installs them), or the root of
+            torchvision's layout, ``root/<variant>/raw``.
+        variant: torchvision's name of the data set: ``MNIST`` or ``FashionMNIST``.
+        validation: How many training images to hold out for validation.
+
+    Source: LeCun et al., The MNIST database; Xiao et al., Fashion-MNIST (arXiv 1708.07747).
+    """
+
+    def __init__(self, root: str, variant: str, validation: int) -> None:
+        self.root, self.variant, self.validation = Path(root).expanduser(), variant, validation
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where the files are looked for, in this order."""
+        return [self.root, self.root / self.variant / "raw", self.root / "raw"]
+
+    def locate(self) -> None:
+        """Raise a ``DataError`` that names the files that are missing."""
+        self._files()
+
+    def _files(self) -> list[Path]:
+        found = {part: self._find(part) for part in PARTS}
+        missing = [f"{part}-ubyte.gz" for part, file in found.items() if file is None]
+        if missing:
+            searched = ", ".join(map(str, self.folders))
+            raise DataError(
+                f"{self.variant} is {'incomplete' if len(missing) < len(PARTS) else 'missing'}: no "
+                f"{', '.join(missing)} in any of the folders {searched}; data.root=… names another"
+            )
+        return [file for file in found.values() if file is not None]
+
+    def _find(self, part: str) -> Path | None:
+        names = (f"{part}-ubyte.gz", f"{part}-ubyte", f"{part.replace('-idx', '.idx')}-ubyte")
+        files = (folder / name for folder in self.folders for name in names)
+        return next((file for file in files if file.is_file()), None)
+
+    def download(self) -> None:
+        """Download through torchvision into its layout under ``root``."""
+        from torchvision import datasets
+
+        from parmtrain.tasks.download import attempt
+
+        attempt(lambda: getattr(datasets, self.variant)(str(self.root), download=True), self.locate)
+
+    def read(self) -> "Splits[QuerySet]":
+        """Read the images, stored as ``[1, h, w]`` bytes."""
+        train_images, train_labels, test_images, test_labels = self._files()
+        train, test = _labelled(train_images, train_labels), _labelled(test_images, test_labels)
+        if len(train) <= self.validation:
+            raise DataError(f"{train_images} holds {len(train)} images, but {self.validation} are for validation alone")
+        return Splits(*hold_out(train, self.validation), test)
+
+
+def _labelled(images: Path, labels: Path) -> TensorQueries:
+    stored, classes = read_idx(images), read_idx(labels).long()
+    if stored.dim() != 3 or classes.dim() != 1 or len(stored) != len(classes):
+        raise DataError(
+            f"{images} holds {list(stored.shape)} and {labels} {list(classes.shape)}; [n, h, w] and [n] are right"
+        )
+    check_labels(classes, 10, str(labels))
+    return TensorQueries(stored.unsqueeze(1), classes)
+
+
+def read_idx(path: Path) -> Tensor:
+    """Read one file of unsigned bytes in the IDX format.
+
+    Returns:
+        Bytes of the shape that the file's header states.
+
+    Raises:
+        DataError: If the file is damaged or of another format.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, gzip.zlib.error) as fault:  # type: ignore[attr-defined]
+        raise DataError(f"{path} is damaged: {fault}") from fault
+    if len(content) < 4 or content[:3] != bytes((0, 0, UNSIGNED_BYTE)):
+        raise DataError(f"{path} is damaged: it does not begin as an IDX file of unsigned bytes does")
+    dimensions = content[3]
+    start = 4 + 4 * dimensions
+    shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">i4")]
+    if len(content) - start != int(np.prod(shape)):
+        raise DataError(f"{path} is damaged: its header promises {shape}, but {len(content) - start} bytes follow")
+    return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).view(shape)

@@ -1,0 +1,187 @@
+"""Image classification: what a deployed model takes of an image, and the task that puts it together."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
+
+from parmtrain.errors import ConfigError, DataError
+from parmtrain.tasks.base import Task, TaskInput
+from parmtrain.tasks.queries import QuerySet, Splits
+
+
+class ImageInput(TaskInput):
+    """Turn stored images into what the deployed model takes: channels, size, scaling, mean and standard deviation.
+
+    One channel becomes several by repetition, several become one by their mean. An image of another size is resized.
+
+    Args:
+        query_shape: ``[c, h, w]`` as the deployed model takes it.
+        scale: What the stored values are divided by; 255 brings bytes to [0, 1].
+        mean: Subtracted after scaling, one number a channel or one for all.
+        std: Divided by after that.
+        flatten: Whether the deployed model wants each image as a vector. Queries stay images, so that any code can
+            encode them; they are flattened at the model's door.
+
+    Raises:
+        ConfigError: If mean or std do not fit the channels.
+
+    Example:
+        >>> ImageInput([3, 2, 2], mean=[0.5], std=[0.5])(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8))[0, :, 0, 0]
+        tensor([1., 1., 1.])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        query_shape: Sequence[int],
+        scale: float = 255.0,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        flatten: bool = False,
+    ) -> None:
+        super().__init__()
+        channels, self.height, self.width = query_shape
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) not in (1, channels):
+                raise ConfigError([f"task.input.{name} has {len(values)} numbers; 1 or {channels} (channels) is right"])
+        if scale <= 0 or min(std) <= 0:
+            raise ConfigError([f"task.input.scale={scale} and task.input.std={list(std)} are right above 0"])
+        self.channels, self.scale, self.flatten = channels, scale, flatten
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a server must do to an image, as plain values."""
+        return {
+            "channels": self.channels,
+            "height": self.height,
+            "width": self.width,
+            "scale": self.scale,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
+            "flatten": self.flatten,
+        }
+
+    def forward(self, stored: Tensor) -> Tensor:
+        """Map stored images ``[b, c', h', w']`` to queries ``[b, c, h, w]`` (float32)."""
+        images = stored.to(torch.float32) / self.scale
+        if images.size(1) != self.channels:
+            images = images.mean(dim=1, keepdim=True).expand(-1, self.channels, -1, -1)
+        if images.shape[-2:] != (self.height, self.width):
+            images = interpolate(images, (self.height, self.width), mode="bilinear", antialias=True)
+        return (images - self.mean) / self.std
+
+
+class CropFlip(nn.Module):
+    """Pad each image with zeros, cut its size out at a random place, and mirror every second one.
+
+    All images of a batch are cut by one gather, each at a place of its own.
+
+    Args:
+        padding: Pixels added at each border.
+        flip: Whether to mirror.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> CropFlip(padding=4)(torch.ones(5, 3, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([5, 3, 32, 32])
+    """
+
+    def __init__(self, padding: int, flip: bool = True) -> None:
+        super().__init__()
+        self.padding, self.flip = padding, flip
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[b, c, h, w]`` to changed images of the same shape and type."""
+        batch, _, height, width = images.shape
+        padded = nn.functional.pad(images, [self.padding] * 4)
+        shifts = torch.randint(0, 2 * self.padding + 1, (2, batch, 1), device=images.device)
+        rows = shifts[0] + torch.arange(height, device=images.device)
+        columns = shifts[1] + torch.arange(width, device=images.device)
+        if self.flip:
+            mirrored = torch.rand(batch, 1, device=images.device) < 0.5
+            columns = torch.where(mirrored, columns.flip(1), columns)
+        which = torch.arange(batch, device=images.device)
+        return padded.permute(0, 2, 3, 1)[which[:, None, None], rows[:, :, None], columns[:, None, :]].permute(
+            0, 3, 1, 2
+        )
+
+
+class ImageSource(ABC):
+    """Where labelled images come from."""
+
+    @abstractmethod
+    def locate(self) -> None:
+        """Raise a ``DataError`` if the data is missing or incomplete."""
+
+    def download(self) -> None:
+        """Fetch the data, or raise a ``DataError`` if that is impossible."""
+        self.locate()
+
+    @abstractmethod
+    def read(self) -> "Splits[QuerySet]":
+        """Read the data, or raise a ``DataError``; stored images are ``[c, h, w]``."""
+
+
+class ImageTask(Task):
+    """Classification of images.
+
+    Args:
+        name: Its name on the command line.
+        query_shape: ``[c, h, w]`` as the deployed model takes it.
+        outputs: Number of classes.
+        classes: A word for each.
+        source: Where the images come from.
+        input: What the deployed model expects of its input.
+        augment: Random change of stored images in training.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        query_shape: Sequence[int],
+        outputs: int,
+        classes: Sequence[str],
+        source: ImageSource,
+        input: ImageInput,
+        augment: nn.Module | None = None,
+    ) -> None:
+        if len(classes) != outputs:
+            raise ConfigError([f"task.classes has {len(classes)} words; task.outputs={outputs} is right"])
+        self.name, self.query_shape, self.classes = name, tuple(query_shape), [str(word) for word in classes]
+        self.source, self.input, self.augment = source, input, augment
+
+    def locate(self) -> None:
+        """Raise a ``DataError`` if the data is missing or incomplete."""
+        self.source.locate()
+
+    def download(self) -> None:
+        """Fetch the data, or raise a ``DataError`` if that is impossible."""
+        self.source.download()
+
+    def splits(self) -> "Splits[QuerySet]":
+        """Read the data, or raise a ``DataError``."""
+        return self.source.read()
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy of logits ``[b, c]`` and labels ``[b]``."""
+        return cross_entropy(outputs, labels)
+
+    @property
+    def default_accuracy(self) -> float:
+        """One in the number of classes."""
+        return 1 / self.outputs
+
+
+def check_labels(labels: Tensor, classes: int, where: str) -> None:
+    """Raise a ``DataError`` if a label is none of the classes."""
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        given = sorted({int(labels.min()), int(labels.max())})
+        raise DataError(f"{where}: labels reach {given}; 0 to {classes - 1} is right")

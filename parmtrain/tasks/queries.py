@@ -1,0 +1,103 @@
+"""Sets of queries: one tensor in memory, or whatever else yields queries by index."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+T = TypeVar("T")
+
+
+class Splits(NamedTuple, Generic[T]):
+    """One thing for each of the three splits."""
+
+    train: T
+    val: T
+    test: T
+
+
+class QuerySet(Dataset[tuple[Tensor, Tensor]], ABC):
+    """Queries as they are stored, and their labels.
+
+    Attributes:
+        labels: True labels ``[n, …]``.
+        streams: Whether queries are read one by one when they are asked for.
+    """
+
+    labels: Tensor
+    streams: bool
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What tells this content from any other."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return stored queries ``[*index, *stored]`` and labels ``[*index]`` for an index tensor of any shape."""
+
+    def to(self, device: torch.device) -> "QuerySet":
+        """Return the same queries on ``device``, or as they are where they stream."""
+        return self
+
+
+class TensorQueries(QuerySet):
+    """Queries that fit into memory, as one tensor.
+
+    Args:
+        stored: ``[n, *stored]``, of any type.
+        labels: ``[n, …]``.
+
+    Example:
+        >>> queries = TensorQueries(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 2]))
+        >>> queries[torch.tensor([[2, 0]])]
+        (tensor([[[4., 5.],
+                 [0., 1.]]]), tensor([[2, 0]]))
+    """
+
+    streams = False
+
+    def __init__(self, stored: Tensor, labels: Tensor) -> None:
+        self.stored, self.labels = stored, labels
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        index = index.to(self.stored.device)
+        return self.stored[index], self.labels[index]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the stored bytes."""
+        content = self.stored.cpu().contiguous()
+        return hashlib.sha256(content.flatten().view(torch.uint8).numpy().data).hexdigest()
+
+    def to(self, device: torch.device) -> "TensorQueries":
+        """Return the same queries on ``device``."""
+        if self.stored.device == device:
+            return self
+        return TensorQueries(self.stored.to(device), self.labels.to(device))
+
+    def subset(self, index: Tensor) -> "TensorQueries":
+        """Return the queries at ``index`` ``[m]``."""
+        return TensorQueries(self.stored[index], self.labels[index])
+
+
+def hold_out(queries: TensorQueries, count: int) -> tuple[TensorQueries, TensorQueries]:
+    """Part ``count`` random queries from the others, the same ones always.
+
+    Returns:
+        The others, and those held out.
+
+    Example:
+        >>> kept, held = hold_out(TensorQueries(torch.arange(10), torch.arange(10)), 3)
+        >>> len(kept), len(held)
+        (7, 3)
+    """
+    order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(0))
+    return queries.subset(order[count:].sort().values), queries.subset(order[:count].sort().values)
