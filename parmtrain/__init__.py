@@ -1,3 +1,50 @@
-"""parmtrain: coded resilience for neural-network inference."""
+"""parmtrain: coded resilience for neural-network inference.
+
+>>> import parmtrain
+>>> cfg = parmtrain.compose("task=digits", "k=3")
+>>> cfg.k
+3
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "parmtrain.bundle",
+    "Code": "parmtrain.codes",
+    "DeployedModel": "parmtrain.deployed",
+    "ParityModule": "parmtrain.module",
+    "ParmtrainError": "parmtrain.errors",
+    "Result": "parmtrain.runs",
+    "compose": "parmtrain.schema",
+    "load": "parmtrain.bundle",
+    "run": "parmtrain.runs",
+    "score": "parmtrain.scores",
+}
+__all__ = [
+    "Bundle",
+    "Code",
+    "DeployedModel",
+    "ParityModule",
+    "ParmtrainError",
+    "Result",
+    "compose",
+    "load",
+    "run",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: ``--help`` waits for no PyTorch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

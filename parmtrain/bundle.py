@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parmtrain.deployed import read_torchscript
 from parmtrain.errors import ExportError
 from parmtrain.export import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_file
 
@@ -36,9 +37,8 @@ class Bundle:
                 raise ExportError(f"{path} is missing; the bundle is incomplete")
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise ExportError(f"{path} is not the file that was exported: its SHA-256 is not that of {DESCRIPTION}")
-        self.encoder = torch.jit.load(self.folder / ENCODER)
-        self.decoder = torch.jit.load(self.folder / DECODER)
-        self.parity_models = [torch.jit.load(self.folder / parity_file(j)) for j in range(self.about["r"])]
+        self.encoder, self.decoder = read_torchscript(self.folder / ENCODER), read_torchscript(self.folder / DECODER)
+        self.parity_models = [read_torchscript(self.folder / parity_file(j)) for j in range(self.about["r"])]
 
     @property
     def k(self) -> int:

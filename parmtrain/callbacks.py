@@ -31,15 +31,25 @@ class Checkpoints(ModelCheckpoint):
             monitor=monitor,
             mode="max",
             save_last=bool(monitor),
+            save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+        self.best, self.last = folder / BEST, folder / LAST
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the first ``last.ckpt``."""
         super().on_train_start(trainer, pl_module)
         if trainer.current_epoch == 0:
-            assert self.dirpath is not None
-            trainer.save_checkpoint(Path(self.dirpath) / LAST)
+            trainer.save_checkpoint(self.last)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint kept, whose folder may be another now."""
+        here = str(self.last.parent.absolute())
+        moved = {key: value for key, value in state_dict.items() if not key.endswith("_path")}
+        kept = {str(self.best.absolute()): score for score in state_dict["best_k_models"].values()}
+        best, last = str(self.best.absolute()), str(self.last.absolute())
+        paths = {"best_model_path": best, "last_model_path": last, "kth_best_model_path": best}
+        super().load_state_dict({**moved, **paths, "dirpath": here, "best_k_models": kept})
 
 
 class ReproducibleEpochs(Callback):
@@ -58,7 +68,14 @@ class ReproducibleEpochs(Callback):
 
 
 class FiniteLoss(Callback):
-    """Stop training at the first loss that is no number, before it reaches a checkpoint."""
+    """Stop training at the first loss that is no number, before it reaches a checkpoint.
+
+    Args:
+        kept: The checkpoint that the error names.
+    """
+
+    def __init__(self, kept: Path) -> None:
+        self.kept = kept
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -67,7 +84,7 @@ class FiniteLoss(Callback):
         if not outputs["loss"].isfinite():
             raise TrainingError(
                 f"the loss became {outputs['loss'].item()} at step {trainer.global_step} (epoch "
-                f"{trainer.current_epoch}, batch {batch_idx}); the state before this epoch is kept; "
+                f"{trainer.current_epoch}, batch {batch_idx}); the last good state is kept in {self.kept}; "
                 "a lower optim.lr or trainer.gradient_clip_val=1 may help"
             )
 
@@ -91,8 +108,7 @@ class History(Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
-        if not trainer.sanity_checking:
-            self.seconds += time.perf_counter() - self._since
+        self.seconds += time.perf_counter() - self._since
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember the metrics."""

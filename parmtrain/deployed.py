@@ -1,6 +1,7 @@
 """The deployed model F: read from a file or wrapped, frozen for certain, known by a fingerprint."""
 
 import hashlib
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +124,7 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
     entries = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
     try:
         if any("/code/" in entry for entry in entries):
-            network: nn.Module = torch.jit.load(path, map_location="cpu")
+            network: nn.Module = read_torchscript(path)
         elif any(entry.endswith("archive_format") or entry.endswith("exported_program.json") for entry in entries):
             network = torch.export.load(path).module()
         else:
@@ -139,6 +140,14 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
         if not value.isfinite().all():
             raise DeployedModelError(f"deployed.path={path}: {name} holds NaN or infinite numbers")
     return network
+
+
+def read_torchscript(path: Path) -> torch.jit.ScriptModule:
+    """Read a TorchScript archive onto the CPU. It is a program: read only what you would run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is what services have
+        program: torch.jit.ScriptModule = torch.jit.load(path, map_location="cpu")
+    return program
 
 
 def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:

@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from parmtrain.callbacks import LAST, Bar, Checkpoints, FiniteLoss, ReproducibleEpochs
-from parmtrain.errors import Interrupted
 from parmtrain.files import replacing, write_json
+from parmtrain.fitting import fit
 from parmtrain.functional import correct
 from parmtrain.groups import GroupBatch, GroupsDataModule
 from parmtrain.tasks.base import Task
@@ -104,18 +104,17 @@ def train_deployed(
         splits, 1, recipe["batch"], recipe["seed"], task.input, task.augment, Splits(None, None, None), workers
     )
     training = DeployedTraining(network, task.loss, optim, schedule)
-    fitting = trainer(
-        max_epochs=recipe["epochs"],
-        callbacks=[Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe["seed"]), FiniteLoss(), Bar()],
+    last = folder / LAST
+    callbacks = [Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe["seed"]), FiniteLoss(last), Bar()]
+    fit(
+        trainer(max_epochs=recipe["epochs"], callbacks=callbacks),
+        training,
+        data,
+        resume=last if last.is_file() else None,
     )
-    resumed = folder / LAST
-    try:
-        fitting.fit(training, data, ckpt_path=resumed if resumed.is_file() else None, weights_only=True)
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C
-        raise Interrupted(resumed) from stop
     network.cpu()
     with replacing(kept) as temporary:
         torch.save(network.state_dict(), temporary)
     write_json(folder / "recipe.json", key)
-    resumed.unlink(missing_ok=True)
+    last.unlink(missing_ok=True)
     return network

@@ -99,6 +99,13 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+def require_a_group(splits: "Splits[QuerySet]", k: int) -> None:
+    """Raise a ``DataError`` if a split has fewer queries than one group."""
+    for name, queries in zip(Splits._fields, splits, strict=True):
+        if len(queries) < k:
+            raise DataError(f"the {name} split has {len(queries)} queries, fewer than the {k} of one group (k={k})")
+
+
 class GroupsDataModule(pl.LightningDataModule):
     """Training and validation groups of a task, augmented and prepared in batches on the training device.
 
@@ -128,9 +135,7 @@ class GroupsDataModule(pl.LightningDataModule):
         workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, queries in zip(Splits._fields, splits, strict=True):
-            if len(queries) < k:
-                raise DataError(f"the {name} split has {len(queries)} queries, which is less than one group of k={k}")
+        require_a_group(splits, k)
         self.splits, self.k, self.groups, self.seed, self.workers = splits, k, groups, seed, workers
         self.prepare, self.augment, self.predictions = prepare, augment, predictions
 

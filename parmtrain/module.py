@@ -103,17 +103,26 @@ class ParityModule(pl.LightningModule):
         self.log_dict(self.val_metrics, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note which code the checkpoint is for."""
-        checkpoint["code"] = self._identity
+        """Note what the checkpoint is of."""
+        checkpoint["training"] = self._identity
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another code."""
-        if checkpoint.get("code") != self._identity:
-            raise TrainingError(f"the checkpoint is of {checkpoint.get('code')}, this training of {self._identity}")
+        """Raise a ``TrainingError`` if the checkpoint is of another code, deployed model, length or architecture."""
+        theirs, ours = checkpoint.get("training") or {}, self._identity
+        for what, value in ours.items():
+            if theirs.get(what) != value:
+                raise TrainingError(f"the checkpoint is of a training with {what} {theirs.get(what)}; this has {value}")
+        shapes = {name: list(value.shape) for name, value in self.state_dict().items()}
+        if {name: list(value.shape) for name, value in checkpoint["state_dict"].items()} != shapes:
+            raise TrainingError("the checkpoint is of parity models of another architecture")
 
     @property
-    def _identity(self) -> str:
-        return f"code={self.code.name} k={self.code.k} r={self.code.r}"
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "code": f"{self.code.name} k={self.code.k} r={self.code.r}",
+            "deployed model": self.deployed.fingerprint[:16],
+            "steps": int(self.trainer.estimated_stepping_batches),
+        }
 
     def configure_optimizers(self) -> Any:
         """Give Lightning the optimizer, and the scheduler that it steps after each batch."""

@@ -57,9 +57,9 @@ class DeployedConfig:
 
 @dataclass
 class ParityConfig:
-    """The parity models."""
+    """The parity models; without an architecture of their own they have the deployed model's."""
 
-    model: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] | None = None
     start: Start = Start.deployed
 
 

@@ -11,7 +11,6 @@ from parmtrain.codes import reconstruct_each
 from parmtrain.functional import (
     accuracy_with_one_straggler,
     agree,
-    available_accuracy,
     confidence95,
     correct,
     overall_accuracy,
@@ -68,7 +67,7 @@ def score(
         Plain values: ``available``, ``degraded``, ``overall``, ``all_k_one_straggler`` and ``default``.
     """
     device = device or torch.device("cpu")
-    available = available_accuracy(predictions, queries.labels).item()
+    available = correct(predictions, queries.labels).double().mean().item()
     right, right5, agreed = [], [], []
     for batch in _batches(coded.k, task, queries, predictions, seed, device, workers):
         assert batch.predictions is not None

@@ -1,0 +1,144 @@
+"""From a configuration to the objects that it names."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from parmtrain.codes import Code
+from parmtrain.deployed import DeployedModel, Network, check_predictions, read_network, weights
+from parmtrain.deployed_training import train_deployed
+from parmtrain.errors import ParmtrainError
+from parmtrain.module import ParityModule
+from parmtrain.schema import Start
+from parmtrain.tasks.base import Task
+from parmtrain.tasks.queries import QuerySet, Splits
+
+log = logging.getLogger(__name__)
+
+
+def build(node: Any, **more: Any) -> Any:
+    """Instantiate what a node of the configuration names; an error of ours comes out as it was raised."""
+    try:
+        return instantiate(node, _convert_="all", **more)
+    except InstantiationException as fault:
+        if isinstance(fault.__cause__, ParmtrainError):
+            raise fault.__cause__ from fault
+        raise
+
+
+def parity_model(cfg: DictConfig, code: Code, query_shape: tuple[int, ...]) -> nn.Module:
+    """Build one parity model with random weights, for parity queries of the code's shape."""
+    architecture = cfg.deployed.model if cfg.parity.model is None else cfg.parity.model
+    shape = {"query_shape": list(code.parity_shape(query_shape))} if "query_shape" in architecture else {}
+    model: nn.Module = build(architecture, **shape)
+    return model
+
+
+def parity_models(cfg: DictConfig, code: Code, task: Task, deployed: DeployedModel) -> list[nn.Module]:
+    """Build the r parity models, from the deployed model's weights where the configuration says so."""
+    models = [parity_model(cfg, code, task.query_shape) for _ in range(code.r)]
+    if cfg.parity.start is Start.deployed:
+        taken = {name for model in models for name in start_from(model, deployed)}
+        count = len(models[0].state_dict())
+        log.info("parity model: %d of %d tensors start from the deployed model's", len(taken), count)
+    return models
+
+
+def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
+    """Copy the deployed model's weights into ``model`` where names and shapes match, and return those names.
+
+    Example:
+        >>> start_from(nn.Linear(4, 2), DeployedModel(nn.Linear(4, 2))), start_from(nn.Linear(8, 2), DeployedModel(abs))
+        (['weight', 'bias'], [])
+    """
+    theirs = weights(deployed.network)
+    ours = model.state_dict()
+    matching = {name: theirs[name] for name in ours if name in theirs and theirs[name].shape == ours[name].shape}
+    model.load_state_dict({**ours, **matching})
+    return list(matching)
+
+
+def deployed_model(
+    cfg: DictConfig, task: Task, splits: "Splits[QuerySet]", given: Network | None = None
+) -> DeployedModel:
+    """Return the deployed model: the one given, the one in ``deployed.path``, or one that is trained for the task once.
+
+    Raises:
+        DeployedModelError: If it cannot be read or does not fit the task.
+        Interrupted: If the user stops its training.
+    """
+    if given is not None:
+        network, name = given, "the deployed model"
+    elif cfg.deployed.path is not None:
+        path = Path(cfg.deployed.path).expanduser()
+        network, name = read_network(path, partial(build, cfg.deployed.model)), f"deployed.path={path}"
+    else:
+        network, name = _trained(cfg, task, splits), "the deployed model"
+    deployed = DeployedModel(network, flatten=task.input.flatten)
+    check_predictions(deployed, task.query_shape, task.outputs, name)
+    return deployed
+
+
+def _trained(cfg: DictConfig, task: Task, splits: "Splits[QuerySet]") -> nn.Module:
+    pl.seed_everything(cfg.deployed.fit.seed, verbose=False)
+    machine = {name: cfg.trainer[name] for name in ("accelerator", "devices", "precision") if name in cfg.trainer}
+    recipe = {
+        **cast("dict[str, Any]", OmegaConf.to_container(cfg.deployed.fit, resolve=True)),
+        "model": OmegaConf.to_container(cfg.deployed.model, resolve=True),
+        "precision": machine.get("precision"),
+    }
+    return train_deployed(
+        task,
+        splits,
+        build(cfg.deployed.model),
+        optim=build(cfg.deployed.fit.optim),
+        schedule=build(cfg.deployed.fit.scheduler),
+        trainer=partial(_trainer, pl.Trainer, logger=False, **machine),
+        recipe=recipe,
+        cache=cache_folder(cfg),
+        workers=cfg.data.workers,
+    )
+
+
+def module(cfg: DictConfig, task: Task, code: Code, deployed: DeployedModel) -> ParityModule:
+    """Put the module together that trains parity models."""
+    pl.seed_everything(cfg.seed, verbose=False)
+    return ParityModule(
+        deployed,
+        code,
+        parity_models(cfg, code, task, deployed),
+        loss=build(cfg.loss),
+        optim=build(cfg.optim),
+        schedule=build(cfg.scheduler),
+    )
+
+
+def trainer(cfg: DictConfig, callbacks: Sequence[pl.Callback], logger: Any) -> pl.Trainer:
+    """Build the Lightning trainer."""
+    return _trainer(partial(build, cfg.trainer), callbacks=list(callbacks), logger=logger)
+
+
+def _trainer(make: Any, **settings: Any) -> pl.Trainer:
+    made: pl.Trainer = make(
+        enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0, **settings
+    )
+    return made
+
+
+def cache_folder(cfg: DictConfig) -> Path:
+    """Return where trained deployed models and predictions are kept."""
+    return Path(cfg.cache).expanduser()
+
+
+def device_of(fitting: pl.Trainer) -> torch.device:
+    """Return the device that a trainer computes on."""
+    return fitting.strategy.root_device

@@ -1,0 +1,230 @@
+"""Every fault of a configuration, found before anything is downloaded, trained or written."""
+
+import inspect
+import tempfile
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import torch
+from hydra._internal.utils import _locate
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
+
+from parmtrain import assemble
+from parmtrain.codes import Code
+from parmtrain.deployed import DeployedModel, Network, check_predictions
+from parmtrain.errors import ConfigError, DataError, ParmtrainError
+from parmtrain.losses import CodedGroups
+from parmtrain.tasks.base import Task
+
+FINISHED = "metrics.json"
+UNFINISHED = Path("checkpoints/last.ckpt")
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "seed": (0, 2**31),
+    "groups": (1, None),
+    "data.workers": (0, None),
+    "deployed.fit.seed": (0, 2**31),
+    "deployed.fit.epochs": (1, None),
+    "deployed.fit.batch": (1, None),
+    "trainer.max_epochs": (1, None),
+}
+MANY = 12
+NUMBERS = {int, float, bool, NoneType, torch.Tensor}
+
+
+def check(cfg: DictConfig, folder: Path, given: Network | None = None) -> None:
+    """Raise a ``ConfigError`` with every fault of a configuration; if there is none, see to it that the data is there.
+
+    Args:
+        cfg: A composed configuration.
+        folder: Folder that the run is to write.
+        given: A deployed model that stands in for ``deployed.path``.
+    """
+    found = [*_outside_limits(cfg), *_misnamed(cfg), *_folder_faults(cfg, folder), *_checkpoint_faults(cfg)]
+    found += _trial_faults(cfg, given, known=found)
+    found += _data_faults(cfg, fetch=cfg.data.download and not found)
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+
+
+def _outside_limits(cfg: DictConfig) -> Iterator[str]:
+    for key, (low, high) in LIMITS.items():
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int) or value < low or (high is not None and value >= high):
+            yield f"{key}={value}: a whole number of {low} or more is right" + (f", under {high}" if high else "")
+    for share in cfg.unavailable:
+        if not 0 <= share <= 1:
+            yield f"unavailable: {share} is no fraction; numbers from 0 to 1 are right"
+
+
+def _misnamed(cfg: DictConfig) -> Iterator[str]:
+    """Bind the arguments of everything that is to be built to its signature."""
+    for path, node in _targets(cfg, ""):
+        target = node["_target_"]
+        try:
+            callee = _locate(target)
+        except Exception:  # whatever an import raises
+            yield f"{path}._target_={target}: no such class or function can be imported"
+            continue
+        given = {key: value for key, value in node.items() if not str(key).startswith("_")}
+        parameters = inspect.signature(callee).parameters
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        for name in given.keys() - parameters.keys():
+            if not takes_all:
+                close = get_close_matches(name, parameters, n=1) or list(parameters)[:MANY]
+                yield f"{path}.{name}: {target} has no such argument; it has {', '.join(close)}"
+        hints = _hints(callee)
+        for name, value in given.items():
+            wanted = _plain(hints.get(name))
+            if isinstance(value, str) and wanted and wanted <= NUMBERS:
+                words = " or ".join(sorted(kind.__name__ for kind in wanted & {int, float, bool}))
+                yield f"{path}.{name}={value}: {target} takes {words} there"
+
+
+def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, DictConfig):
+        if node.get("_target_") is not None:
+            yield path, {str(key): node[key] for key in node}
+        for key in node:
+            yield from _targets(node[key], f"{path}.{key!s}" if path else str(key))
+    elif isinstance(node, ListConfig):
+        for i, item in enumerate(node):
+            yield from _targets(item, f"{path}[{i}]")
+
+
+def _hints(callee: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(inspect.unwrap(callee.__init__) if isinstance(callee, type) else callee)  # type: ignore[misc]
+    except Exception:  # annotations that cannot be evaluated say nothing
+        return {}
+
+
+def _plain(hint: Any) -> set[Any]:
+    return set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint} - {None}
+
+
+def _folder_faults(cfg: DictConfig, folder: Path) -> Iterator[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        yield f"hydra.run.dir={folder} cannot be written: {fault.strerror}"
+        return
+    if cfg.overwrite:
+        return
+    if (folder / FINISHED).exists():
+        yield (
+            f"hydra.run.dir={folder} holds a finished run ({FINISHED}); another folder keeps both, overwrite=true "
+            "replaces it"
+        )
+    elif (folder / UNFINISHED).exists() and cfg.ckpt_path is None:
+        yield (
+            f"hydra.run.dir={folder} holds an unfinished run; ckpt_path={folder / UNFINISHED} goes on with it, "
+            "overwrite=true begins anew"
+        )
+
+
+def _checkpoint_faults(cfg: DictConfig) -> Iterator[str]:
+    if cfg.ckpt_path is None:
+        return
+    path = Path(cfg.ckpt_path).expanduser()
+    if not path.is_file():
+        yield f"ckpt_path={path}: there is no such file"
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if "state_dict" not in content or "loops" not in content:
+            yield f"ckpt_path={path}: it is no checkpoint of a training"
+    except Exception as fault:  # damaged files fail in whatever way the reader of the moment fails
+        yield f"ckpt_path={path}: it is damaged, or no checkpoint of a training ({_sentence(fault)})"
+
+
+def _trial_faults(cfg: DictConfig, given: Network | None, known: list[str]) -> list[str]:
+    """Build every part of which no fault is known once, and run it on a little made-up input."""
+    found: list[str] = []
+
+    def trial(what: str, build: Callable[[], Any]) -> Any:
+        if any(fault.startswith(what) for fault in known):
+            return None
+        try:
+            return build()
+        except ConfigError as fault:
+            found.extend(fault.faults)
+        except ParmtrainError as fault:
+            found.append(str(fault))
+        except Exception as fault:  # whatever the part itself raises
+            found.append(f"{what}: {_sentence(fault)}")
+        return None
+
+    code: Code | None = trial("code", lambda: assemble.build(cfg.code))
+    task: Task | None = trial("task", lambda: assemble.build(cfg.task))
+    optimizer = trial("optim", lambda: assemble.build(cfg.optim)([nn.Parameter(torch.zeros(1))]))
+    trial("trainer", lambda: assemble.trainer(cfg, [], logger=False))
+    with tempfile.TemporaryDirectory() as scratch:
+        trial("logger", lambda: assemble.build(cfg.logger, save_dir=scratch))
+    if optimizer is not None:
+        trial("scheduler", lambda: assemble.build(cfg.scheduler)(optimizer, total_steps=10))
+    if code is not None:
+        trial("loss", lambda: _try_loss(cfg, code))
+    if task is not None:
+        if given is not None or cfg.deployed.path is not None:
+            trial("deployed", lambda: assemble.deployed_model(cfg, task, None, given))  # type: ignore[arg-type]
+        else:
+            trial("deployed.fit", lambda: _try_fit(cfg))
+            trial("deployed.model", lambda: _try_network(assemble.build(cfg.deployed.model), task, "deployed.model"))
+    if code is not None and task is not None:
+        trial("parity.model", lambda: _try_parity(cfg, code, task))
+    return found
+
+
+def _try_loss(cfg: DictConfig, code: Code) -> None:
+    groups = CodedGroups(code, torch.rand(2, code.k, 3), torch.rand(2, code.r, 3), torch.zeros(2, code.k).long())
+    loss = assemble.build(cfg.loss)(groups)
+    if not isinstance(loss, torch.Tensor) or loss.shape:
+        raise ConfigError([f"loss={cfg.loss._target_}: it returns no scalar tensor"])
+
+
+def _try_fit(cfg: DictConfig) -> None:
+    optimizer = assemble.build(cfg.deployed.fit.optim)([nn.Parameter(torch.zeros(1))])
+    assemble.build(cfg.deployed.fit.scheduler)(optimizer, total_steps=10)
+
+
+def _try_network(network: nn.Module, task: Task, name: str) -> None:
+    check_predictions(DeployedModel(network, flatten=task.input.flatten), task.query_shape, task.outputs, name)
+
+
+def _try_parity(cfg: DictConfig, code: Code, task: Task) -> None:
+    shape = code.parity_shape(task.query_shape)
+    parity = DeployedModel(assemble.parity_model(cfg, code, task.query_shape))
+    check_predictions(parity, shape, task.outputs, "parity.model")
+
+
+def _data_faults(cfg: DictConfig, fetch: bool) -> Iterator[str]:
+    try:
+        task: Task = assemble.build(cfg.task)
+    except (ParmtrainError, InstantiationException):
+        return  # already said
+    try:
+        task.locate()
+    except DataError as fault:
+        if not fetch:
+            yield str(fault)
+            return
+        try:
+            task.download()
+        except DataError as failure:
+            yield str(failure)
+
+
+def _sentence(fault: Exception) -> str:
+    """Return the first line of what lies at the bottom of an error."""
+    bottom: BaseException = fault
+    while isinstance(bottom, InstantiationException) and bottom.__cause__ is not None:
+        bottom = bottom.__cause__
+    lines = [line.strip() for line in str(bottom).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(bottom).__name__

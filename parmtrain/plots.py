@@ -1,0 +1,85 @@
+"""Plots of one run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator, NullFormatter
+
+from parmtrain.files import replacing
+from parmtrain.functional import overall_accuracy as a_o
+
+BLUE, ORANGE, GREY = "#2563ab", "#d9772b", "#8a8a8a"
+MOST_UNAVAILABLE = 0.2
+
+
+def training_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
+    """Plot the losses and the validation metrics of every epoch.
+
+    Args:
+        epochs: What ``History.epochs`` remembers.
+        path: PNG to write.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    numbers = [epoch["epoch"] + 1 for epoch in epochs]
+    for axes, name, label, colour in (
+        (losses, "train/loss", "training", GREY),
+        (losses, "val/loss", "validation", BLUE),
+        (accuracies, "val/degraded_accuracy", "degraded-mode accuracy $A_d$", BLUE),
+        (accuracies, "val/agreement", "agreement with the deployed model", ORANGE),
+    ):
+        axes.plot(numbers, [epoch[name] for epoch in epochs], label=label, color=colour)
+    losses.set(title="Loss", xlabel="epoch", yscale="log")
+    accuracies.set(title="Validation split", xlabel="epoch")
+    best = max(epochs, key=lambda epoch: epoch["val/degraded_accuracy"])
+    accuracies.plot(best["epoch"] + 1, best["val/degraded_accuracy"], "o", color=BLUE, label="kept")
+    for axes in (losses, accuracies):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        _finish(axes)
+    _save(figure, path)
+
+
+def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
+    """Plot A_o against the fraction of predictions that are unavailable, beside the default answer.
+
+    Args:
+        metrics: What ``metrics.json`` holds.
+        path: PNG to write.
+    """
+    available = metrics["available"]["accuracy"]
+    unavailable = np.linspace(0, MOST_UNAVAILABLE, 41)
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for answer, label, colour, style in (
+        (metrics["degraded"]["accuracy"], f"code={metrics['code']}, k={metrics['k']}", BLUE, "-"),
+        (metrics["default"]["accuracy"], "default answer", GREY, "--"),
+    ):
+        axes.plot(
+            unavailable, [a_o(available, answer, share) for share in unavailable], style, label=label, color=colour
+        )
+    axes.set(
+        title=metrics["task"],
+        xlabel="fraction of predictions unavailable $f_u$",
+        ylabel="overall accuracy $A_o$",
+        xlim=(0, MOST_UNAVAILABLE),
+    )
+    axes.xaxis.set_major_locator(MultipleLocator(0.05))
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    _finish(axes)
+    _save(figure, path)
+
+
+def _finish(axes: Axes) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="small")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)

@@ -1,0 +1,165 @@
+"""One run: data, deployed model, parity training, evaluation, export, results."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from parmtrain import assemble, plots, report, results
+from parmtrain.callbacks import BEST, Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
+from parmtrain.check import FINISHED, check
+from parmtrain.deployed import DeployedModel, Network
+from parmtrain.errors import ConfigError
+from parmtrain.export import export
+from parmtrain.files import write_json, write_text
+from parmtrain.fitting import fit, quiet
+from parmtrain.functional import available_accuracy
+from parmtrain.groups import GroupsDataModule, require_a_group
+from parmtrain.module import ParityModule
+from parmtrain.predictions import predict_all
+from parmtrain.schema import Teacher, resolved_yaml
+from parmtrain.scores import score
+from parmtrain.tasks.base import Task
+from parmtrain.tasks.queries import QuerySet, Splits
+
+log = logging.getLogger(__name__)
+CHECKPOINTS, LOGS, EXPORT = "checkpoints", "logs", "export"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives back.
+
+    Args:
+        metrics: What ``metrics.json`` holds.
+        module: The module with the best epoch's weights.
+        folder: Where everything was written.
+    """
+
+    metrics: dict[str, Any]
+    module: ParityModule
+    folder: Path
+
+
+def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) -> Result:
+    """Train a parity model as a configuration says, evaluate it, export it and write the results.
+
+    Args:
+        cfg: A configuration that ``parmtrain.compose`` or the command line composed.
+        folder: Folder to write.
+        deployed: The deployed model, any module or callable on tensors, in place of ``deployed.path``.
+
+    Raises:
+        ConfigError: With every fault of the configuration.
+        DataError: If the data is damaged or too little.
+        DeployedModelError: If the deployed model cannot be read or does not fit the task.
+        TrainingError: If training has to stop.
+        Interrupted: If the user stops it.
+
+    Source: Kosaian et al., ParM (SOSP'19), sections 3 and 4.1.
+    """
+    folder = Path(folder)
+    quiet()
+    check(cfg, folder, deployed)
+    _clear(cfg, folder)
+    write_text(folder / "config.yaml", resolved_yaml(_with_absolute_paths(cfg)))
+    logger = _started_logger(cfg, folder)
+
+    task: Task = assemble.build(cfg.task)
+    splits = task.splits()
+    require_a_group(splits, cfg.k)
+    frozen = assemble.deployed_model(cfg, task, splits, deployed)
+
+    history = History()
+    checkpoints = Checkpoints(folder / CHECKPOINTS, monitor="val/degraded_accuracy")
+    callbacks = [history, ReproducibleEpochs(cfg.seed), FiniteLoss(checkpoints.last), checkpoints, Bar()]
+    trainer = assemble.trainer(cfg, callbacks, logger)
+    device = assemble.device_of(trainer)
+
+    known = _known_predictions(cfg, task, splits, frozen, device)
+    assert known.val is not None
+    available = available_accuracy(known.val, splits.val.labels).item()
+    log.info("deployed model: available accuracy A_a %.4f on the validation split", available)
+
+    module = assemble.module(cfg, task, assemble.build(cfg.code), frozen)
+    data = GroupsDataModule(
+        splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, workers=cfg.data.workers
+    )
+    resume = _resumed(cfg, checkpoints)
+    fit(trainer, module, data, resume)
+    module.load_state_dict(torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"])
+    module.to(device).eval()
+
+    predictions = predict_all(
+        frozen, splits.test, task.input, assemble.cache_folder(cfg), "predicting test", device, cfg.data.workers
+    )
+    scores = score(
+        module, task, splits.test, predictions, cfg.seed, list(cfg.unavailable), device, workers=cfg.data.workers
+    )
+    frozen.check_unchanged()
+    metrics = results.collect(module, task, scores, history, len(splits.train), cfg.seed)
+    plots.training_curves(history.epochs, folder / "training.png")
+    plots.overall_accuracy(metrics, folder / "overall_accuracy.png")
+    about = {"task": task.name, "classes": task.classes, "preprocessing": task.input.settings}
+    export(module, task.query_shape, about | {"metrics": scores, "deployed": metrics["deployed"]}, folder / EXPORT)
+    write_json(folder / FINISHED, metrics)
+    report.show(metrics, folder)
+    return Result(metrics, module, folder)
+
+
+def _clear(cfg: DictConfig, folder: Path) -> None:
+    """Remove an earlier run that is to be replaced: what says that it is finished first."""
+    if cfg.overwrite and cfg.ckpt_path is None:
+        (folder / FINISHED).unlink(missing_ok=True)
+        for name in (CHECKPOINTS, LOGS, EXPORT):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
+    """Return the configuration so that it can be read again from any folder."""
+    absolute = cfg.copy()
+    absolute.data.root = str(Path(cfg.data.root).expanduser().absolute())
+    if cfg.deployed.path is not None:
+        absolute.deployed.path = str(Path(cfg.deployed.path).expanduser().absolute())
+    return absolute
+
+
+def _started_logger(cfg: DictConfig, folder: Path) -> Any:
+    """Build the logger and start it, since some first ask an account for leave."""
+    (folder / LOGS).mkdir(exist_ok=True)
+    logger = assemble.build(cfg.logger, save_dir=str(folder / LOGS))
+    try:
+        _ = logger.experiment
+    except Exception as fault:  # each service has errors of its own
+        raise ConfigError([f"logger={cfg.logger._target_} cannot start: {str(fault).splitlines()[0]}"]) from fault
+    logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+    return logger
+
+
+def _known_predictions(
+    cfg: DictConfig, task: Task, splits: "Splits[QuerySet]", deployed: DeployedModel, device: torch.device
+) -> "Splits[torch.Tensor | None]":
+    """Predict what training and validation look up; augmented queries are predicted when they are seen."""
+
+    def predict(queries: QuerySet, title: str) -> torch.Tensor:
+        cache = assemble.cache_folder(cfg)
+        return predict_all(deployed, queries, task.input, cache, f"predicting {title}", device, cfg.data.workers)
+
+    seen = task.augment is not None and cfg.teacher is Teacher.query
+    return Splits(None if seen else predict(splits.train, "training"), predict(splits.val, "validation"), None)
+
+
+def _resumed(cfg: DictConfig, checkpoints: Checkpoints) -> Path | None:
+    """Return the checkpoint to go on from, with the best one so far beside those of this run."""
+    if cfg.ckpt_path is None:
+        return None
+    path = Path(cfg.ckpt_path).expanduser()
+    best = path.parent / BEST
+    if best.is_file() and best.absolute() != checkpoints.best.absolute():
+        checkpoints.best.parent.mkdir(exist_ok=True)
+        shutil.copyfile(best, checkpoints.best)
+    return path
