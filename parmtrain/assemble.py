@@ -37,7 +37,7 @@ def build(node: Any, **more: Any) -> Any:
 
 def parity_model(cfg: DictConfig, code: Code, query_shape: tuple[int, ...]) -> nn.Module:
     """Build one parity model with random weights, for parity queries of the code's shape."""
-    architecture = cfg.deployed.model if cfg.parity.model is None else cfg.parity.model
+    architecture = cfg.parity.model or cfg.deployed.model
     shape = {"query_shape": list(code.parity_shape(query_shape))} if "query_shape" in architecture else {}
     model: nn.Module = build(architecture, **shape)
     return model

@@ -111,7 +111,10 @@ class ParityModule(pl.LightningModule):
         theirs, ours = checkpoint.get("training") or {}, self._identity
         for what, value in ours.items():
             if theirs.get(what) != value:
-                raise TrainingError(f"the checkpoint is of a training with {what} {theirs.get(what)}; this has {value}")
+                raise TrainingError(
+                    f"ckpt_path is of a training with {what} {theirs.get(what)}, and this one has {value}; "
+                    "a training goes on with the configuration that it began with"
+                )
         shapes = {name: list(value.shape) for name, value in self.state_dict().items()}
         if {name: list(value.shape) for name, value in checkpoint["state_dict"].items()} != shapes:
             raise TrainingError("the checkpoint is of parity models of another architecture")

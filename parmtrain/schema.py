@@ -59,7 +59,7 @@ class DeployedConfig:
 class ParityConfig:
     """The parity models; without an architecture of their own they have the deployed model's."""
 
-    model: dict[str, Any] | None = None
+    model: dict[str, Any] = field(default_factory=dict)
     start: Start = Start.deployed
 
 
