@@ -101,6 +101,7 @@ def _opened(path: Path) -> Image.Image:
 
 def _decoded(path: Path) -> Image.Image:
     try:
-        return _opened(path).convert("RGB")
+        with _opened(path) as image:
+            return image.convert("RGB")
     except OSError as fault:
         raise DataError(f"{path} is damaged: {fault}") from fault

@@ -1,0 +1,35 @@
+"""Fixtures: every data set's own on-disk format written small, and a cache of the tests' own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import formats
+
+os.environ.setdefault("WANDB_SILENT", "true")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep trained deployed models and predictions away from the user's own, and shared by the tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["PARMTRAIN_CACHE"] = str(folder)
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    yield folder
+    del os.environ["PARMTRAIN_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data root with all image data sets in their own formats, a few images each."""
+    root = tmp_path_factory.mktemp("data")
+    for variant in ("MNIST", "FashionMNIST"):
+        formats.write_idx_family(root / variant / "raw", train=80, test=20)
+    formats.write_cifar10(root, images=20)
+    formats.write_cifar100(root, train=80, test=20)
+    formats.write_folders(root / "cats_vs_dogs", ("cat", "dog"), images=4)
+    return root

@@ -1,0 +1,89 @@
+"""Small data sets in the archives' own formats, with images that a model can tell apart."""
+
+import gzip
+import io
+import pickle
+import struct
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+
+def images(count: int, classes: int, shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return noisy images of ``shape`` around one random image a class, and their labels, all classes in turn."""
+    means = np.random.default_rng(0).integers(40, 216, (classes, *shape))
+    labels = np.arange(count) % classes
+    noise = np.random.default_rng(seed).integers(-40, 40, (count, *shape))
+    return (means[labels] + noise).astype(np.uint8), labels
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write an IDX file of unsigned bytes, gzipped if its name ends so."""
+    content = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}i", *array.shape) + array.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_idx_family(folder: Path, train: int, test: int, suffix: str = ".gz") -> None:
+    """Write the four files of MNIST and its family."""
+    for part, count, seed in (("train", train, 1), ("t10k", test, 2)):
+        pixels, labels = images(count, 10, (28, 28), seed)
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", pixels)
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", labels.astype(np.uint8))
+
+
+class Python2Pickler(pickle._Pickler):
+    """Write bytes as the strings of Python 2, which CIFAR's archives were pickled with."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def save_string(self, value: bytes) -> None:
+        self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
+        self.memoize(value)
+
+    dispatch[bytes] = save_string
+
+
+def python2_pickle(content: Any) -> bytes:
+    """Pickle ``content`` as Python 2 and NumPy 1 did."""
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, protocol=2).dump(content)
+    return buffer.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
+
+
+def cifar_batch(count: int, classes: int, key: bytes, seed: int) -> dict[bytes, Any]:
+    """Return the content of one batch file."""
+    pixels, labels = images(count, classes, (3072,), seed)
+    names = [b"image_%d.png" % i for i in range(count)]
+    return {b"batch_label": b"a batch", key: labels.tolist(), b"data": pixels, b"filenames": names}
+
+
+def write_cifar10(root: Path, images: int) -> None:
+    """Write the six batches of CIFAR-10."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for seed, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        (folder / name).write_bytes(python2_pickle(cifar_batch(images, 10, b"labels", seed)))
+
+
+def write_cifar100(root: Path, train: int, test: int) -> None:
+    """Write the two files of CIFAR-100."""
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for name, count in (("train", train), ("test", test)):
+        batch = cifar_batch(count, 100, b"fine_labels", seed=count)
+        batch[b"coarse_labels"] = [label % 20 for label in batch[b"fine_labels"]]
+        (folder / name).write_bytes(python2_pickle(batch))
+
+
+def write_folders(root: Path, classes: tuple[str, ...], images: int) -> None:
+    """Write photographs of several sizes as ``{train,val,test}/class/*.jpg``."""
+    random = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for shade, word in enumerate(classes):
+            (root / split / word).mkdir(parents=True)
+            for i in range(images):
+                pixels = random.integers(100 * shade, 100 * shade + 100, (230 + i, 300, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / word / f"{i}.jpg")
