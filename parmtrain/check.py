@@ -71,7 +71,10 @@ def _misnamed(cfg: DictConfig) -> Iterator[str]:
             yield f"{path}._target_={target}: no such class or function can be imported"
             continue
         given = {key: value for key, value in node.items() if not str(key).startswith("_")}
-        parameters = inspect.signature(callee).parameters
+        try:
+            parameters = inspect.signature(callee).parameters
+        except ValueError:  # built-in functions have none
+            continue
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         for name in given.keys() - parameters.keys():
             if not takes_all:

@@ -1,6 +1,6 @@
 """The metrics of ``parmtrain.functional`` as torchmetrics classes: updated batch by batch, summed over processes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,26 +10,31 @@ from parmtrain.functional import agree, correct
 
 
 class _Share(Metric):
-    """A share: how many of those seen so far count, ÷ how many were seen."""
+    """A share: how many of those seen so far count, ÷ how many were seen.
+
+    Each subclass names its states apart: a ``MetricCollection`` takes two metrics whose states have the same names, and
+    by chance the same values after one batch, for one.
+    """
 
     higher_is_better = True
     full_state_update = False
-    hits: Tensor
-    seen: Tensor
+    counted: ClassVar[str]
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.add_state("hits", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("seen", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self._hits, self._seen = f"{self.counted}_hits", f"{self.counted}_seen"
+        for name in (self._hits, self._seen):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def add(self, hits: Tensor) -> None:
         """Count ``hits``, a tensor of ones and zeros of any shape."""
-        self.hits += hits.sum()
-        self.seen += hits.numel()
+        setattr(self, self._hits, getattr(self, self._hits) + hits.sum())
+        setattr(self, self._seen, getattr(self, self._seen) + hits.numel())
 
     def compute(self) -> Tensor:
         """Return the share, NaN if nothing was seen."""
-        return (self.hits / self.seen).float()
+        share: Tensor = getattr(self, self._hits) / getattr(self, self._seen)
+        return share.float()
 
 
 class AvailableAccuracy(_Share):
@@ -41,6 +46,8 @@ class AvailableAccuracy(_Share):
         >>> metric.compute()
         tensor(0.5000)
     """
+
+    counted = "available"
 
     def update(self, predictions: Tensor, labels: Tensor) -> None:
         """Count predictions ``[..., c]`` against labels ``[...]``."""
@@ -57,6 +64,8 @@ class DegradedAccuracy(_Share):
         tensor(0.5000)
     """
 
+    counted = "degraded"
+
     def update(self, reconstructed: Tensor, labels: Tensor) -> None:
         """Count reconstructed predictions ``[g, k, c]`` against labels ``[g, k]``."""
         self.add(correct(reconstructed, labels))
@@ -71,6 +80,8 @@ class ReconstructionAgreement(_Share):
         >>> metric.compute()
         tensor(0.5000)
     """
+
+    counted = "agreeing"
 
     def update(self, reconstructed: Tensor, predictions: Tensor) -> None:
         """Count reconstructed predictions ``[g, k, c]`` against the deployed model's own ``[g, k, c]``."""

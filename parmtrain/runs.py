@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,11 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
     check(cfg, folder, deployed)
     _clear(cfg, folder)
     write_text(folder / "config.yaml", resolved_yaml(_with_absolute_paths(cfg)))
-    logger = _started_logger(cfg, folder)
+    with _logger(cfg, folder) as logger:
+        return _run(cfg, folder, deployed, logger)
 
+
+def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -> Result:
     task: Task = assemble.build(cfg.task)
     splits = task.splits()
     require_a_group(splits, cfg.k)
@@ -106,6 +111,7 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
     plots.overall_accuracy(metrics, folder / "overall_accuracy.png")
     about = {"task": task.name, "classes": task.classes, "preprocessing": task.input.settings}
     export(module, task.query_shape, about | {"metrics": scores, "deployed": metrics["deployed"]}, folder / EXPORT)
+    logger.log_metrics({f"test/{name}_accuracy": metrics[name]["accuracy"] for name in ("available", "degraded")})
     write_json(folder / FINISHED, metrics)
     report.show(metrics, folder)
     return Result(metrics, module, folder)
@@ -128,16 +134,22 @@ def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
     return absolute
 
 
-def _started_logger(cfg: DictConfig, folder: Path) -> Any:
-    """Build the logger and start it, since some first ask an account for leave."""
+@contextmanager
+def _logger(cfg: DictConfig, folder: Path) -> Iterator[Any]:
+    """Build the logger and start it, since some first ask an account for leave; close it at the end."""
     (folder / LOGS).mkdir(exist_ok=True)
     logger = assemble.build(cfg.logger, save_dir=str(folder / LOGS))
     try:
-        _ = logger.experiment
+        experiment = logger.experiment
     except Exception as fault:  # each service has errors of its own
         raise ConfigError([f"logger={cfg.logger._target_} cannot start: {str(fault).splitlines()[0]}"]) from fault
     logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-    return logger
+    try:
+        yield logger
+    finally:
+        logger.finalize("")
+        if hasattr(experiment, "finish"):  # a run at Weights & Biases stays open until it is told
+            experiment.finish()
 
 
 def _known_predictions(

@@ -9,7 +9,7 @@ import torch.multiprocessing as processes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import distributed
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from parmtrain import functional, metrics
 from parmtrain.codes import Sum, reconstruct_each
@@ -65,6 +65,17 @@ def test_classes_agree_with_functions_however_they_are_batched(seed: int, share:
     assert degraded.compute() == pytest.approx(d.item())
     assert agreement.compute() == pytest.approx(functional.reconstruction_agreement(reconstructed, predictions).item())
     assert overall.compute().item() == pytest.approx(functional.overall_accuracy(a.item(), d.item(), share), abs=1e-6)
+
+
+def test_metrics_that_begin_alike_are_not_taken_for_one_in_a_collection() -> None:
+    both = MetricCollection([metrics.DegradedAccuracy(), metrics.ReconstructionAgreement()])
+    answer, other = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])
+    both.update(reconstructed=answer, predictions=answer, labels=torch.tensor([[0]]))
+    both.update(reconstructed=answer, predictions=other, labels=torch.tensor([[0]]))
+    assert {name: value.item() for name, value in both.compute().items()} == {
+        "DegradedAccuracy": 1.0,
+        "ReconstructionAgreement": 0.5,
+    }
 
 
 def test_reconstruct_each_agrees_with_a_loop_over_erasures() -> None:

@@ -1,0 +1,177 @@
+"""Every YAML composes and passes the check; every fault of a configuration is said in one sentence."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from parmtrain.check import check
+from parmtrain.errors import ConfigError
+from parmtrain.models import MLP
+from parmtrain.overrides import override_faults
+from parmtrain.schema import compose, config_folder
+
+OPTIONS = sorted(path.relative_to(config_folder()) for path in config_folder().rglob("*/*.yaml"))
+
+
+def overrides_for(option: Path) -> list[str]:
+    group, name = str(option.parent), option.stem
+    if group == "hydra":
+        return []
+    if group == "model":
+        return [f"model@deployed.model={name}", "parity=as_deployed"]
+    return [f"{group}={name}"]
+
+
+def faults(folder: Path, *overrides: str, given: nn.Module | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        check(compose(*overrides), folder, given)
+    return caught.value.faults
+
+
+def test_every_group_is_found() -> None:
+    groups = {str(option.parent) for option in OPTIONS}
+    assert groups >= {
+        "task",
+        "model",
+        "code",
+        "parity",
+        "loss",
+        "optim",
+        "scheduler",
+        "trainer",
+        "logger",
+        "experiment",
+    }
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
+def test_every_yaml_composes_and_passes_the_check(option: Path, data_root: Path, tmp_path: Path) -> None:
+    check(compose(*overrides_for(option), f"data.root={data_root}", "logger.offline=true"), tmp_path) if (
+        option == Path("logger/wandb.yaml")
+    ) else check(compose(*overrides_for(option), f"data.root={data_root}"), tmp_path)
+
+
+@pytest.mark.parametrize("task", [option.stem for option in OPTIONS if option.parent == Path("task")])
+@pytest.mark.parametrize("code", [option.stem for option in OPTIONS if option.parent == Path("code")])
+def test_every_code_takes_every_task(task: str, code: str, data_root: Path, tmp_path: Path) -> None:
+    check(compose(f"task={task}", f"code={code}", "k=4", f"data.root={data_root}"), tmp_path)
+
+
+def test_the_command_line_wins_over_an_experiment_and_that_over_its_groups() -> None:
+    cfg = compose("experiment=parm_original", "task=fashion_mnist", "trainer.max_epochs=12")
+    assert (cfg.loss._target_, cfg.trainer.max_epochs) == ("parmtrain.losses.mse", 12)
+    assert compose("experiment=parm_original", "loss=kl").loss._target_ == "parmtrain.losses.kl"
+    assert compose("experiment=parm_original").trainer.max_epochs == 500
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("k=two", "k=two: Value 'two' of type 'str' could not be converted to Integer"),
+        ("kk=3", "kk=3: there is no key kk; did you mean k?"),
+        ("code=sun", "code=sun: there is no such code; concat, sum are there"),
+        ("task=cifar", "task=cifar: there is no such task; cats_vs_dogs, cifar10, cifar100, digits, "),
+        (
+            "trainer.max_epoch=3",
+            "trainer.max_epoch=3: there is no key trainer.max_epoch; did you mean trainer.max_epochs?",
+        ),
+        ("data.rot=x", "data.rot=x: there is no key data.rot; did you mean data.root?"),
+        ("teacher=foo", "teacher=foo: Invalid value 'foo', expected one of [query, unaugmented]"),
+        ("parity.start=foo", "parity.start=foo: Invalid value 'foo', expected one of [deployed, random]"),
+        ("unavailable=[x]", "unavailable=[x]: Value 'x' of type 'str' could not be converted to Float"),
+        ("k=[2", "k=[2: it is no override; key=value is right"),
+        ("k", "k: it is no override; key=value is right"),
+        ("parity.model.hidden=[9]", "parity.model.hidden=[9]: there is no key parity.model.hidden; did you mean"),
+    ],
+)
+def test_an_override_that_does_not_compose_is_named(override: str, sentence: str) -> None:
+    (fault,) = override_faults(["seed=3", override])
+    assert fault.startswith(sentence)
+
+
+def test_all_overrides_that_do_not_compose_are_named_at_once() -> None:
+    assert len(override_faults(["-m", "kk=3", "k=two", "code=nope", "seed=1", "groups=2,x"])) == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("k=1", "k=1: a coding group has 2 queries or more"),
+        ("k=0", "k=0: a coding group has 2 queries or more"),
+        ("k=-2", "k=-2: a coding group has 2 queries or more"),
+        ("r=2", "r=2: code=sum makes one parity query a group; r=1 is right"),
+        ("groups=0", "groups=0: a whole number of 1 or more is right"),
+        ("seed=-1", "seed=-1: a whole number of 0 or more is right, under"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs=-1: a whole number of 1 or more is right"),
+        ("unavailable=[0.1,2]", "unavailable: 2.0 is no fraction; numbers from 0 to 1 are right"),
+        ("optim.lr=fast", "optim.lr=fast: torch.optim.Adam takes float there"),
+        ("optim.lr=-1", "optim: Invalid learning rate: -1"),
+        ("+optim.speed=1", "optim.speed: torch.optim.Adam has no such argument; it has"),
+        (
+            "optim._target_=torch.optim.Adma",
+            "optim._target_=torch.optim.Adma: no such class or function can be imported",
+        ),
+        ("loss._target_=torch.relu", "loss: "),
+        ("trainer.accelerator=abacus", "trainer: You selected an invalid accelerator name"),
+        ("deployed.path=/nowhere/f.pt", "deployed.path=/nowhere/f.pt: there is no such file"),
+        ("deployed.model._target_=torch.nn.Identity", "deployed.model answers 2 queries with [2, 1, 8, 8]; [batch"),
+        ("task.input.mean=[0.1,0.2]", "task.input.mean has 2 numbers; 1 or 1 (channels) is right"),
+        ("task.classes=[a,b]", "task.classes has 2 words; task.outputs=10 is right"),
+        ("ckpt_path=/nowhere/last.ckpt", "ckpt_path=/nowhere/last.ckpt: there is no such file"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(override: str, sentence: str, tmp_path: Path) -> None:
+    assert any(fault.startswith(sentence) for fault in faults(tmp_path, override)), faults(tmp_path, override)
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path, "k=1", "groups=0", "optim.lr=fast", "task=cifar10", f"data.root={tmp_path}", "ckpt_path=/nowhere"
+    )
+    for beginning in ("k=1", "groups=0", "optim.lr=fast", "ckpt_path=/nowhere", "CIFAR-10 is missing"):
+        assert sum(fault.startswith(beginning) for fault in found) == 1, found
+    assert len(found) == 5
+
+
+def test_concat_needs_a_grid_and_room_for_it(tmp_path: Path) -> None:
+    assert "k=4 or k=6 would do" in faults(tmp_path, "code=concat", "k=5")[0]
+    assert "needs images of 10×10 pixels or more; these have 8×8" in faults(tmp_path, "code=concat", "k=100")[0]
+
+
+def test_missing_data_names_the_folder_and_the_key(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path / "run", "task=cifar10", f"data.root={tmp_path}", "data.download=false")
+    assert f"in the folder {tmp_path}/cifar-10-batches-py" in fault
+    assert "data.root=… names" in fault
+    assert not (tmp_path / "cifar-10-batches-py").exists()
+
+
+def test_a_deployed_model_of_another_task_is_refused(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, given=MLP([1, 8, 8], 7))
+    assert fault.startswith("the deployed model answers 2 queries with [2, 7]; [batch, classes] = [2, 10] is right")
+
+
+def test_a_finished_run_is_kept_unless_told(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text("{}")
+    (fault,) = faults(tmp_path)
+    assert "holds a finished run" in fault
+    check(compose("overwrite=true"), tmp_path)
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_an_unfinished_run_is_kept_unless_told(tmp_path: Path) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    torch.save({"state_dict": {}, "loops": {}}, last)
+    (fault,) = faults(tmp_path)
+    assert f"ckpt_path={last} goes on with it" in fault
+    check(compose(f"ckpt_path={last}"), tmp_path)
+    last.write_bytes(b"cut off")
+    assert "is damaged" in faults(tmp_path, f"ckpt_path={last}")[0]
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (fault,) = faults(tmp_path / "file" / "run")
+    assert fault.startswith(f"hydra.run.dir={tmp_path}/file/run cannot be written")

@@ -1,0 +1,293 @@
+"""Whole runs on small real inputs."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from parmtrain import assemble, compose, load, run
+from parmtrain.codes import reconstruct_each
+from parmtrain.errors import DataError, ExportError, TrainingError
+from parmtrain.evaluate import evaluate
+from parmtrain.models import MLP
+from parmtrain.runs import Result
+from parmtrain.tasks.digits import Digits
+
+SHORT = ("trainer.max_epochs=3", "deployed.fit.epochs=4")
+CLOCK = ("seconds", "queries_per_second")
+
+
+def small_run(folder: Path, *overrides: str, **more: Any) -> Result:
+    return run(compose(*SHORT, *overrides), folder, **more)
+
+
+def figures(result: Result) -> dict[str, Any]:
+    """Return all that the same seed must give again."""
+    training = {key: value for key, value in result.metrics["training"].items() if key not in CLOCK}
+    return {**result.metrics, "training": training}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return small_run(tmp_path_factory.mktemp("runs") / "finished")
+
+
+def test_a_run_writes_everything(finished: Result) -> None:
+    folder = finished.folder
+    assert json.loads((folder / "metrics.json").read_text()) == finished.metrics
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {
+        "config.yaml",
+        "metrics.json",
+        "training.png",
+        "overall_accuracy.png",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "logs/version_0/metrics.csv",
+        "logs/version_0/hparams.yaml",
+        "export/bundle.json",
+        "export/encoder.ts",
+        "export/parity_model.ts",
+        "export/decoder.ts",
+    }
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert (cfg.k, cfg.code.k, cfg.task.name) == (2, 2, "digits")
+    assert "${" not in (folder / "config.yaml").read_text()
+
+
+def test_metrics_have_their_keys_and_belong_together(finished: Result) -> None:
+    metrics = finished.metrics
+    available, degraded = metrics["available"]["accuracy"], metrics["degraded"]["accuracy"]
+    low, high = metrics["degraded"]["accuracy_ci95"]
+    assert low < degraded < high
+    assert sum(metrics["degraded"]["by_position"]) / 2 == pytest.approx(degraded)
+    assert 0 < metrics["degraded"]["agreement"] <= 1
+    assert metrics["degraded"]["top5"] >= degraded
+    assert metrics["degraded"]["groups"] == 225
+    assert metrics["overall"] == pytest.approx(
+        {str(share): (1 - share) * available + share * degraded for share in (0.01, 0.05, 0.1)}
+    )
+    assert metrics["all_k_one_straggler"] == pytest.approx((2 * available + degraded) / 3)
+    assert metrics["default"]["accuracy"] == 0.1
+    assert metrics["cost"] == {"parity_bytes": 1.0, "extra_workers": 0.5}
+    assert metrics["training"]["epochs"] == 3
+    assert metrics["training"]["queries_per_second"] == pytest.approx(
+        3 * 1076 / metrics["training"]["seconds"], rel=1e-6
+    )
+    assert metrics["deployed"]["fingerprint"] == finished.module.deployed.fingerprint
+    assert metrics["seed"] == 0
+    assert torch.__version__.startswith(metrics["versions"]["torch"])
+
+
+def test_the_scores_are_those_of_a_plain_loop(finished: Result) -> None:
+    test = Digits(270, 450).read().test
+    images = test.stored / 16
+    module = finished.module
+    order = torch.randperm(450, generator=torch.Generator().manual_seed(0)).view(-1, 2)
+    hits = 0
+    with torch.no_grad():
+        for group in order.tolist():
+            parity = module.parity_models[0](images[group].sum(0, keepdim=True))[0]
+            for lost, other in (group, group[::-1]):
+                rebuilt = parity - module.deployed(images[[other]])[0]
+                hits += int(rebuilt.argmax() == test.labels[lost])
+    assert finished.metrics["degraded"]["accuracy"] == pytest.approx(hits / 450)
+
+
+def test_a_deployed_model_that_was_trained_is_kept_and_reused(
+    finished: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="parmtrain"):
+        again = small_run(tmp_path)
+    assert "trained earlier" in caplog.text
+    assert "available accuracy A_a" in caplog.text
+    assert figures(again) == figures(finished)
+
+
+def test_another_seed_gives_other_figures(finished: Result, tmp_path: Path) -> None:
+    other = small_run(tmp_path, "seed=1")
+    assert other.metrics["deployed"] == finished.metrics["deployed"]
+    assert other.metrics["degraded"] != finished.metrics["degraded"]
+
+
+class Stop(nn.Module):
+    """A loss that turns to NaN, or is cut off, at one step."""
+
+    def __init__(self, step: int, what: type[BaseException] | None) -> None:
+        super().__init__()
+        self.left, self.what = step, what
+
+    def forward(self, groups: Any) -> torch.Tensor:
+        self.left -= 1
+        loss: torch.Tensor = groups.parity.square().mean()
+        if self.left == 0 and self.what is not None:
+            raise self.what
+        return loss * (torch.nan if self.left == 0 else 1)
+
+
+def squared_output(groups: Any) -> torch.Tensor:
+    """Return a loss that is the same before and after an interruption."""
+    result: torch.Tensor = groups.parity.square().mean()
+    return result
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(
+    finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from parmtrain import losses
+    from parmtrain.errors import Interrupted
+
+    true_loss, calls = losses.kl, 0
+
+    def cut_off(groups: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 20:  # in the second epoch
+            raise KeyboardInterrupt
+        return true_loss(groups)
+
+    monkeypatch.setattr(losses, "kl", cut_off)
+    with pytest.raises(Interrupted) as stopped:
+        small_run(tmp_path / "first")
+    assert stopped.value.checkpoint == tmp_path / "first" / "checkpoints" / "last.ckpt"
+    monkeypatch.undo()
+    resumed = small_run(tmp_path / "moved", f"ckpt_path={stopped.value.checkpoint}")
+    assert figures(resumed) == figures(finished)
+    same_folder = small_run(tmp_path / "first", f"ckpt_path={stopped.value.checkpoint}")
+    assert figures(same_folder) == figures(finished)
+    assert (tmp_path / "first" / "logs" / "version_0" / "metrics.csv").exists()
+
+
+def test_a_checkpoint_of_another_training_is_refused(finished: Result, tmp_path: Path) -> None:
+    last = finished.folder / "checkpoints" / "last.ckpt"
+    for override, sentence in (
+        ("k=3", "with code sum k=2 r=1, and this one has sum k=3 r=1"),
+        ("trainer.max_epochs=9", "with steps 27, and this one has 81"),
+        ("parity=mlp", "another architecture"),
+    ):
+        with pytest.raises(TrainingError, match=sentence):
+            small_run(tmp_path / override, f"ckpt_path={last}", override)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"the loss became nan at step \d+ \(epoch 0, batch \d+\); the last good"):
+        small_run(tmp_path, "optim.lr=1e30")
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in kept.values())
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_fewer_queries_than_one_group(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the val split has 270 queries, fewer than the 300 of one group \(k=300\)"):
+        small_run(tmp_path, "k=300")
+
+
+def test_a_deployed_model_given_from_python(tmp_path: Path) -> None:
+    network = MLP([1, 8, 8], 10)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    result = small_run(tmp_path / "module", deployed=network)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert result.module.deployed.network is network
+    called = small_run(tmp_path / "callable", "parity=mlp", deployed=network.forward)
+    assert called.metrics["available"] == result.metrics["available"]
+
+
+def test_a_parity_model_starts_from_the_deployed_models_weights(finished: Result) -> None:
+    cfg, deployed = compose(), finished.module.deployed
+    (same,) = assemble.parity_models(cfg, finished.module.code, assemble.build(cfg.task), deployed)
+    assert all(torch.equal(value, deployed.network.state_dict()[name]) for name, value in same.state_dict().items())
+    cfg = compose("parity.start=random")
+    (random,) = assemble.parity_models(cfg, finished.module.code, assemble.build(cfg.task), deployed)
+    assert not torch.equal(random.classifier[0].weight, deployed.network.classifier[0].weight)
+
+
+@pytest.mark.parametrize("task", ["cifar10", "cifar100", "cats_vs_dogs", "mnist"])
+def test_every_task_runs_on_its_own_format(task: str, data_root: Path, tmp_path: Path) -> None:
+    validation = [] if task == "cats_vs_dogs" else ["task.source.validation=20"]
+    overrides = [f"task={task}", f"data.root={data_root}", *validation, "trainer.max_epochs=1", "groups=20"]
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LazyLinear(100 if task == "cifar100" else 10))
+    if task == "cats_vs_dogs":
+        network[2] = nn.LazyLinear(2)
+    network(torch.zeros(1, 1 if task == "mnist" else 3, 32, 32))
+    metrics = small_run(tmp_path, *overrides, "parity=lenet", deployed=network).metrics
+    assert metrics["task"] == task
+    assert ("top5" in metrics["degraded"]) == (task != "cats_vs_dogs")
+
+
+def test_the_teacher_sees_what_the_encoder_saw_or_the_unaugmented_image(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from parmtrain import losses
+
+    true_loss, taught = losses.kl, []
+
+    def noted(groups: Any) -> torch.Tensor:
+        taught.append(groups.predictions)
+        return true_loss(groups)
+
+    monkeypatch.setattr(losses, "kl", noted)
+    network = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
+    cifar = ("task=cifar10", f"data.root={data_root}", "task.source.validation=20", "groups=50", "parity=lenet")
+    for teacher in ("query", "unaugmented"):
+        small_run(tmp_path / teacher, *cifar, "trainer.max_epochs=2", f"teacher={teacher}", deployed=network)
+    seen = {name: [values.flatten(0, 1) for values in taught[i : i + 4 : 2]] for name, i in (("query", 1), ("un", 6))}
+    for name, (first, second) in seen.items():
+        same = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1).values < 1e-4
+        assert same.float().mean() > 0.9 if name == "un" else same.float().mean() < 0.5
+
+
+def test_the_bundle_gives_the_modules_numbers(finished: Result) -> None:
+    bundle, module = load(finished.folder), finished.module
+    for groups in (1, 3, 50):
+        queries = torch.rand(groups, 2, 1, 8, 8)
+        with torch.no_grad():
+            parity_queries = module.encode(queries)
+            outputs = torch.cat([torch.randn(groups, 2, 10), module.predict(parity_queries)], 1)
+        assert torch.allclose(bundle.encode(queries), parity_queries, atol=1e-5)
+        assert torch.allclose(bundle.predict(parity_queries), outputs[:, 2:], atol=1e-5)
+        rebuilt = reconstruct_each(module.decode, outputs, 2)
+        assert torch.allclose(reconstruct_each(bundle.decode, outputs, 2), rebuilt, atol=1e-5)
+    assert bundle.about["metrics"]["degraded"] == finished.metrics["degraded"]
+    assert bundle.about["preprocessing"]["scale"] == 16
+
+
+def test_a_bundle_scores_as_its_run_did(finished: Result) -> None:
+    again = evaluate(finished.folder)
+    for key in ("available", "degraded", "overall", "all_k_one_straggler", "default"):
+        assert again[key] == finished.metrics[key], key
+
+
+def test_a_bundle_that_was_changed_is_refused(finished: Result, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(finished.folder / "export", tmp_path / "export")
+    assert load(tmp_path).k == 2
+    decoder = tmp_path / "export" / "decoder.ts"
+    decoder.write_bytes(decoder.read_bytes() + b"\0")
+    with pytest.raises(ExportError, match=r"decoder\.ts is not the file that was exported"):
+        load(tmp_path)
+    decoder.unlink()
+    with pytest.raises(ExportError, match=r"decoder\.ts is missing"):
+        load(tmp_path)
+    (tmp_path / "export" / "bundle.json").write_text("{")
+    with pytest.raises(ExportError, match=r"bundle\.json is damaged"):
+        load(tmp_path)
+    with pytest.raises(ExportError, match="holds no bundle"):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
+def test_other_loggers_with_their_real_clients(logger: str, tmp_path: Path) -> None:
+    offline = ["logger.offline=true"] if logger == "wandb" else []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the clients' own
+        small_run(tmp_path, f"logger={logger}", *offline, "trainer.max_epochs=1")
+    pattern = "*.wandb" if logger == "wandb" else "events.out.tfevents.*"
+    written = b"".join(log.read_bytes() for log in (tmp_path / "logs").rglob(pattern))
+    assert b"val/degraded_accuracy" in written
+    assert b"test/degraded_accuracy" in written
