@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullFormatter
+from torch import Tensor
 
 from parmtrain.files import replacing
 from parmtrain.functional import overall_accuracy as a_o
@@ -72,6 +73,37 @@ def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
     axes.xaxis.set_major_formatter("{x:.0%}")
     _finish(axes)
     _save(figure, path)
+
+
+def coding_group(
+    queries: Tensor, parity_query: Tensor, own: Tensor, rebuilt: Tensor, classes: Sequence[str], lost: int
+) -> Figure:
+    """Show one coding group: its queries, its parity query, and the lost prediction beside the rebuilt one.
+
+    Args:
+        queries: Images ``[k, c, h, w]``.
+        parity_query: One image ``[c, h, w]``.
+        own: The deployed model's own prediction of the lost query ``[classes]``.
+        rebuilt: The reconstructed one ``[classes]``.
+        classes: A word for each output.
+        lost: Position of the lost query, counted from 0.
+    """
+    pictures = [*queries, parity_query]
+    figure = Figure(figsize=(2.2 * len(pictures) + 5, 2.8), layout="constrained")
+    *frames, bars = figure.subplots(1, len(pictures) + 1, width_ratios=[1] * len(pictures) + [2.2])
+    for i, (axes, image) in enumerate(zip(frames, pictures, strict=True)):
+        axes.imshow(image.permute(1, 2, 0).mean(-1), cmap="gray_r" if len(image) == 1 else "gray")
+        axes.set(xticks=[], yticks=[])
+        title = "parity query" if i == len(queries) else f"query {i + 1}"
+        axes.set_title(f"{title}, lost" if i == lost else title, color=ORANGE if i == lost else "black")
+    places = np.arange(len(classes))
+    bars.bar(places - 0.2, own, 0.4, label="deployed model's own", color=GREY)
+    bars.bar(places + 0.2, rebuilt, 0.4, label="reconstructed", color=ORANGE)
+    bars.set_title(f"prediction of query {lost + 1}: output for each class")
+    bars.set_xticks(places, classes, rotation=0 if max(map(len, classes)) < 4 else 60)
+    bars.axhline(0, color="black", linewidth=0.8)
+    _finish(bars)
+    return figure
 
 
 def _finish(axes: Axes) -> None:

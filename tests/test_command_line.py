@@ -1,0 +1,139 @@
+"""The command line as a user meets it: in a process of its own, in another folder."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SHORT = ("trainer.max_epochs=2", "deployed.fit.epochs=4")
+
+
+def parmtrain(folder: Path, *arguments: str, module: str = "parmtrain") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """Return the sentence that a faulty command line ends with, having left nothing behind."""
+    ended = parmtrain(folder, *arguments)
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert not list(folder.rglob("metrics.json"))
+    return ended.stderr
+
+
+def test_help_waits_for_no_pytorch(tmp_path: Path) -> None:
+    script = (
+        "import sys, parmtrain.__main__ as m; sys.argv[1:] = ['--help']; m.main(); sys.exit('torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "cifar10" in ended.stdout
+
+
+def test_the_default_run_from_another_folder(tmp_path: Path) -> None:
+    ended = parmtrain(tmp_path, *SHORT)
+    assert ended.returncode == 0, ended.stderr
+    assert "degraded A_d: reconstructed predictions" in ended.stdout
+    before_training = ended.stderr.index("available accuracy A_a")
+    assert before_training < ended.stderr.index("start from the deployed model's")
+    (metrics,) = tmp_path.glob("runs/digits-sum-k2/*/metrics.json")
+    again = parmtrain(tmp_path, str(metrics.parent), module="parmtrain.evaluate")
+    assert again.returncode == 0, again.stderr
+    table = [line for line in ended.stdout.splitlines() if "degraded A_d" in line]
+    assert table == [line for line in again.stdout.splitlines() if "degraded A_d" in line]
+
+
+def test_the_headline_command_on_cifar10s_own_format(data_root: Path, tmp_path: Path) -> None:
+    small = (f"data.root={data_root}", "task.source.validation=20", "deployed.fit.epochs=1", "trainer.max_epochs=1")
+    ended = parmtrain(tmp_path, "task=cifar10", "k=2", *small)
+    assert ended.returncode == 0, ended.stderr
+    assert "so one is trained once and kept in" in ended.stderr
+    assert "122 of 122 tensors start from the deployed model's" in ended.stderr
+    (folder,) = tmp_path.glob("runs/cifar10-sum-k2/*")
+    assert (folder / "export" / "parity_model.ts").is_file()
+
+
+def test_a_data_set_that_cannot_be_had_stops_before_any_work(tmp_path: Path) -> None:
+    sentence = refused(tmp_path, "task=cifar10", "k=2", "data.root=nothing", "data.download=false")
+    assert sentence.startswith("CIFAR-10 is missing: no data_batch_1, ")
+    assert "in the folder nothing/cifar-10-batches-py; data.root=… names" in sentence
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["k=two"], "k=two: Value 'two' of type 'str' could not be converted to Integer\n"),
+        (["k=1"], "k=1: a coding group has 2 queries or more\n"),
+        (
+            ["kk=3", "code=sun"],
+            "2 faults in this configuration:\n  1. code=sun: there is no such code; concat, sum are",
+        ),
+        (["hydra.run.dir=/dev/null/run"], "/dev/null"),
+        (["deployed.path=missing.pt"], "deployed.path=missing.pt: there is no such file\n"),
+        (["optim.lr=1e30", *SHORT], "the loss became nan at step "),
+        (["k=300"], "the val split has 270 queries, fewer than the 300 of one group (k=300)\n"),
+        (["-m", "k=2,two"], "k=two: Value 'two'"),
+        (["k=[2"], "k=[2: it is no override; key=value is right\n"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    assert sentence in refused(tmp_path, *arguments)
+
+
+def test_evaluating_what_is_no_run(tmp_path: Path) -> None:
+    ended = parmtrain(tmp_path, "nowhere", module="parmtrain.evaluate")
+    assert (ended.returncode, ended.stderr) == (1, "nowhere holds no run: there is no nowhere/config.yaml\n")
+
+
+def test_a_multirun_does_each_combination_and_tells_of_those_it_cannot(tmp_path: Path) -> None:
+    ended = parmtrain(tmp_path, "-m", "k=2,5", "code=sum,concat", "hydra.sweep.dir=sweep", *SHORT)
+    assert ended.returncode == 1
+    assert "k=5: code=concat lays k images out in a grid" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    finished = {path.parent.name for path in tmp_path.glob("sweep/*/metrics.json")}
+    assert finished == {"0-digits-sum-k2-seed0", "1-digits-concat-k2-seed0", "2-digits-sum-k5-seed0"}
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "parmtrain",
+        "trainer.max_epochs=400",
+        "deployed.fit.epochs=4",
+        "hydra.run.dir=run",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    found = re.search(r"go on with: (.*)", said)
+    assert found is not None
+    arguments = shlex.split(found.group(1))[3:]
+    assert any(argument.endswith("checkpoints/last.ckpt") for argument in arguments)
+    refusal = refused(tmp_path, *(argument for argument in arguments if not argument.startswith("ckpt_path")))
+    assert "holds an unfinished run" in refusal
+    process = subprocess.Popen([sys.executable, "-m", "parmtrain", *arguments], cwd=tmp_path, stderr=subprocess.PIPE)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    before = last.stat().st_mtime_ns
+    while last.stat().st_mtime_ns == before:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert os.path.getsize(last) > 0

@@ -1,0 +1,107 @@
+"""What is shipped: the wheel, the bundle without parmtrain, the notebook, the README."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbclient
+import pytest
+import torch
+
+from parmtrain import compose, run
+from parmtrain.tasks.idx import IdxImages
+
+HERE = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((HERE / "notebooks").glob("*.py"))
+
+
+def test_an_installed_wheel_carries_its_configuration(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = [*pip, "wheel", str(HERE), "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("parmtrain-*.whl")
+    site = tmp_path / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True, capture_output=True)
+    show = "import parmtrain, parmtrain.__main__ as main; print(parmtrain.__file__); main.main(['--cfg', 'job'])"
+    ended = subprocess.run(
+        [sys.executable, "-c", show],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.startswith(f"{site}/parmtrain/__init__.py\n")
+    assert "_target_: parmtrain.codes.Sum" in ended.stdout
+    shipped = {path.relative_to(site / "parmtrain") for path in (site / "parmtrain" / "conf").rglob("*.yaml")}
+    assert shipped == {path.relative_to(HERE) for path in (HERE / "conf").rglob("*.yaml")}
+
+
+def test_a_bundle_needs_pytorch_alone(tmp_path: Path) -> None:
+    result = run(compose("trainer.max_epochs=1", "deployed.fit.epochs=4"), tmp_path / "run")
+    queries = torch.rand(5, 2, 1, 8, 8)
+    with torch.no_grad():
+        expected = result.module(queries)
+    torch.save((queries, expected), tmp_path / "numbers.pt")
+    script = """
+import sys, torch
+assert not [name for name in sys.modules if name.startswith("parmtrain")]
+sys.modules["parmtrain"] = None  # importing it fails
+encoder, model, decoder = (torch.jit.load(f"run/export/{name}.ts") for name in ("encoder", "parity_model", "decoder"))
+queries, expected = torch.load("numbers.pt")
+for groups in (1, 2, 5):
+    parity_queries = encoder(queries[:groups])
+    parity = model(parity_queries[:, 0])[:, None]
+    assert torch.allclose(parity, expected[:groups], atol=1e-5)
+    predictions = torch.randn(groups, 2, 10)
+    arrived = torch.tensor([[False, True, True]]).expand(groups, 3)
+    decoded = decoder(torch.cat([predictions, parity], 1), arrived)
+    assert torch.allclose(decoded[:, 0], (parity[:, 0] - predictions[:, 1]), atol=1e-5)
+    assert torch.equal(decoded[:, 1], predictions[:, 1])
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=tmp_path, check=True)
+    about = json.loads((tmp_path / "run" / "export" / "bundle.json").read_text())
+    assert about["shapes"]["query"] == [1, 8, 8]
+    assert (about["task"], about["code"], about["k"], about["r"]) == ("digits", "sum", 2, 1)
+
+
+@pytest.mark.parametrize("script", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_match_their_scripts_and_run(script: Path, tmp_path: Path) -> None:
+    notebook = jupytext.read(script.with_suffix(".ipynb"))
+    written = [(cell.cell_type, cell.source) for cell in jupytext.read(script).cells]
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == written, "make notebooks"
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    pictures = [
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
+    assert pictures
+
+
+def test_there_is_a_notebook() -> None:
+    assert NOTEBOOKS
+
+
+def test_the_readme_names_every_task_and_code() -> None:
+    readme = (HERE / "README.md").read_text()
+    for group in ("task", "code"):
+        for option in (HERE / "conf" / group).glob("*.yaml"):
+            assert f"`{option.stem}`" in readme, option
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        assert (HERE / path).exists(), path
+
+
+def test_the_real_fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    folder = os.environ.get("PARMTRAIN_FASHION_MNIST")
+    if folder is None:
+        pytest.skip("PARMTRAIN_FASHION_MNIST is not set to the folder of Debian's dataset-fashion-mnist")
+    train, val, test = IdxImages(folder, "FashionMNIST", validation=5000).read()
+    assert (len(train), len(val), len(test)) == (55_000, 5_000, 10_000)
+    everything = torch.cat([train.stored, val.stored]).float() / 255
+    assert everything.mean().item() == pytest.approx(0.2860, abs=1e-4)
+    assert everything.std().item() == pytest.approx(0.3530, abs=1e-4)
+    assert torch.cat([train.labels, val.labels]).bincount().tolist() == [6000] * 10
