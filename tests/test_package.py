@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,10 @@ NOTEBOOKS = sorted((HERE / "notebooks").glob("*.py"))
 
 
 def test_an_installed_wheel_carries_its_configuration(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(HERE, source, ignore=shutil.ignore_patterns(".*", "build", "runs", "multirun", "*.egg-info"))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    build = [*pip, "wheel", str(HERE), "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    build = [*pip, "wheel", str(source), "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("parmtrain-*.whl")
     site = tmp_path / "site"

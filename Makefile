@@ -1,0 +1,12 @@
+.PHONY: check test notebooks
+
+check:
+	ruff check
+	ruff format --check
+	mypy
+
+test:
+	python -m pytest
+
+notebooks:
+	for script in notebooks/*.py; do jupytext --to ipynb $$script; done
