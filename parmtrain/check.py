@@ -111,13 +111,13 @@ def _plain(hint: Any) -> set[Any]:
 
 
 def _folder_faults(cfg: DictConfig, folder: Path) -> Iterator[str]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as fault:
-        yield f"hydra.run.dir={folder} cannot be written: {fault.strerror}"
-        return
+    for key, path in (("cache", assemble.cache_folder(cfg)), ("hydra.run.dir", folder)):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as fault:
+            yield f"{key}={path} cannot be written: {fault.strerror}"
     if cfg.overwrite:
         return
     if (folder / FINISHED).exists():

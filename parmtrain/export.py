@@ -42,13 +42,14 @@ def export(module: ParityModule, query_shape: tuple[int, ...], about: dict[str, 
     Raises:
         ExportError: If a part cannot be exported, or does not give the module's own numbers to 1e-5.
     """
-    module = copy.deepcopy(module).cpu().eval()
-    code = module.code
+    code, parity_models = copy.deepcopy((module.code, module.parity_models))
+    code.cpu().eval()
+    parity_models.cpu().eval()
     parity_shape = code.parity_shape(query_shape)
     groups = torch.rand(3, code.k, *query_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        parity_queries = module.encode(groups)
-        parity_outputs = module.predict(parity_queries)
+        parity_queries = code.encode(groups)
+        parity_outputs = torch.stack([model(parity_queries[:, j]) for j, model in enumerate(parity_models)], dim=1)
     outputs = torch.cat([torch.rand(3, code.k, parity_outputs.size(-1)), parity_outputs], dim=1)
     arrived = torch.ones(3, code.n, dtype=torch.bool)
     arrived[:, 0] = False
@@ -56,7 +57,7 @@ def export(module: ParityModule, query_shape: tuple[int, ...], about: dict[str, 
         ENCODER: (code.encoder, (groups,)),
         DECODER: (code.decoder, (outputs, arrived)),
     }
-    for j, model in enumerate(module.parity_models):
+    for j, model in enumerate(parity_models):
         parts[parity_file(j)] = (model, (parity_queries[:, j],))
     with replacing(folder) as temporary:
         temporary.mkdir()
@@ -78,7 +79,7 @@ def export(module: ParityModule, query_shape: tuple[int, ...], about: dict[str, 
             },
             "dtypes": {"query": "float32", "prediction": "float32", "arrived": "bool"},
             "files": {name: hashlib.sha256((temporary / name).read_bytes()).hexdigest() for name in parts},
-            "parity": {"fingerprints": [fingerprint(model) for model in module.parity_models]},
+            "parity": {"fingerprints": [fingerprint(model) for model in parity_models]},
         }
         write_json(temporary / DESCRIPTION, description)
 

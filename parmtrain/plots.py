@@ -33,10 +33,11 @@ def training_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
         (accuracies, "val/degraded_accuracy", "degraded-mode accuracy $A_d$", BLUE),
         (accuracies, "val/agreement", "agreement with the deployed model", ORANGE),
     ):
-        axes.plot(numbers, [epoch[name] for epoch in epochs], label=label, color=colour)
+        axes.plot(numbers, [epoch.get(name, np.nan) for epoch in epochs], label=label, color=colour)
     losses.set(title="Loss", xlabel="epoch", yscale="log")
     accuracies.set(title="Validation split", xlabel="epoch")
-    best = max(epochs, key=lambda epoch: epoch["val/degraded_accuracy"])
+    validated = [epoch for epoch in epochs if "val/degraded_accuracy" in epoch]
+    best = max(validated, key=lambda epoch: epoch["val/degraded_accuracy"])
     accuracies.plot(best["epoch"] + 1, best["val/degraded_accuracy"], "o", color=BLUE, label="kept")
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

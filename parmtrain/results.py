@@ -27,7 +27,8 @@ def collect(
         queries: Number of training queries.
         seed: The run's seed.
     """
-    best = max(history.epochs, key=lambda epoch: epoch["val/degraded_accuracy"])
+    validated = [epoch for epoch in history.epochs if "val/degraded_accuracy" in epoch]
+    best = max(validated, key=lambda epoch: epoch["val/degraded_accuracy"])
     epochs = len(history.epochs)
     seen = epochs * (queries // module.k * module.k)
     return {

@@ -15,7 +15,7 @@ from parmtrain import assemble, plots, report, results
 from parmtrain.callbacks import BEST, Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
 from parmtrain.check import FINISHED, check
 from parmtrain.deployed import DeployedModel, Network
-from parmtrain.errors import ConfigError
+from parmtrain.errors import ConfigError, TrainingError
 from parmtrain.export import export
 from parmtrain.files import write_json, write_text
 from parmtrain.fitting import fit, quiet
@@ -96,6 +96,8 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     )
     resume = _resumed(cfg, checkpoints)
     fit(trainer, module, data, resume)
+    if not checkpoints.best.is_file():
+        raise TrainingError("no epoch ended with a validation, so none can be kept: trainer.… settings cut it short")
     module.load_state_dict(torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"])
     module.to(device).eval()
 

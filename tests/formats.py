@@ -1,14 +1,17 @@
-"""Small data sets in the archives' own formats, with images that a model can tell apart."""
+"""Small data sets in the archives' own formats, with images that a model can tell apart; files of deployed models."""
 
 import gzip
 import io
 import pickle
 import struct
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 
 
 def images(count: int, classes: int, shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -87,3 +90,21 @@ def write_folders(root: Path, classes: tuple[str, ...], images: int) -> None:
             for i in range(images):
                 pixels = random.integers(100 * shade, 100 * shade + 100, (230 + i, 300, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(root / split / word / f"{i}.jpg")
+
+
+def save_state_dict(network: nn.Module, path: Path) -> None:
+    """Write a bare state dict."""
+    torch.save(network.state_dict(), path)
+
+
+def save_torchscript(network: nn.Module, path: Path) -> None:
+    """Write a TorchScript archive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(network).save(path)
+
+
+def save_exported(network: nn.Module, path: Path) -> None:
+    """Write a torch.export program of 1×8×8 queries, for any batch."""
+    batch = torch.export.Dim("batch", min=1)
+    torch.export.save(torch.export.export(network, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: batch},)), path)

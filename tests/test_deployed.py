@@ -1,7 +1,6 @@
 """The deployed model: every format it comes in, every way it can be wrong, and that it never changes."""
 
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,23 +17,13 @@ from parmtrain.module import ParityModule
 from parmtrain.predictions import predict_all
 from parmtrain.tasks.images import ImageInput
 from parmtrain.tasks.queries import TensorQueries
+from tests.formats import save_exported, save_state_dict, save_torchscript
 
 REFERENCE = "PARMTRAIN_REFERENCE_MLP"
 
 
 def build() -> nn.Module:
     return MLP([1, 8, 8], 10)
-
-
-def save_torchscript(network: nn.Module, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(network).save(path)
-
-
-def save_exported(network: nn.Module, path: Path) -> None:
-    batch = torch.export.Dim("batch", min=1)
-    torch.export.save(torch.export.export(network, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: batch},)), path)
 
 
 def save_wrapped(network: nn.Module, path: Path) -> None:
@@ -44,7 +33,7 @@ def save_wrapped(network: nn.Module, path: Path) -> None:
 @pytest.mark.parametrize(
     ("save", "suffix"),
     [
-        (lambda network, path: torch.save(network.state_dict(), path), ".pt"),
+        (save_state_dict, ".pt"),
         (lambda network, path: torch.save({"model": network.state_dict(), "epoch": 3}, path), ".pth"),
         (save_wrapped, ".ckpt"),
         (save_torchscript, ".ts"),

@@ -17,6 +17,7 @@ from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
 from parmtrain.runs import Result
 from parmtrain.tasks.digits import Digits
+from tests.formats import save_exported, save_state_dict, save_torchscript
 
 SHORT = ("trainer.max_epochs=3", "deployed.fit.epochs=4")
 CLOCK = ("seconds", "queries_per_second")
@@ -180,6 +181,29 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(tmp_path: 
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert all(value.isfinite().all() for value in kept.values())
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_validating_every_second_epoch(tmp_path: Path) -> None:
+    metrics = small_run(tmp_path, "+trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4").metrics
+    assert metrics["training"]["epochs"] == 4
+    assert metrics["validation"]["epoch"] in (1, 3)
+
+
+def test_a_training_without_validation_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no epoch ended with a validation"):
+        small_run(tmp_path, "+trainer.limit_val_batches=0")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ts", ".pt2"])
+def test_a_deployed_model_from_a_file_gives_the_same_run(suffix: str, finished: Result, tmp_path: Path) -> None:
+    network = finished.module.deployed.network
+    assert isinstance(network, nn.Module)
+    path = tmp_path / f"f{suffix}"
+    {".pt": save_state_dict, ".ts": save_torchscript, ".pt2": save_exported}[suffix](network, path)
+    metrics = small_run(tmp_path / "run", f"deployed.path={path}").metrics
+    assert metrics["degraded"]["accuracy"] == pytest.approx(finished.metrics["degraded"]["accuracy"], abs=0.02)
+    assert metrics["available"] == finished.metrics["available"]
+    assert metrics["deployed"] == finished.metrics["deployed"]
 
 
 def test_fewer_queries_than_one_group(tmp_path: Path) -> None:
