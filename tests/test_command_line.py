@@ -102,6 +102,11 @@ def test_a_multirun_does_each_combination_and_tells_of_those_it_cannot(tmp_path:
     assert finished == {"0-digits-sum-k2-seed0", "1-digits-concat-k2-seed0", "2-digits-sum-k5-seed0"}
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs, which is to have them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -111,7 +116,14 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> Non
         "deployed.fit.epochs=4",
         "hydra.run.dir=run",
     ]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists():
         assert process.poll() is None
