@@ -32,8 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            accuracy: float = run(cfg, folder).metrics["validation"]["degraded_accuracy"]
-            return accuracy
+            validation = run(cfg, folder).metrics["validation"]  # None where nothing was trained
+            return validation and float(validation["degraded_accuracy"])
         except Interrupted as stop:
             _say(f"{stop}\ngo on with: {_command_to_go_on(stop, folder)}")
             raise KeyboardInterrupt from stop

@@ -35,22 +35,14 @@ def build(node: Any, **more: Any) -> Any:
         raise
 
 
-def parity_model(cfg: DictConfig, code: Code, query_shape: tuple[int, ...]) -> nn.Module:
-    """Build one parity model with random weights, for parity queries of the code's shape."""
+def fresh_model(cfg: DictConfig, deployed: DeployedModel, shape: tuple[int, ...]) -> nn.Module:
+    """Build one parity model for parity queries of ``shape``, from F's weights where the configuration says so."""
     architecture = cfg.parity.model or cfg.deployed.model
-    shape = {"query_shape": list(code.parity_shape(query_shape))} if "query_shape" in architecture else {}
-    model: nn.Module = build(architecture, **shape)
-    return model
-
-
-def parity_models(cfg: DictConfig, code: Code, task: Task, deployed: DeployedModel) -> list[nn.Module]:
-    """Build the r parity models, from the deployed model's weights where the configuration says so."""
-    models = [parity_model(cfg, code, task.query_shape) for _ in range(code.r)]
+    own_shape = {"query_shape": list(shape)} if "query_shape" in architecture else {}
+    model: nn.Module = build(architecture, **own_shape)
     if cfg.parity.start is Start.deployed:
-        taken = {name for model in models for name in start_from(model, deployed)}
-        count = len(models[0].state_dict())
-        log.info("parity model: %d of %d tensors start from the deployed model's", len(taken), count)
-    return models
+        start_from(model, deployed)
+    return model
 
 
 def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
@@ -65,6 +57,14 @@ def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
     matching = {name: theirs[name] for name in ours if name in theirs and theirs[name].shape == ours[name].shape}
     model.load_state_dict({**ours, **matching})
     return list(matching)
+
+
+def shared(module: ParityModule) -> tuple[int, int]:
+    """Return how many tensors of the parity models equal the deployed model's of the same name, and of how many."""
+    theirs = weights(module.deployed.network)
+    ours = [item for model in module.parity_models for item in model.state_dict().items()]
+    equal = [name for name, value in ours if name in theirs and torch.equal(value, theirs[name])]
+    return len(equal), len(ours)
 
 
 def deployed_model(
@@ -109,13 +109,14 @@ def _trained(cfg: DictConfig, task: Task, splits: "Splits[QuerySet]") -> nn.Modu
     )
 
 
-def module(cfg: DictConfig, task: Task, code: Code, deployed: DeployedModel) -> ParityModule:
+def module(cfg: DictConfig, task: Task, deployed: DeployedModel) -> ParityModule:
     """Put the module together that trains parity models."""
     pl.seed_everything(cfg.seed, verbose=False)
+    code: Code = build(cfg.code)
     return ParityModule(
         deployed,
         code,
-        parity_models(cfg, code, task, deployed),
+        code.parity_models(task.query_shape, deployed, partial(fresh_model, cfg, deployed)),
         loss=build(cfg.loss),
         optim=build(cfg.optim),
         schedule=build(cfg.scheduler),

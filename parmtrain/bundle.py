@@ -8,17 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parmtrain.deployed import read_torchscript
+from parmtrain.codes import run_coded, worker_outputs
+from parmtrain.deployed import DeployedModel, Network, read_torchscript
 from parmtrain.errors import ExportError
 from parmtrain.export import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_file
 
 
 class Bundle:
-    """An encoder, its parity models and their decoder, ready to serve.
+    """An encoder, the models that run its coded queries and a decoder, ready to serve.
 
     Args:
         folder: The export folder, or the run's folder that holds it. TorchScript archives are programs: load only those
             that you would run.
+        deployed: The deployed model, for codes whose coded queries it runs itself.
 
     Attributes:
         about: What ``bundle.json`` says.
@@ -27,7 +29,7 @@ class Bundle:
         ExportError: If a file is missing or is not the one that was exported.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, deployed: Network | None = None) -> None:
         folder = Path(folder)
         self.folder = folder / "export" if (folder / "export" / DESCRIPTION).is_file() else folder
         self.about = _description(self.folder)
@@ -38,32 +40,70 @@ class Bundle:
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise ExportError(f"{path} is not the file that was exported: its SHA-256 is not that of {DESCRIPTION}")
         self.encoder, self.decoder = read_torchscript(self.folder / ENCODER), read_torchscript(self.folder / DECODER)
-        self.parity_models = [read_torchscript(self.folder / parity_file(j)) for j in range(self.about["r"])]
+        count = self.about["parity"]["models"]
+        self.parity_models: list[Network] = [read_torchscript(self.folder / parity_file(j)) for j in range(count)]
+        if not count and deployed is not None:
+            self.parity_models = [deployed if isinstance(deployed, DeployedModel) else DeployedModel(deployed)]
 
     @property
     def k(self) -> int:
         """Queries in a coding group."""
         return int(self.about["k"])
 
-    def encode(self, queries: Tensor) -> Tensor:
-        """Encode queries ``[g, k, *query]`` into parity queries ``[g, r, *parity]``."""
-        parity_queries: Tensor = self.encoder(queries)
-        return parity_queries
+    @property
+    def n(self) -> int:
+        """Workers that answer one group."""
+        return int(self.about["n"])
+
+    @property
+    def systematic(self) -> bool:
+        """Whether the deployed model runs the queries themselves."""
+        return bool(self.about["systematic"])
+
+    @property
+    def stragglers(self) -> int:
+        """Workers of a group, whichever they are, that may all be late."""
+        return int(self.about["stragglers"])
 
     @torch.no_grad()
-    def predict(self, parity_queries: Tensor) -> Tensor:
-        """Run each parity model on its parity query: ``[g, r, *parity]`` to ``[g, r, c]``."""
-        return torch.stack([model(parity_queries[:, j]) for j, model in enumerate(self.parity_models)], dim=1)
+    def encode(self, queries: Tensor) -> Tensor:
+        """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``."""
+        coded: Tensor = self.encoder(queries)
+        return coded
 
+    @torch.no_grad()
+    def predict(self, coded_queries: Tensor) -> Tensor:
+        """Run the coded queries through their models: ``[g, coded, *parity]`` to ``[g, coded, c]``.
+
+        Raises:
+            ExportError: If the deployed model runs them, and the bundle was loaded without it.
+        """
+        if self.about["coded"] and not self.parity_models:
+            raise ExportError(
+                f"code={self.about['code']} runs coded queries on the deployed model, which is in no bundle; "
+                "parmtrain.load(folder, deployed=…) gives it"
+            )
+        return run_coded(self.parity_models, coded_queries)
+
+    def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
+        """Put worker outputs ``[g, n, c]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, c]``."""
+        return worker_outputs(predictions, coded_outputs, self.systematic)
+
+    @torch.no_grad()
     def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Return predictions ``[g, k, c]`` from the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]``."""
         predictions: Tensor = self.decoder(outputs, arrived)
         return predictions
 
 
-def load(folder: str | Path) -> Bundle:
-    """Load the bundle that a run exported, given the run's folder or its export folder."""
-    return Bundle(folder)
+def load(folder: str | Path, deployed: Network | None = None) -> Bundle:
+    """Load the bundle that a run exported, given the run's folder or its export folder.
+
+    Args:
+        folder: The folder.
+        deployed: The deployed model, for codes whose coded queries it runs itself.
+    """
+    return Bundle(folder, deployed)
 
 
 def _description(folder: Path) -> dict[str, Any]:

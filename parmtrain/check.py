@@ -1,5 +1,6 @@
 """Every fault of a configuration, found before anything is downloaded, trained or written."""
 
+import copy
 import inspect
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ from parmtrain import assemble
 from parmtrain.codes import Code
 from parmtrain.deployed import DeployedModel, Network, check_predictions
 from parmtrain.errors import ConfigError, DataError, ParmtrainError
-from parmtrain.losses import CodedGroups
+from parmtrain.groups import GroupBatch
+from parmtrain.module import ParityModule
 from parmtrain.tasks.base import Task
 
 FINISHED = "metrics.json"
@@ -165,6 +167,7 @@ def _trial_faults(cfg: DictConfig, given: Network | None, known: list[str]) -> l
         return None
 
     code: Code | None = trial("code", lambda: assemble.build(cfg.code))
+    deployed: DeployedModel | None = None
     task: Task | None = trial("task", lambda: assemble.build(cfg.task))
     optimizer = trial("optim", lambda: assemble.build(cfg.optim)([nn.Parameter(torch.zeros(1))]))
     trial("trainer", lambda: assemble.trainer(cfg, [], logger=False))
@@ -172,39 +175,55 @@ def _trial_faults(cfg: DictConfig, given: Network | None, known: list[str]) -> l
         trial("logger", lambda: assemble.build(cfg.logger, save_dir=scratch))
     if optimizer is not None:
         trial("scheduler", lambda: assemble.build(cfg.scheduler)(optimizer, total_steps=10))
-    if code is not None:
-        trial("loss", lambda: _try_loss(cfg, code))
     if task is not None:
         if given is not None or cfg.deployed.path is not None:
-            trial("deployed", lambda: assemble.deployed_model(cfg, task, None, given))  # type: ignore[arg-type]
+            deployed = trial("deployed", lambda: assemble.deployed_model(cfg, task, None, given))  # type: ignore[arg-type]
         else:
             trial("deployed.fit", lambda: _try_fit(cfg))
-            trial("deployed.model", lambda: _try_network(assemble.build(cfg.deployed.model), task, "deployed.model"))
+            deployed = trial("deployed.model", lambda: _untrained(cfg, task))
     if code is not None and task is not None:
-        trial("parity.model", lambda: _try_parity(cfg, code, task))
+        shape = trial("code", lambda: code.parity_shape(task.query_shape))
+        if deployed is not None and shape is not None:
+            module = trial("parity.model", lambda: _try_models(assemble.module(cfg, task, deployed), task))
+            if module is not None:
+                trial("loss", lambda: _try_step(cfg, module, task))
     return found
 
 
-def _try_loss(cfg: DictConfig, code: Code) -> None:
-    groups = CodedGroups(code, torch.rand(2, code.k, 3), torch.rand(2, code.r, 3), torch.zeros(2, code.k).long())
-    loss = assemble.build(cfg.loss)(groups)
+def _untrained(cfg: DictConfig, task: Task) -> DeployedModel:
+    deployed = DeployedModel(assemble.build(cfg.deployed.model), flatten=task.input.flatten)
+    check_predictions(deployed, task.query_shape, task.outputs, "deployed.model")
+    return deployed
+
+
+def _try_models(module: ParityModule, task: Task) -> ParityModule:
+    shape = module.code.parity_shape(task.query_shape)
+    for model in module.parity_models:
+        if not isinstance(model, DeployedModel):
+            check_predictions(DeployedModel(copy.deepcopy(model)), shape, task.outputs, "parity.model")
+    return module
+
+
+def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
+    """Take one training step on one group of zeros."""
+    if not module.trains:
+        if cfg.ckpt_path is not None:
+            raise ConfigError([f"ckpt_path={cfg.ckpt_path}: code={module.code.name} trains nothing to go on with"])
+        return
+    module.eval()
+    labels = torch.zeros(1, module.k).long()
+    loss = module.loss(module.coded(GroupBatch(torch.zeros(1, module.k, *task.query_shape), labels, None)))
     if not isinstance(loss, torch.Tensor) or loss.shape:
         raise ConfigError([f"loss={cfg.loss._target_}: it returns no scalar tensor"])
+    if not loss.requires_grad:
+        raise ConfigError(
+            [f"code={module.code.name} trains through the deployed model, and this one passes no gradient back"]
+        )
 
 
 def _try_fit(cfg: DictConfig) -> None:
     optimizer = assemble.build(cfg.deployed.fit.optim)([nn.Parameter(torch.zeros(1))])
     assemble.build(cfg.deployed.fit.scheduler)(optimizer, total_steps=10)
-
-
-def _try_network(network: nn.Module, task: Task, name: str) -> None:
-    check_predictions(DeployedModel(network, flatten=task.input.flatten), task.query_shape, task.outputs, name)
-
-
-def _try_parity(cfg: DictConfig, code: Code, task: Task) -> None:
-    shape = code.parity_shape(task.query_shape)
-    parity = DeployedModel(assemble.parity_model(cfg, code, task.query_shape))
-    check_predictions(parity, shape, task.outputs, "parity.model")
 
 
 def _data_faults(cfg: DictConfig, fetch: bool) -> Iterator[str]:

@@ -42,21 +42,22 @@ def evaluate(
     folder = Path(folder)
     quiet()
     cfg = _config(folder, root, path)
-    bundle = Bundle(folder)
+    about = Bundle(folder).about
     task: Task = assemble.build(cfg.task)
     splits = task.splits()
     frozen = assemble.deployed_model(cfg, task, splits, deployed)
-    expected = bundle.about["deployed"]["fingerprint"]
+    expected = about["deployed"]["fingerprint"]
     if frozen.fingerprint != expected:
         raise DeployedModelError(
             f"the bundle in {folder} was trained for the deployed model {expected[:16]}…, and this one is "
             f"{frozen.fingerprint[:16]}…; --deployed-path names the file of the right one"
         )
+    bundle = Bundle(folder, frozen)
     predictions = predict_all(
         frozen, splits.test, task.input, assemble.cache_folder(cfg), "predicting test", workers=cfg.data.workers
     )
     scores = score(bundle, task, splits.test, predictions, cfg.seed, list(cfg.unavailable), workers=cfg.data.workers)
-    return {"task": task.name, "code": bundle.about["code"], "k": bundle.k, "r": bundle.about["r"], **scores}
+    return {"task": task.name, "code": about["code"], "k": about["k"], "r": about["r"], **scores}
 
 
 def _config(folder: Path, root: str | None, path: str | None) -> DictConfig:

@@ -1,4 +1,4 @@
-"""Export of what was trained: three TorchScript archives and a description, which load without parmtrain."""
+"""Export of a code and its parity models: TorchScript archives, which load without parmtrain, and a description."""
 
 import copy
 import hashlib
@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parmtrain.deployed import fingerprint
+from parmtrain.deployed import DeployedModel, fingerprint
 from parmtrain.errors import ExportError
 from parmtrain.files import replacing, write_json
 from parmtrain.module import ParityModule
 
-FORMAT = 1
+FORMAT = 2
 TOLERANCE = 1e-5
 ENCODER, DECODER, DESCRIPTION = "encoder.ts", "decoder.ts", "bundle.json"
 BATCHES = (1, 2, 5)
 
 
 def parity_file(j: int) -> str:
-    """Return the file name of the parity model of parity query j, counted from 0.
+    """Return the file name of parity model j, counted from 0.
 
     Example:
         >>> parity_file(0), parity_file(1)
@@ -30,34 +30,40 @@ def parity_file(j: int) -> str:
     return "parity_model.ts" if j == 0 else f"parity_model_{j + 1}.ts"
 
 
-def export(module: ParityModule, query_shape: tuple[int, ...], about: dict[str, Any], folder: Path) -> None:
+def export(
+    module: ParityModule, query_shape: tuple[int, ...], predictions: int, about: dict[str, Any], folder: Path
+) -> None:
     """Write a bundle, whole or not at all, and compare it with the module it was made from.
 
+    The deployed model is in no bundle: where it runs the coded queries, the bundle says that it has no parity model.
+
     Args:
-        module: The trained module; it is left as it is.
+        module: The module; it is left as it is.
         query_shape: Shape of one query.
+        predictions: Length of one prediction.
         about: What the description says beside shapes, types, files and fingerprints.
         folder: Folder to write; one that is there is replaced.
 
     Raises:
         ExportError: If a part cannot be exported, or does not give the module's own numbers to 1e-5.
     """
-    code, parity_models = copy.deepcopy((module.code, module.parity_models))
-    code.cpu().eval()
-    parity_models.cpu().eval()
+    code = copy.deepcopy(module.code).cpu().eval()
+    models = [
+        copy.deepcopy(model).cpu().eval() for model in module.parity_models if not isinstance(model, DeployedModel)
+    ]
     parity_shape = code.parity_shape(query_shape)
-    groups = torch.rand(3, code.k, *query_shape, generator=torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(0)
+    groups = torch.rand(3, code.k, *query_shape, generator=random)
     with torch.no_grad():
         parity_queries = code.encode(groups)
-        parity_outputs = torch.stack([model(parity_queries[:, j]) for j, model in enumerate(parity_models)], dim=1)
-    outputs = torch.cat([torch.rand(3, code.k, parity_outputs.size(-1)), parity_outputs], dim=1)
+    outputs = torch.rand(3, code.n, predictions, generator=random)
     arrived = torch.ones(3, code.n, dtype=torch.bool)
     arrived[:, 0] = False
     parts: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
         ENCODER: (code.encoder, (groups,)),
         DECODER: (code.decoder, (outputs, arrived)),
     }
-    for j, model in enumerate(parity_models):
+    for j, model in enumerate(models):
         parts[parity_file(j)] = (model, (parity_queries[:, j],))
     with replacing(folder) as temporary:
         temporary.mkdir()
@@ -68,18 +74,22 @@ def export(module: ParityModule, query_shape: tuple[int, ...], about: dict[str, 
             **about,
             "k": code.k,
             "r": code.r,
+            "n": code.n,
             "code": code.name,
+            "systematic": code.systematic,
+            "coded": code.coded,
+            "stragglers": code.stragglers,
             "shapes": {
                 "query": list(query_shape),
                 "parity_query": list(parity_shape),
-                "prediction": [outputs.size(-1)],
-                "encoder": "queries [g, k, *query] -> parity queries [g, r, *parity_query]",
+                "prediction": [predictions],
+                "encoder": "queries [g, k, *query] -> coded queries [g, coded, *parity_query]",
                 "parity_model": "[b, *parity_query] -> [b, *prediction]",
-                "decoder": "worker outputs [g, k + r, *prediction], arrived [g, k + r] (bool) -> [g, k, *prediction]",
+                "decoder": "worker outputs [g, n, *prediction], arrived [g, n] (bool) -> [g, k, *prediction]",
             },
             "dtypes": {"query": "float32", "prediction": "float32", "arrived": "bool"},
             "files": {name: hashlib.sha256((temporary / name).read_bytes()).hexdigest() for name in parts},
-            "parity": {"fingerprints": [fingerprint(model) for model in parity_models]},
+            "parity": {"models": len(models), "fingerprints": [fingerprint(model) for model in models]},
         }
         write_json(temporary / DESCRIPTION, description)
 

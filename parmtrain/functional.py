@@ -38,7 +38,7 @@ def agree(reconstructed: Tensor, predictions: Tensor) -> Tensor:
         >>> agree(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), torch.tensor([[0.0, 9.0], [0.0, 9.0]]))
         tensor([1., 0.])
     """
-    return correct(reconstructed, predictions.argmax(dim=-1))
+    return correct(reconstructed, predictions.argmax(dim=-1).expand(reconstructed.shape[:-1]))
 
 
 def available_accuracy(predictions: Tensor, labels: Tensor) -> Tensor:

@@ -1,23 +1,25 @@
-"""Losses that a parity model is trained with, as functions of one batch of coded groups."""
+"""Losses that a code is trained with, as functions of one batch of coded groups."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
-from parmtrain.codes import Code, reconstruct_each
+from parmtrain.codes import Code, decode_each
 
 
 @dataclass(frozen=True)
 class CodedGroups:
-    """What is known of a batch of coding groups once its parity models have run.
+    """What is known of a batch of coding groups once its coded queries have been run.
+
+    A code is trained for several cases of who arrives; together, m predictions of a group are missing in them.
 
     Args:
         code: The code of the groups.
         predictions: The deployed model's own predictions ``[g, k, c]``.
-        parity: Outputs of the parity models ``[g, r, c]``.
+        parity: Outputs for the coded queries ``[g, coded, c]``.
         labels: True labels ``[g, k]``.
     """
 
@@ -28,14 +30,32 @@ class CodedGroups:
 
     @cached_property
     def target(self) -> Tensor:
-        """What the parity models ought to output ``[g, r, c]``."""
+        """What the parity models ought to output ``[g, coded, c]``."""
         return self.code.target(self.predictions)
 
     @cached_property
     def reconstructed(self) -> Tensor:
-        """Every prediction as it is reconstructed when it alone is missing ``[g, k, c]``."""
-        outputs = torch.cat([self.predictions, self.parity], dim=1)
-        return reconstruct_each(self.code.decode, outputs, self.code.k)
+        """Every prediction that is missing in some case, as it is decoded there ``[g, m, c]``."""
+        outputs = self.code.gather(self.predictions, self.parity)
+        decoded = decode_each(self.code.decode, outputs, self.code.erasures)
+        case, query = self._missing
+        return decoded[:, case, query]
+
+    @property
+    def own(self) -> Tensor:
+        """The deployed model's own predictions in the place of those ``[g, m, c]``."""
+        return self.predictions[:, self._missing[1]]
+
+    @property
+    def own_labels(self) -> Tensor:
+        """Their labels ``[g, m]``."""
+        return self.labels[:, self._missing[1]]
+
+    @cached_property
+    def _missing(self) -> tuple[Tensor, Tensor]:
+        late = ~self.code.erasures[:, : self.code.k]
+        case, query = late.nonzero().to(self.predictions.device).unbind(dim=1)
+        return case, query
 
 
 def mse(groups: CodedGroups) -> Tensor:
@@ -44,6 +64,7 @@ def mse(groups: CodedGroups) -> Tensor:
     Source: Kosaian et al., ParM (SOSP'19), section 3.3.
 
     Example:
+        >>> import torch
         >>> from parmtrain.codes import Sum
         >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
         >>> groups = CodedGroups(Sum(k=2), predictions, torch.tensor([[[1.0, 4.0]]]), torch.tensor([[0, 1]]))
@@ -60,6 +81,7 @@ def kl(groups: CodedGroups) -> Tensor:
     capacity on outputs that no arg-max depends on.
 
     Example:
+        >>> import torch
         >>> from parmtrain.codes import Sum
         >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
         >>> perfect = CodedGroups(Sum(k=2), predictions, predictions.sum(1, keepdim=True), torch.tensor([[0, 1]]))
@@ -67,4 +89,34 @@ def kl(groups: CodedGroups) -> Tensor:
         tensor(True)
     """
     reconstructed = log_softmax(groups.reconstructed.flatten(0, 1), dim=-1)
-    return kl_div(reconstructed, softmax(groups.predictions.flatten(0, 1), dim=-1), reduction="batchmean")
+    return kl_div(reconstructed, softmax(groups.own.flatten(0, 1), dim=-1), reduction="batchmean")
+
+
+def decoded_mse(groups: CodedGroups) -> Tensor:
+    """Return the mean squared error between reconstructed predictions and the deployed model's own.
+
+    Source: arXiv 1806.01259, section 3 (training).
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        >>> decoded_mse(CodedGroups(Sum(k=2), predictions, torch.tensor([[[1.0, 4.0]]]), torch.tensor([[0, 1]])))
+        tensor(2.)
+    """
+    return mse_loss(groups.reconstructed, groups.own)
+
+
+def cross_entropy(groups: CodedGroups) -> Tensor:
+    """Return the cross-entropy of reconstructed predictions against the true labels, in nats.
+
+    Source: arXiv 1806.01259, section 3 (training).
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions, labels = torch.zeros(1, 2, 4), torch.tensor([[0, 1]])
+        >>> cross_entropy(CodedGroups(Sum(k=2), predictions, torch.zeros(1, 1, 4), labels))
+        tensor(1.3863)
+    """
+    return functional.cross_entropy(groups.reconstructed.flatten(0, 1), groups.own_labels.flatten())

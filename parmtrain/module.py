@@ -1,4 +1,4 @@
-"""The Lightning module that trains parity models beside a frozen deployed model."""
+"""The Lightning module that trains codes and parity models beside a frozen deployed model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from parmtrain import losses, schedules
-from parmtrain.codes import Code
+from parmtrain.codes import Code, run_coded
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import TrainingError
 from parmtrain.groups import GroupBatch
@@ -20,12 +20,13 @@ from parmtrain.metrics import DegradedAccuracy, ReconstructionAgreement
 
 
 class ParityModule(pl.LightningModule):
-    """Train r parity models so that the decoder rebuilds what the deployed model would have said.
+    """Train parity models, or a code, so that the decoder rebuilds what the deployed model would have said.
 
     Args:
         deployed: The frozen deployed model; it is never trained, saved or put into training mode here.
         code: Encoder, target and decoder.
-        parity_models: One network for each parity query; each maps ``[b, *parity]`` to ``[b, c]``.
+        parity_models: One network for each coded query, or one for all; each maps ``[b, *parity]`` to ``[b, c]``. The
+            deployed model may be one.
         loss: Scalar function of ``CodedGroups``.
         optim: Makes an optimizer of the parameters.
         schedule: Makes a learning-rate scheduler, stepped each batch, of the optimizer and ``total_steps``.
@@ -64,20 +65,44 @@ class ParityModule(pl.LightningModule):
         """Queries in a coding group."""
         return self.code.k
 
+    @property
+    def n(self) -> int:
+        """Workers that answer one group."""
+        return self.code.n
+
+    @property
+    def systematic(self) -> bool:
+        """Whether the deployed model runs the queries themselves."""
+        return self.code.systematic
+
+    @property
+    def stragglers(self) -> int:
+        """Workers of a group, whichever they are, that may all be late."""
+        return self.code.stragglers
+
+    def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
+        """Put worker outputs ``[g, n, c]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, c]``."""
+        return self.code.gather(predictions, coded_outputs)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train by gradients."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
     def encode(self, queries: Tensor) -> Tensor:
-        """Encode queries ``[g, k, *query]`` into parity queries ``[g, r, *parity]``."""
+        """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``."""
         return self.code.encode(queries)
 
     def predict(self, parity_queries: Tensor) -> Tensor:
-        """Run each parity model on its parity query: ``[g, r, *parity]`` to ``[g, r, c]``."""
-        return torch.stack([model(parity_queries[:, j]) for j, model in enumerate(self.parity_models)], dim=1)
+        """Run the coded queries through their models: ``[g, coded, *parity]`` to ``[g, coded, c]``."""
+        return run_coded(list(self.parity_models), parity_queries)
 
     def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Return predictions ``[g, k, c]`` from the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]``."""
         return self.code.decode(outputs, arrived)
 
     def forward(self, queries: Tensor) -> Tensor:
-        """Map queries ``[g, k, *query]`` to parity outputs ``[g, r, c]``."""
+        """Map queries ``[g, k, *query]`` to outputs for their coded queries ``[g, coded, c]``."""
         return self.predict(self.encode(queries))
 
     def coded(self, batch: GroupBatch) -> CodedGroups:
@@ -97,9 +122,7 @@ class ParityModule(pl.LightningModule):
         """Log the loss and the metrics of reconstructed predictions."""
         groups = self.coded(batch)
         self.log("val/loss", self.loss(groups), batch_size=len(batch.labels), sync_dist=True)
-        self.val_metrics.update(
-            reconstructed=groups.reconstructed, predictions=groups.predictions, labels=groups.labels
-        )
+        self.val_metrics.update(reconstructed=groups.reconstructed, predictions=groups.own, labels=groups.own_labels)
         self.log_dict(self.val_metrics, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

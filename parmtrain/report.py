@@ -39,16 +39,22 @@ def _rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if "top5" in degraded:
         rows.append(("  label among the five largest", f"{degraded['top5']:.4f}"))
+    for late, figures in metrics["stragglers"].items():
+        rows.append((f"degraded A_d, {late} predictions missing", f"{figures['degraded']['accuracy']:.4f}"))
     rows += [
         (f"overall A_o, {float(share):.0%} unavailable", f"{accuracy:.4f}")
         for share, accuracy in metrics["overall"].items()
     ]
     rows += [
-        ("all k predictions, one straggler", f"{metrics['all_k_one_straggler']:.4f}"),
+        ("all k predictions, nobody late", f"{metrics['nobody_late']['accuracy']:.4f}"),
+        ("all k predictions, one straggler anywhere", f"{metrics['all_k']['accuracy']:.4f}"),
+        ("  at the worst worker", f"{metrics['all_k']['worst']['accuracy']:.4f}"),
         ("default answer in place of a late one", f"{metrics['default']['accuracy']:.4f}"),
     ]
     if "cost" in metrics:
         cost = metrics["cost"]
         rows.append(("cost: parity bytes ÷ query bytes", f"{cost['parity_bytes']:.2f}"))
         rows.append(("cost: extra workers", f"{cost['extra_workers']:.0%}"))
+        if cost["parity_flops"] is not None:
+            rows.append(("cost: parity FLOPs ÷ FLOPs of F", f"{cost['parity_flops']:.2f}"))
     return rows

@@ -6,6 +6,7 @@ from typing import Any
 
 from parmtrain import __version__
 from parmtrain.callbacks import History
+from parmtrain.costs import resources
 from parmtrain.module import ParityModule
 from parmtrain.tasks.base import Task
 
@@ -20,17 +21,13 @@ def collect(
     On the CPU all but ``training.seconds`` and ``training.queries_per_second`` depend on configuration and data alone.
 
     Args:
-        module: The trained module.
+        module: The module, trained where there is something to train.
         task: Its task.
         scores: What ``parmtrain.scores.score`` gave for the test split.
         history: Remembers the epochs of the training.
         queries: Number of training queries.
         seed: The run's seed.
     """
-    validated = [epoch for epoch in history.epochs if "val/degraded_accuracy" in epoch]
-    best = max(validated, key=lambda epoch: epoch["val/degraded_accuracy"])
-    epochs = len(history.epochs)
-    seen = epochs * (queries // module.k * module.k)
     return {
         "task": task.name,
         "code": module.code.name,
@@ -38,13 +35,25 @@ def collect(
         "r": module.code.r,
         "seed": seed,
         **scores,
-        "cost": module.code.cost(task.query_shape),
-        "validation": {"degraded_accuracy": best["val/degraded_accuracy"], "epoch": best["epoch"]},
-        "training": {"epochs": epochs, "seconds": history.seconds, "queries_per_second": seen / history.seconds},
+        "cost": resources(module, task.query_shape),
+        **_training(history, queries // module.k * module.k),
         "deployed": {"fingerprint": module.deployed.fingerprint},
         "versions": {
             "parmtrain": __version__,
             "python": platform.python_version(),
             **{package: version(package) for package in PACKAGES},
         },
+    }
+
+
+def _training(history: History, queries: int) -> dict[str, Any]:
+    """Say how training went; where nothing was trained, that it took no time."""
+    validated = [epoch for epoch in history.epochs if "val/degraded_accuracy" in epoch]
+    if not validated:
+        return {"validation": None, "training": {"epochs": 0, "seconds": 0.0, "queries_per_second": None}}
+    best = max(validated, key=lambda epoch: epoch["val/degraded_accuracy"])
+    epochs, seconds = len(history.epochs), history.seconds
+    return {
+        "validation": {"degraded_accuracy": best["val/degraded_accuracy"], "epoch": best["epoch"]},
+        "training": {"epochs": epochs, "seconds": seconds, "queries_per_second": epochs * queries / seconds},
     }

@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from parmtrain import assemble, plots, report, results
+from parmtrain.bundle import Bundle
 from parmtrain.callbacks import BEST, Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
 from parmtrain.check import FINISHED, check
+from parmtrain.costs import timings
 from parmtrain.deployed import DeployedModel, Network
 from parmtrain.errors import ConfigError, TrainingError
 from parmtrain.export import export
 from parmtrain.files import write_json, write_text
 from parmtrain.fitting import fit, quiet
 from parmtrain.functional import available_accuracy
-from parmtrain.groups import GroupsDataModule, require_a_group
+from parmtrain.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared, require_a_group
 from parmtrain.module import ParityModule
 from parmtrain.predictions import predict_all
 from parmtrain.schema import Teacher, resolved_yaml
@@ -30,6 +33,7 @@ from parmtrain.tasks.queries import QuerySet, Splits
 
 log = logging.getLogger(__name__)
 CHECKPOINTS, LOGS, EXPORT = "checkpoints", "logs", "export"
+FITTING_GROUPS = 1024
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,14 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     available = available_accuracy(known.val, splits.val.labels).item()
     log.info("deployed model: available accuracy A_a %.4f on the validation split", available)
 
-    module = assemble.module(cfg, task, assemble.build(cfg.code), frozen)
-    data = GroupsDataModule(
-        splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, workers=cfg.data.workers
-    )
-    resume = _resumed(cfg, checkpoints)
-    fit(trainer, module, data, resume)
-    if not checkpoints.best.is_file():
-        raise TrainingError("no epoch ended with a validation, so none can be kept: trainer.… settings cut it short")
-    module.load_state_dict(torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"])
+    module = assemble.module(cfg, task, frozen)
+    module.code.fit(frozen, *_fitting_groups(cfg, task, splits.train, device))
+    if module.trains:
+        data = GroupsDataModule(
+            splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, workers=cfg.data.workers
+        )
+        _train(cfg, module, trainer, data, checkpoints)
+        plots.training_curves(history.epochs, folder / "training.png")
     module.to(device).eval()
 
     predictions = predict_all(
@@ -109,20 +112,45 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     )
     frozen.check_unchanged()
     metrics = results.collect(module, task, scores, history, len(splits.train), cfg.seed)
-    plots.training_curves(history.epochs, folder / "training.png")
     plots.overall_accuracy(metrics, folder / "overall_accuracy.png")
     about = {"task": task.name, "classes": task.classes, "preprocessing": task.input.settings}
-    export(module, task.query_shape, about | {"metrics": scores, "deployed": metrics["deployed"]}, folder / EXPORT)
+    about |= {"metrics": scores, "deployed": metrics["deployed"]}
+    export(module, task.query_shape, task.outputs, about, folder / EXPORT)
+    metrics["timing"] = timings(Bundle(folder / EXPORT))
     logger.log_metrics({f"test/{name}_accuracy": metrics[name]["accuracy"] for name in ("available", "degraded")})
     write_json(folder / FINISHED, metrics)
     report.show(metrics, folder)
     return Result(metrics, module, folder)
 
 
+def _train(
+    cfg: DictConfig, module: ParityModule, trainer: pl.Trainer, data: GroupsDataModule, checkpoints: Checkpoints
+) -> None:
+    """Train, and load the epoch that validation found best."""
+    started, of = assemble.shared(module)
+    if of:
+        log.info("parity models: %d of %d tensors start as the deployed model's", started, of)
+    fit(trainer, module, data, _resumed(cfg, checkpoints))
+    if not checkpoints.best.is_file():
+        raise TrainingError("no epoch ended with a validation, so none can be kept: trainer.… settings cut it short")
+    module.load_state_dict(torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def _fitting_groups(
+    cfg: DictConfig, task: Task, queries: QuerySet, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return some groups of training queries and their labels, for what is chosen without gradients."""
+    chosen = next(iter(GroupSampler(len(queries), cfg.k, FITTING_GROUPS, cfg.seed)))
+    stored, labels = queries[chosen]
+    batch = prepared(GroupBatch(stored.to(device), labels.to(device), None), task.input.to(device))
+    return batch.queries, batch.labels
+
+
 def _clear(cfg: DictConfig, folder: Path) -> None:
     """Remove an earlier run that is to be replaced: what says that it is finished first."""
     if cfg.overwrite and cfg.ckpt_path is None:
         (folder / FINISHED).unlink(missing_ok=True)
+        (folder / "training.png").unlink(missing_ok=True)
         for name in (CHECKPOINTS, LOGS, EXPORT):
             shutil.rmtree(folder / name, ignore_errors=True)
 

@@ -68,7 +68,7 @@ class Config:
     """The top level of a configuration; ``conf/config.yaml`` explains each key."""
 
     k: int = 2
-    r: int = 1
+    r: int | None = None
     seed: int = 0
     groups: int = 64
     teacher: Teacher = Teacher.query

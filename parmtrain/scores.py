@@ -1,4 +1,4 @@
-"""Scoring reconstructed predictions: every erasure position of every group, beside the default answer."""
+"""Scoring a code: every group of a split, with every set of workers late."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -7,15 +7,10 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from parmtrain.codes import reconstruct_each
-from parmtrain.functional import (
-    accuracy_with_one_straggler,
-    agree,
-    confidence95,
-    correct,
-    overall_accuracy,
-)
+from parmtrain.codes import arrivals
+from parmtrain.functional import correct, overall_accuracy
 from parmtrain.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepared
+from parmtrain.tally import Tally
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet
 
@@ -24,17 +19,32 @@ TOP5_CLASSES = 10
 
 
 class Coded(Protocol):
-    """What can be scored: a module that was trained, or an exported bundle."""
+    """What can be scored: a module, or an exported bundle."""
 
     @property
     def k(self) -> int:
         """Queries in a group."""
 
-    def encode(self, queries: Tensor) -> Tensor:
-        """Map queries ``[g, k, *query]`` to parity queries ``[g, r, *parity]``."""
+    @property
+    def n(self) -> int:
+        """Workers that answer a group."""
 
-    def predict(self, parity_queries: Tensor) -> Tensor:
-        """Map parity queries ``[g, r, *parity]`` to parity outputs ``[g, r, c]``."""
+    @property
+    def systematic(self) -> bool:
+        """Whether the deployed model runs the queries themselves."""
+
+    @property
+    def stragglers(self) -> int:
+        """Workers of a group, whichever they are, that may all be late."""
+
+    def encode(self, queries: Tensor) -> Tensor:
+        """Map queries ``[g, k, *query]`` to coded queries ``[g, coded, *parity]``."""
+
+    def predict(self, coded_queries: Tensor) -> Tensor:
+        """Map coded queries ``[g, coded, *parity]`` to outputs ``[g, coded, c]``."""
+
+    def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
+        """Put worker outputs ``[g, n, c]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, c]``."""
 
     def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, n, c]`` and who arrived ``[g, n]`` to predictions ``[g, k, c]``."""
@@ -51,7 +61,7 @@ def score(
     device: torch.device | None = None,
     workers: int = 0,
 ) -> dict[str, Any]:
-    """Score every erasure position of groups that each query is in once.
+    """Score groups that each query is in once, with nobody late and with every set of workers late.
 
     Args:
         coded: Encodes, predicts and decodes, on ``device`` and in evaluation mode.
@@ -64,36 +74,49 @@ def score(
         workers: Processes that load queries which stream.
 
     Returns:
-        Plain values: ``available``, ``degraded``, ``overall``, ``all_k_one_straggler`` and ``default``.
+        Plain values. ``available`` is the deployed model alone, ``nobody_late`` what the code answers then;
+        ``degraded`` (reconstructed predictions alone) and ``all_k`` (all predictions of a group) are with one straggler
+        at every position, ``stragglers`` has both for two and more; ``overall`` and ``default`` as ever.
     """
     device = device or torch.device("cpu")
-    available = correct(predictions, queries.labels).double().mean().item()
-    right, right5, agreed = [], [], []
+    nobody = Tally(arrivals(coded.n, 0), torch.ones(1, coded.k, dtype=torch.bool))
+    late = range(1, coded.stragglers + 1)
+    degraded = {number: _reconstructed(coded, number, task.outputs >= TOP5_CLASSES) for number in late}
+    all_k = {number: _all(coded, number) for number in late}
     for batch in _batches(coded.k, task, queries, predictions, seed, device, workers):
         assert batch.predictions is not None
-        outputs = torch.cat([batch.predictions, coded.predict(coded.encode(batch.queries))], dim=1)
-        reconstructed = reconstruct_each(coded.decode, outputs, coded.k)
-        right.append(correct(reconstructed, batch.labels).cpu())
-        agreed.append(agree(reconstructed, batch.predictions).cpu())
-        if task.outputs >= TOP5_CLASSES:
-            right5.append(correct(reconstructed, batch.labels, top=5).cpu())
-    scores = torch.cat(right)
-    degraded = scores.double().mean().item()
-    top5 = {"top5": torch.cat(right5).double().mean().item()} if right5 else {}
+        outputs = coded.gather(batch.predictions, coded.predict(coded.encode(batch.queries)))
+        for tally in (nobody, *degraded.values(), *all_k.values()):
+            tally.add(coded.decode, outputs, batch)
+    available = correct(predictions, queries.labels).double().mean().item()
+    figures = {number: {"degraded": degraded[number].figures(), "all_k": all_k[number].figures()} for number in late}
+    one = figures.pop(1)
     return {
         "available": {"accuracy": available},
-        "degraded": {
-            "accuracy": degraded,
-            "accuracy_ci95": list(confidence95(scores)),
-            "by_position": scores.double().mean(dim=0).tolist(),
-            "agreement": torch.cat(agreed).double().mean().item(),
-            **top5,
-            "groups": len(scores),
+        "nobody_late": {"accuracy": nobody.figures()["accuracy"]},
+        "degraded": one["degraded"] | {"groups": len(queries) // coded.k},
+        "all_k": one["all_k"] | {"by_worker": all_k[1].by_case()},
+        "stragglers": {str(number): more for number, more in figures.items()},
+        "overall": {
+            str(share): overall_accuracy(available, one["degraded"]["accuracy"], share) for share in unavailable
         },
-        "overall": {str(share): overall_accuracy(available, degraded, share) for share in unavailable},
-        "all_k_one_straggler": accuracy_with_one_straggler(available, degraded, coded.k),
         "default": {"accuracy": task.default_accuracy},
     }
+
+
+def _all(coded: Coded, late: int) -> Tally:
+    """Count all predictions of a group, with some of its n workers late, whichever they are."""
+    cases = arrivals(coded.n, late)
+    return Tally(cases, torch.ones(len(cases), coded.k, dtype=torch.bool))
+
+
+def _reconstructed(coded: Coded, late: int, top5: bool) -> Tally:
+    """Count reconstructed predictions alone: those whose own workers are late, or all where there are no such."""
+    if not coded.systematic:
+        cases = arrivals(coded.n, late)
+        return Tally(cases, torch.ones(len(cases), coded.k, dtype=torch.bool), top5)
+    here = arrivals(coded.k, min(late, coded.k))
+    return Tally(torch.cat([here, torch.ones(len(here), coded.n - coded.k, dtype=torch.bool)], dim=1), ~here, top5)
 
 
 def _batches(

@@ -1,7 +1,34 @@
-"""Codes: how k queries become parity queries, and how missing predictions are rebuilt."""
+"""Codes: how k queries become coded queries, and how missing predictions are rebuilt."""
 
-from parmtrain.codes.base import Code, reconstruct_each
-from parmtrain.codes.layout import Concat, ConcatEncoder
-from parmtrain.codes.linear import SubtractionDecoder, Sum, SumEncoder
+from parmtrain.codes.base import Code, run_coded, worker_outputs
+from parmtrain.codes.berrut import Berrut
+from parmtrain.codes.byzantine import BerrutByzantine
+from parmtrain.codes.copies import Backup, Replication
+from parmtrain.codes.default import Default
+from parmtrain.codes.erasures import arrivals, decode_each
+from parmtrain.codes.layout import Concat
+from parmtrain.codes.learned import LearnedConvolution, LearnedMLP
+from parmtrain.codes.linear import Linear, MeanParity, Sum
+from parmtrain.codes.nercc import NeRCC
+from parmtrain.codes.stack import Stack
 
-__all__ = ["Code", "Concat", "ConcatEncoder", "SubtractionDecoder", "Sum", "SumEncoder", "reconstruct_each"]
+__all__ = [
+    "Backup",
+    "Berrut",
+    "BerrutByzantine",
+    "Code",
+    "Concat",
+    "Default",
+    "LearnedConvolution",
+    "LearnedMLP",
+    "Linear",
+    "MeanParity",
+    "NeRCC",
+    "Replication",
+    "Stack",
+    "Sum",
+    "arrivals",
+    "decode_each",
+    "run_coded",
+    "worker_outputs",
+]

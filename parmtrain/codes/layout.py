@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from parmtrain.codes.linear import SubtractionCode
+from parmtrain.codes.base import only
+from parmtrain.codes.linear import LinearCode
 from parmtrain.errors import UnsupportedError
 
 LONGEST = 3
@@ -67,7 +68,7 @@ class ConcatEncoder(nn.Module):
         return torch.cat(bands, dim=-2).unsqueeze(1)
 
 
-class Concat(SubtractionCode):
+class Concat(LinearCode):
     """The concatenation code, for images: the parity query shows the k queries beside one another.
 
     Args:
@@ -84,9 +85,10 @@ class Concat(SubtractionCode):
         torch.Size([5, 1, 3, 33, 31])
     """
 
-    def __init__(self, k: int, r: int = 1) -> None:
+    def __init__(self, k: int, r: int | None = None) -> None:
+        only("concat", r, 1, "makes one parity query a group")
         self.grid = grid(max(k, 1))
-        super().__init__(k, r, ConcatEncoder(*self.grid))
+        super().__init__(k, torch.ones(1, max(k, 1)), ConcatEncoder(*self.grid))
         if not fits(k):
             nearest = [other for other in range(2, 2 * k) if fits(other)]
             nearest = sorted(nearest, key=lambda other: abs(other - k))[:2]

@@ -1,79 +1,159 @@
-"""Codes that add queries: the sum code of ParM and its subtraction decoder."""
+"""Codes that add queries with weights: sum, linear, and the mean query that is run untrained."""
+
+from math import pi
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code
-from parmtrain.errors import UnsupportedError
+from parmtrain.codes.base import Code, FreshModel, at_least_one, only
+from parmtrain.deployed import DeployedModel
+
+SHIFTS = 64
 
 
-class SumEncoder(nn.Module):
-    """Add the k queries of a group: ``P = X_1 + … + X_k``.
+def coefficients(k: int, r: int) -> Tensor:
+    """Return the coefficients ``[r, k]`` of r parity queries: the first row ones, every square submatrix invertible.
+
+    They are those of a Cauchy matrix in trigonometric form, 1 / sin(θ_j − φ_i), whose minors are none of them zero,
+    with its columns scaled until the first row is ones and the other rows to a mean square of 1, so that all parity
+    queries are of one size. Angles are spread so that a solution enlarges an error little: for k=4 and r=2 at most 2.3
+    times.
 
     Example:
-        >>> SumEncoder()(torch.tensor([[[1.0, 2.0], [10.0, 20.0]]]))
+        >>> coefficients(k=4, r=2)
+        tensor([[ 1.0000,  1.0000,  1.0000,  1.0000],
+                [-0.4472, -1.3416,  1.3416,  0.4472]])
+    """
+    steps = torch.arange(k, dtype=torch.float64) - (k - 1) / 2
+    spread = steps.square().mean().sqrt()
+    theta = pi / 2 + pi * torch.arange(r, dtype=torch.float64) / r
+
+    def distances(shift: float) -> Tensor:
+        return torch.sin(theta[:, None] - torch.atan((steps + shift) / spread)[None])
+
+    shifts = [number / SHIFTS for number in range(SHIFTS)]
+    cauchy = 1 / distances(max(shifts, key=lambda shift: distances(shift).abs().min().item()))
+    scaled = cauchy / cauchy[:1]
+    return (scaled / scaled.square().mean(dim=1, keepdim=True).sqrt()).float()
+
+
+class LinearEncoder(nn.Module):
+    """Add the k queries of a group with weights: ``P_j = Σ_i α_ji X_i``.
+
+    Args:
+        coefficients: α ``[m, k]``.
+
+    Example:
+        >>> LinearEncoder(torch.tensor([[1.0, 1.0]]))(torch.tensor([[[1.0, 2.0], [10.0, 20.0]]]))
         tensor([[[11., 22.]]])
     """
 
+    coefficients: Tensor
+
+    def __init__(self, coefficients: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("coefficients", coefficients, persistent=False)
+
     def forward(self, queries: Tensor) -> Tensor:
-        """Map queries ``[g, k, *query]`` to one parity query a group ``[g, 1, *query]``."""
-        return queries.sum(dim=1, keepdim=True)
+        """Map queries ``[g, k, *query]`` to coded queries ``[g, m, *query]``."""
+        weighted = self.coefficients.to(queries.dtype) @ queries.flatten(2)
+        return weighted.unflatten(2, queries.shape[2:])
 
 
-class SubtractionDecoder(nn.Module):
-    """Take the predictions that arrived from the parity output: ``F̂(X_j) = F_P(P) − Σ_{i≠j} F(X_i)``.
+class LinearDecoder(nn.Module):
+    """Solve ``F_Pj(P_j) = Σ_i α_ji F(X_i)`` for the predictions that are missing.
+
+    Any u missing predictions are rebuilt from any u parity outputs; where more than u arrived, all of them are used, by
+    least squares. With one row of ones this is the subtraction ``F̂(X_j) = F_P(P) − Σ_{i≠j} F(X_i)``.
 
     Args:
-        k: Queries in a coding group.
+        coefficients: α ``[r, k]``.
 
     Example:
         >>> outputs = torch.tensor([[[torch.nan], [2.0], [7.0]]])  # F(X_1) is late, F(X_2) = 2, F_P(P) = 7
-        >>> SubtractionDecoder(k=2)(outputs, torch.tensor([[False, True, True]]))
+        >>> LinearDecoder(torch.ones(1, 2))(outputs, torch.tensor([[False, True, True]]))
         tensor([[[5.],
                  [2.]]])
     """
 
-    def __init__(self, k: int) -> None:
+    coefficients: Tensor
+
+    def __init__(self, coefficients: Tensor) -> None:
         super().__init__()
-        self.k = k
+        self.r, self.k = coefficients.shape
+        self.register_buffer("coefficients", coefficients, persistent=False)
 
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Map worker outputs ``[g, k+1, c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``.
+        """Map worker outputs ``[g, k+r, c]`` and ``arrived`` ``[g, k+r]`` to predictions ``[g, k, c]``.
 
-        Two missing predictions, or one and the parity output, cannot be rebuilt: they are NaN.
+        Where more predictions are missing than parity outputs arrived, those are NaN.
         """
         predictions, parity = outputs[:, : self.k], outputs[:, self.k :]
-        here = arrived[:, : self.k]
-        rebuilt = parity - predictions.masked_fill(~here.unsqueeze(-1), 0.0).sum(dim=1, keepdim=True)
-        solvable = arrived[:, self.k :] & (here.sum(dim=1, keepdim=True) >= self.k - 1)
-        rebuilt = rebuilt.masked_fill(~solvable.unsqueeze(-1), float("nan"))
-        return torch.where(here.unsqueeze(-1), predictions, rebuilt)
+        late, late_parity = ~arrived[:, : self.k], ~arrived[:, self.k :]
+        coefficients = self.coefficients.to(outputs.dtype)
+        rest = parity.masked_fill(late_parity.unsqueeze(2), 0.0)
+        rest = rest - coefficients @ predictions.masked_fill(late.unsqueeze(2), 0.0)
+        solvable = late.sum(dim=1, keepdim=True) + late_parity.sum(dim=1, keepdim=True) <= self.r
+        if self.r == 1:
+            rebuilt = rest / coefficients.t()
+        else:
+            rebuilt = self.solution(late & solvable, late_parity).to(outputs.dtype) @ rest
+        rebuilt = rebuilt.masked_fill(~solvable.unsqueeze(2), float("nan"))
+        return torch.where(late.unsqueeze(2), rebuilt, predictions)
+
+    def solution(self, late: Tensor, late_parity: Tensor) -> Tensor:
+        """Return the matrices ``[g, k, r]`` that map what parity outputs say of late predictions to these."""
+        asked = late.unsqueeze(1) & ~late_parity.unsqueeze(2)
+        system = (self.coefficients * asked).double()  # [g, r, k]
+        known = torch.diag_embed((~late).to(system.dtype))  # keeps the rows of predictions that are not asked for
+        inverse: Tensor = torch.linalg.solve(system.transpose(1, 2) @ system + known, system.transpose(1, 2))
+        return inverse
 
 
-class SubtractionCode(Code):
-    """A code with one parity model that learns the sum of the predictions, so that subtraction rebuilds any one.
+class LinearCode(Code):
+    """A code whose parity models learn weighted sums of the predictions, so that a linear system rebuilds any.
 
     Args:
         k: Queries in a coding group, 2 or more.
-        r: Parity queries, 1.
-        encoder: Module that maps queries ``[g, k, *query]`` to one parity query a group ``[g, 1, *parity]``.
+        coefficients: α ``[r, k]`` of the target, Σ_i α_ji F(X_i) for parity model j.
+        encoder: Module that maps queries ``[g, k, *query]`` to parity queries ``[g, r, *parity]``; without one, the
+            queries are added with the same weights.
 
     Raises:
-        UnsupportedError: If k is under 2 or r is not 1.
+        UnsupportedError: If k is under 2.
     """
 
-    def __init__(self, k: int, r: int, encoder: nn.Module) -> None:
-        super().__init__(k, r, encoder, SubtractionDecoder(k))
-        if r != 1:
-            raise UnsupportedError(f"r={r}: code={self.name} makes one parity query a group; r=1 is right")
+    coefficients: Tensor
+
+    def __init__(self, k: int, coefficients: Tensor, encoder: nn.Module | None = None) -> None:
+        super().__init__(k, len(coefficients), encoder or LinearEncoder(coefficients), LinearDecoder(coefficients))
+        self.register_buffer("coefficients", coefficients, persistent=False)
 
     def target(self, predictions: Tensor) -> Tensor:
-        """Return the sum of the predictions: ``[g, k, c]`` to ``[g, 1, c]``."""
-        return predictions.sum(dim=1, keepdim=True)
+        """Return the weighted sums of the predictions: ``[g, k, c]`` to ``[g, r, c]``."""
+        return self.coefficients.to(predictions.dtype) @ predictions
 
 
-class Sum(SubtractionCode):
-    """The sum code: the parity query is the sum of the queries, of any shape.
+class Linear(LinearCode):
+    """The linear code with r parity models, which rebuilds any u ≤ r missing predictions.
+
+    Args:
+        k: Queries in a coding group, 2 or more, of any shape.
+        r: Parity queries, 1 or more; 2 where none is given.
+
+    Source: Kosaian et al., ParM (SOSP'19), section 3.5 (several parity models).
+
+    Example:
+        >>> Linear(k=4, r=2).encode(torch.ones(5, 4, 1, 28, 28)).shape
+        torch.Size([5, 2, 1, 28, 28])
+    """
+
+    def __init__(self, k: int, r: int | None = None) -> None:
+        super().__init__(k, coefficients(max(k, 1), at_least_one(2 if r is None else r)))
+
+
+class Sum(LinearCode):
+    """The sum code: the parity query is the sum of the queries, of any shape; ``Linear`` with r = 1.
 
     Args:
         k: Queries in a coding group, 2 or more.
@@ -86,5 +166,30 @@ class Sum(SubtractionCode):
         torch.Size([5, 1, 1, 28, 28])
     """
 
-    def __init__(self, k: int, r: int = 1) -> None:
-        super().__init__(k, r, SumEncoder())
+    def __init__(self, k: int, r: int | None = None) -> None:
+        super().__init__(k, coefficients(max(k, 1), only("sum", r, 1, "makes one parity query a group")))
+
+
+class MeanParity(LinearCode):
+    """The untrained baseline: the deployed model runs the mean query, F̂(X_j) = k·F(mean X) − Σ_{i≠j} F(X_i).
+
+    It is exact where the deployed model is linear; how far it falls short says how far from linear a model is.
+
+    Args:
+        k: Queries in a coding group, 2 or more, of any shape.
+        r: Parity queries, 1.
+
+    Example:
+        >>> MeanParity(k=2).encode(torch.tensor([[[1.0, 2.0], [3.0, 6.0]]]))
+        tensor([[[2., 4.]]])
+    """
+
+    def __init__(self, k: int, r: int | None = None) -> None:
+        only("mean_parity", r, 1, "makes one parity query a group")
+        super().__init__(k, torch.full((1, max(k, 1)), 1 / max(k, 1)))
+
+    def parity_models(
+        self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
+    ) -> list[nn.Module]:
+        """Return the deployed model."""
+        return [deployed]

@@ -1,0 +1,91 @@
+"""Counting right predictions of coding groups over every case of who arrives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parmtrain.codes import decode_each
+from parmtrain.functional import agree, confidence95, correct
+from parmtrain.groups import GroupBatch
+
+MOST_NUMBERS = 2**24
+
+
+class Tally:
+    """Count the predictions of groups that are decoded in several cases of who arrives.
+
+    Args:
+        cases: Who arrives ``[p, n]`` (bool).
+        counted: Which of the k predictions count in each case ``[p, k]`` (bool), at least one.
+        top5: Whether to count labels among the five largest outputs too.
+
+    Example:
+        >>> from parmtrain.codes import Sum, arrivals
+        >>> predictions = torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])
+        >>> batch = GroupBatch(torch.zeros(1, 2, 1), torch.tensor([[0, 1]]), predictions)
+        >>> tally = Tally(arrivals(workers=3, late=1), torch.ones(3, 2, dtype=torch.bool))
+        >>> tally.add(Sum(k=2).decode, torch.cat([predictions, torch.tensor([[[3.0, 0.0]]])], 1), batch)
+        >>> tally.by_case(), tally.figures()["worst"]
+        ([1.0, 0.5, 1.0], {'accuracy': 0.5, 'late': [1]})
+    """
+
+    def __init__(self, cases: Tensor, counted: Tensor, top5: bool = False) -> None:
+        self.cases, self.counted, self.top5 = cases, counted, top5
+        self.right = torch.zeros(counted.shape, dtype=torch.float64)
+        self.groups: list[Tensor] = []  # share of right predictions in each group [g]
+        self.agreeing = self.right5 = self.unrecoverable = 0.0
+
+    def add(self, decode: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, batch: GroupBatch) -> None:
+        """Decode a batch of groups in every case.
+
+        Args:
+            decode: Maps worker outputs ``[g, n, c]`` and who arrived ``[g, n]`` to predictions ``[g, k, c]``.
+            outputs: Worker outputs ``[g, n, c]``, all of them.
+            batch: The groups, with the deployed model's predictions.
+        """
+        assert batch.predictions is not None
+        of_groups = torch.zeros(len(outputs), dtype=torch.float64)
+        at_once = max(1, MOST_NUMBERS // max(1, outputs.numel()))
+        for begin in range(0, len(self.cases), at_once):
+            part = slice(begin, begin + at_once)
+            counted = self.counted[part].to(outputs.device)
+            decoded = decode_each(decode, outputs, self.cases[part])
+            labels, own = (
+                wanted.unsqueeze(1).expand(*decoded.shape[:3], *wanted.shape[2:])
+                for wanted in (batch.labels, batch.predictions)
+            )
+            right = (correct(decoded, labels) * counted).double().cpu()
+            self.right[part] += right.sum(dim=0)
+            of_groups += right.sum(dim=(1, 2))
+            self.agreeing += (agree(decoded, own) * counted).sum().item()
+            self.unrecoverable += (~decoded.isfinite().all(dim=-1) & counted).sum().item()
+            if self.top5:
+                self.right5 += (correct(decoded, labels, top=5) * counted).sum().item()
+        self.groups.append(of_groups / self.counted.sum())
+
+    def by_case(self) -> list[float]:
+        """Return the accuracy in each case."""
+        counted: list[float] = (self.right.sum(dim=1) / self.counted.sum(dim=1) / self._seen).tolist()
+        return counted
+
+    def figures(self) -> dict[str, Any]:
+        """Return what was counted as plain values; ``worst`` is the case with the lowest accuracy."""
+        groups, total = torch.cat(self.groups), self._seen * self.counted.sum().item()
+        by_case = self.by_case()
+        lowest = min(range(len(by_case)), key=lambda case: by_case[case])
+        return {
+            "accuracy": self.right.sum().item() / total,
+            "accuracy_ci95": list(confidence95(groups.unsqueeze(1))),
+            "by_position": (self.right.sum(dim=0) / self.counted.sum(dim=0) / self._seen).tolist(),
+            "worst": {"accuracy": by_case[lowest], "late": (~self.cases[lowest]).nonzero().flatten().tolist()},
+            "agreement": self.agreeing / total,
+            **({"top5": self.right5 / total} if self.top5 else {}),
+            "unrecoverable": self.unrecoverable / total,
+            "cases": len(self.cases),
+        }
+
+    @property
+    def _seen(self) -> int:
+        return sum(map(len, self.groups))
