@@ -28,11 +28,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     @hydra.main(version_base="1.3", config_path=os.fspath(config_folder()), config_name="config")
     def job(cfg: DictConfig) -> float | None:
+        from parmtrain import report
         from parmtrain.runs import run
 
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            validation = run(cfg, folder).metrics["validation"]  # None where nothing was trained
+            metrics = run(cfg, folder).metrics
+            report.show(metrics, folder)
+            validation = metrics["validation"]  # None where nothing was trained
             return validation and float(validation["degraded_accuracy"])
         except Interrupted as stop:
             _say(f"{stop}\ngo on with: {_command_to_go_on(stop, folder)}")

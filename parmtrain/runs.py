@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from parmtrain import assemble, plots, report, results
+from parmtrain import assemble, plots, results
 from parmtrain.bundle import Bundle
 from parmtrain.callbacks import BEST, Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
 from parmtrain.check import FINISHED, check
@@ -119,7 +119,6 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     metrics["timing"] = timings(Bundle(folder / EXPORT))
     logger.log_metrics({f"test/{name}_accuracy": metrics[name]["accuracy"] for name in ("available", "degraded")})
     write_json(folder / FINISHED, metrics)
-    report.show(metrics, folder)
     return Result(metrics, module, folder)
 
 

@@ -1,148 +1,278 @@
-"""Properties that every code has, on any shape, at any position."""
+"""What every code keeps to: one interface, one table of them."""
+
+from collections.abc import Callable
+from math import prod
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
-from parmtrain.codes import Code, Concat, Sum, reconstruct_each
-from parmtrain.codes.layout import fits
+from parmtrain.codes import (
+    Backup,
+    Berrut,
+    BerrutByzantine,
+    Code,
+    Concat,
+    Default,
+    LearnedConvolution,
+    LearnedMLP,
+    Linear,
+    MeanParity,
+    NeRCC,
+    Replication,
+    Stack,
+    Sum,
+    arrivals,
+    decode_each,
+    run_coded,
+)
+from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 from parmtrain.export import to_torchscript
+from parmtrain.losses import CodedGroups, kl
 
-shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
-grids = st.integers(2, 16).filter(fits)
-images = st.tuples(st.integers(1, 4), st.integers(5, 13), st.integers(5, 13))
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+QUERY, OUTPUTS = (3, 9, 8), 7
 
 
-@given(k=st.integers(2, 6), shape=shapes, groups=st.integers(0, 4), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
-def test_sum_recovers_a_linear_model_exactly(k: int, shape: tuple[int, ...], groups: int, seed: int) -> None:
-    weight = torch.randn(int(torch.tensor(shape).prod()), 3, generator=generator(seed), dtype=torch.float64)
-    queries = torch.randn(groups, k, *shape, generator=generator(seed + 1), dtype=torch.float64)
-
-    def deployed(batch: torch.Tensor) -> torch.Tensor:
-        return batch.flatten(2) @ weight
-
-    code = Sum(k)
-    predictions, parity = deployed(queries), deployed(code.encode(queries))
-    assert torch.allclose(parity, code.target(predictions))
-    reconstructed = reconstruct_each(code.decode, torch.cat([predictions, parity], 1), k)
-    assert torch.allclose(reconstructed, predictions)
+def cheap() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 9 * 8, OUTPUTS))
 
 
-@given(k=grids, shape=images, seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
-def test_concat_shows_each_query_in_a_cell_of_its_own(k: int, shape: tuple[int, int, int], seed: int) -> None:
-    code = Concat(k)
-    queries = torch.rand(3, k, *shape, generator=generator(seed))
-    assert code.parity_shape(shape) == shape
-    parity = code.encode(queries)
-    assert parity.shape == (3, 1, *shape)
-    for i in range(k):
-        darkened = queries.clone()
-        darkened[:, i] -= 1
-        difference = parity - code.encode(darkened)
-        cell = difference[0, 0, 0] > 0.5
-        rows, columns = cell.any(1).nonzero().flatten(), cell.any(0).nonzero().flatten()
-        assert cell.sum() == len(rows) * len(columns) > 0
-        assert torch.allclose(difference, cell.float().expand_as(difference), atol=1e-5)
+ROWS: list[Callable[[], Code]] = [
+    lambda: Sum(2),
+    lambda: Sum(5),
+    lambda: Linear(4),
+    lambda: Linear(3, 3),
+    lambda: Linear(2, 4),
+    lambda: MeanParity(3),
+    lambda: Concat(2),
+    lambda: Concat(9),
+    lambda: Stack(3),
+    lambda: Replication(3),
+    lambda: Backup(2, cheap),
+    lambda: Default(3, OUTPUTS),
+    lambda: LearnedMLP(2, QUERY, OUTPUTS),
+    lambda: LearnedMLP(3, QUERY, OUTPUTS, r=2),
+    lambda: LearnedConvolution(2, QUERY, OUTPUTS),
+    lambda: Berrut(2, nodes="A"),
+    lambda: Berrut(4, r=3, nodes="B"),
+    lambda: Berrut(8, nodes="B"),
+    lambda: BerrutByzantine(2),
+    lambda: BerrutByzantine(3, errors=2, late=2),
+    lambda: NeRCC(2),
+    lambda: NeRCC(5, r=2),
+]
 
 
-@given(k=grids, shape=images)
-@settings(deadline=None, max_examples=40)
-def test_concat_cells_tile_the_image_and_keep_means(k: int, shape: tuple[int, int, int]) -> None:
-    levels = torch.arange(1.0, k + 1)
-    parity = Concat(k).encode(levels.view(1, k, 1, 1, 1).expand(1, k, *shape))
-    assert set(parity.flatten().tolist()) == set(levels.tolist())
+def name(code: Code) -> str:
+    return f"{code.name}-k{code.k}-r{code.r}"
 
 
-@pytest.mark.parametrize(("shape", "rows", "columns"), [((1, 28, 28), 2, 2), ((3, 32, 32), 2, 2), ((1, 8, 12), 2, 2)])
-def test_concat_averages_pixels_where_the_grid_divides_evenly(
-    shape: tuple[int, int, int], rows: int, columns: int
-) -> None:
-    queries = torch.rand(2, rows * columns, *shape)
-    height, width = shape[1] // rows, shape[2] // columns
-    pooled = queries.view(2, rows, columns, shape[0], height, rows, width, columns).mean((5, 7))
-    expected = pooled.permute(0, 3, 1, 4, 2, 5).reshape(2, 1, *shape)
-    assert torch.allclose(Concat(rows * columns).encode(queries), expected, atol=1e-6)
+ROW_IDS = [name(row()) for row in ROWS]
+every_code = pytest.mark.parametrize("row", ROWS, ids=ROW_IDS)
 
 
-@given(
-    k=st.integers(2, 5),
-    missing=st.sets(st.integers(0, 5)),
-    seed=st.integers(0, 99),
-)
-@settings(deadline=None, max_examples=40)
-def test_decoding_reads_nothing_that_did_not_arrive(k: int, missing: set[int], seed: int) -> None:
-    missing = {i for i in missing if i <= k}
-    predictions = torch.randn(1, k, 4, generator=generator(seed))
-    outputs = torch.cat([predictions, predictions.sum(1, keepdim=True)], 1)
-    arrived = torch.tensor([[i not in missing for i in range(k + 1)]])
-    outputs[~arrived] = torch.nan
-    decoded = Sum(k).decode(outputs, arrived)
-    lost = sorted(missing - {k})
-    solvable = not lost or (len(lost) == 1 and k not in missing)
-    for i in range(k):
-        if i in lost and not solvable:
-            assert decoded[0, i].isnan().all()
-        else:
-            assert torch.allclose(decoded[0, i], predictions[0, i], atol=1e-5)
-        if i not in lost:
-            assert torch.equal(decoded[0, i], predictions[0, i])
+def some_late(code: Code, groups: int) -> torch.Tensor:
+    late = arrivals(code.n, code.stragglers)
+    return late[torch.arange(groups) % len(late)]
 
 
-def test_gradients_reach_the_parity_output_through_an_erasure() -> None:
-    predictions, parity = torch.randn(3, 2, 4), torch.randn(3, 1, 4, requires_grad=True)
-    reconstruct_each(Sum(2).decode, torch.cat([predictions, parity], 1), 2).square().sum().backward()
-    assert parity.grad is not None
-    assert parity.grad.isfinite().all()
-    assert parity.grad.abs().min() > 0
+@every_code
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_batch_of_either_precision_goes_through(row: Callable[[], Code], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    code = row().to(dtype)
+    deployed = DeployedModel(cheap().to(dtype))
+    models = code.parity_models(
+        QUERY, deployed, lambda shape: nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), OUTPUTS))
+    )
+    for groups in (3, 1, 0):
+        queries = torch.rand(groups, code.k, *QUERY, dtype=dtype)
+        coded = code.encode(queries)
+        assert coded.shape == (groups, code.coded, *code.parity_shape(QUERY))
+        assert coded.dtype == dtype
+        parity = (
+            run_coded([model.to(dtype) for model in models], coded) if groups else coded.new_empty(0, code.coded, 7)
+        )
+        own = deployed(queries.flatten(0, 1)).view(groups, code.k, OUTPUTS)
+        outputs = code.gather(own, parity)
+        assert outputs.shape == (groups, code.n, OUTPUTS)
+        arrived = some_late(code, groups)
+        decoded = code.decode(outputs.masked_fill(~arrived.unsqueeze(2), torch.nan), arrived)
+        assert decoded.shape == (groups, code.k, OUTPUTS)
+        assert decoded.dtype == dtype
+        assert decoded.isfinite().all()
+
+
+@every_code
+def test_what_arrived_passes_unchanged_and_what_did_not_is_never_read(row: Callable[[], Code]) -> None:
+    code = row()
+    outputs = torch.randn(2, code.n, OUTPUTS, generator=torch.Generator().manual_seed(1))
+    cases = torch.cat([arrivals(code.n, late, most=20) for late in range(code.n + 1)])
+    decoded = decode_each(code.decode, outputs, cases)
+    others = torch.where(torch.rand(2, code.n, 1) < 2, outputs + 100, outputs)
+    for case, arrived in enumerate(cases):
+        junk = torch.where(arrived[:, None], outputs, others)
+        again = code.decode(junk, arrived.repeat(2, 1))
+        assert torch.allclose(again, decoded[:, case], atol=1e-5, equal_nan=True)
+        if code.systematic:
+            own = arrived[: code.k]
+            assert torch.equal(decoded[:, case, own], outputs[:, : code.k][:, own])
+
+
+@every_code
+def test_nothing_is_unrecoverable_up_to_the_stragglers_that_a_code_is_for(row: Callable[[], Code]) -> None:
+    code = row()
+    outputs = torch.randn(2, code.n, OUTPUTS)
+    for late in range(code.stragglers + 1):
+        assert decode_each(code.decode, outputs, arrivals(code.n, late)).isfinite().all()
 
 
 @pytest.mark.parametrize(
-    "code", [Sum(2), Sum(5), Concat(2), Concat(3), Concat(9)], ids=lambda code: f"{code.name}{code.k}"
+    ("code", "late"),
+    [
+        (Sum(3), [0, 1]),
+        (Sum(3), [0, 3]),
+        (Stack(2), [1, 2]),
+        (MeanParity(2), [0, 1]),
+        (Linear(4, 2), [0, 1, 2]),
+        (Linear(4, 2), [3, 4, 5]),
+        (Replication(2), [0, 2]),
+        (LearnedMLP(2, (1, 2, 2), OUTPUTS), [0, 1]),
+        (NeRCC(3), [0, 1]),
+        (Berrut(2), [0, 1, 2]),
+    ],
+    ids=lambda value: name(value) if isinstance(value, Code) else str(value),
 )
-def test_codes_are_scriptable_for_any_batch_and_leave_shapes_open(code: Code) -> None:
-    queries, outputs = torch.rand(2, code.k, 3, 11, 10), torch.rand(2, code.n, 7)
-    arrived = torch.rand(2, code.n) < 0.5
-    encoder = torch.jit.script(code.encoder)
-    decoder = to_torchscript(code.decoder, (outputs, arrived))
+def test_what_cannot_be_rebuilt_is_nan_and_the_rest_is_kept(code: Code, late: list[int]) -> None:
+    outputs, arrived = torch.randn(1, code.n, OUTPUTS), torch.ones(1, code.n, dtype=torch.bool)
+    arrived[0, late] = False
+    decoded = code.decode(outputs, arrived)
+    for i in range(code.k):
+        if code.systematic and i not in late:
+            assert torch.equal(decoded[0, i], outputs[0, i])
+        else:
+            assert decoded[0, i].isnan().all()
+
+
+@every_code
+def test_encoder_and_decoder_are_torchscript_for_any_batch(row: Callable[[], Code]) -> None:
+    code = row().eval()
+    queries, outputs = torch.rand(2, code.k, *QUERY), torch.randn(2, code.n, OUTPUTS)
+    encoder = to_torchscript(code.encoder, (queries,))
+    decoder = to_torchscript(code.decoder, (outputs, some_late(code, 2)))
+    assert isinstance(encoder, torch.jit.ScriptModule)
     for groups in (0, 1, 4):
-        more = torch.rand(groups, code.k, 3, 9, 13)
-        assert torch.allclose(encoder(more), code.encode(more))
-        more_outputs, more_arrived = torch.rand(groups, code.n, 2), torch.rand(groups, code.n) < 0.5
-        decoded = decoder(more_outputs, more_arrived)
-        assert torch.allclose(decoded, code.decode(more_outputs, more_arrived), equal_nan=True)
-    assert isinstance(encoder, nn.Module)
-    assert encoder(queries).shape == code.encode(queries).shape
+        more = torch.rand(groups, code.k, *QUERY)
+        assert torch.allclose(encoder(more), code.encode(more), atol=1e-6)
+        more_outputs, arrived = torch.randn(groups, code.n, OUTPUTS), torch.rand(groups, code.n) < 0.5
+        decoded = decoder(more_outputs, arrived)
+        assert torch.allclose(decoded, code.decode(more_outputs, arrived), atol=1e-5, equal_nan=True)
 
 
-@pytest.mark.parametrize("code", [Sum, Concat])
-@pytest.mark.parametrize(("k", "r"), [(1, 1), (0, 1), (-2, 1), (2, 0), (2, 2), (2, -1)])
-def test_impossible_k_and_r_are_refused(code: type[Code], k: int, r: int) -> None:
-    with pytest.raises(UnsupportedError, match=f"^k={k}:" if k < 2 else f"^r={r}:"):
-        code(k, r)
+@every_code
+def test_costs_add_up(row: Callable[[], Code]) -> None:
+    code = row()
+    cost = code.cost(QUERY)
+    assert cost["extra_workers"] == code.r / code.k
+    assert cost["parity_bytes"] == (code.k if isinstance(code, Stack) else code.r)
 
 
-@pytest.mark.parametrize("k", [5, 7, 11, 13, 14])
-def test_concat_refuses_k_without_a_grid_and_names_others(k: int) -> None:
-    with pytest.raises(UnsupportedError, match=rf"^k={k}: code=concat .* code=sum takes any k"):
-        Concat(k)
+@every_code
+def test_a_loss_reaches_what_is_trained_and_never_the_deployed_model(row: Callable[[], Code]) -> None:
+    torch.manual_seed(0)
+    code, network = row(), cheap()
+    deployed = DeployedModel(network)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    models = nn.ModuleList(code.parity_models(QUERY, deployed, lambda shape: nn.Sequential(cheap())))
+    trained = [*code.parameters(), *models.parameters()]
+    if not trained:
+        return
+    queries = torch.rand(4, code.k, *QUERY)
+    predictions = deployed(queries.flatten(0, 1)).unflatten(0, (4, code.k))
+    groups = CodedGroups(
+        code, predictions, run_coded(list(models), code.encode(queries)), torch.zeros(4, code.k).long()
+    )
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    kl(groups).backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
+    for part in (code.encoder, code.decoder, *models):
+        if list(part.parameters()):
+            assert any(parameter.grad is not None and parameter.grad.any() for parameter in part.parameters())
+    optimizer.step()
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-def test_concat_refuses_what_is_no_image_or_too_small() -> None:
-    with pytest.raises(UnsupportedError, match=r"needs images of 2×2 pixels or more; these have 1×5"):
-        Concat(4).parity_shape((1, 1, 5))
-    with pytest.raises(UnsupportedError, match=r"cannot take a query of shape \[16000\]"):
-        Concat(4).parity_shape((16000,))
+def test_cases_of_arrival_are_all_there_are_or_a_seeded_draw_without_repeats() -> None:
+    every = arrivals(6, 3)
+    assert len(every) == len({tuple(row.tolist()) for row in every}) == 20
+    assert (every.sum(1) == 3).all()
+    drawn = arrivals(30, 5, most=50, seed=1)
+    assert len({tuple(row.tolist()) for row in drawn}) == 50
+    assert (drawn.sum(1) == 25).all()
+    assert torch.equal(drawn, arrivals(30, 5, most=50, seed=1))
+    assert not torch.equal(drawn, arrivals(30, 5, most=50, seed=2))
 
 
-def test_cost_of_the_classical_codes() -> None:
-    assert Sum(4).cost((3, 32, 32)) == {"parity_bytes": 1.0, "extra_workers": 0.25}
-    assert Concat(2).cost((3, 32, 32)) == {"parity_bytes": 1.0, "extra_workers": 0.5}
+def test_a_linear_code_is_trained_for_every_case_in_which_nothing_is_to_spare() -> None:
+    code = Linear(4, 2)
+    missing, parity = (~code.erasures[:, :4]).sum(1), code.erasures[:, 4:].sum(1)
+    assert torch.equal(missing, parity)
+    assert len(code.erasures) == 4 * 2 + 6
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: Sum(1), "k=1: a coding group has 2 queries or more"),
+        (lambda: Linear(0), "k=0: a coding group has 2 queries or more"),
+        (lambda: Concat(-2), "k=-2: a coding group has 2 queries or more"),
+        (lambda: Berrut(1), "k=1: a coding group has 2 queries or more"),
+        (lambda: NeRCC(1), "k=1: a coding group has 2 queries or more"),
+        (lambda: BerrutByzantine(1), "k=1: a coding group has 2 queries or more"),
+        (lambda: Default(1, 3), "k=1: a coding group has 2 queries or more"),
+        (lambda: Sum(2, 2), "r=2: code=sum makes one parity query a group; r=1 is right"),
+        (lambda: Concat(2, 0), "r=0: code=concat makes one parity query a group; r=1 is right"),
+        (lambda: Stack(2, 3), "r=3: code=stack makes one parity query a group; r=1 is right"),
+        (lambda: MeanParity(2, 2), "r=2: code=mean_parity makes one parity query a group; r=1 is right"),
+        (lambda: Linear(2, 0), "r=0: a coding group has 1 extra worker or more"),
+        (lambda: Berrut(2, -1), "r=-1: a coding group has 1 extra worker or more"),
+        (lambda: NeRCC(2, 0), "r=0: a coding group has 1 extra worker or more"),
+        (lambda: LearnedMLP(2, QUERY, OUTPUTS, r=0), "r=0: a coding group has 1 extra worker or more"),
+        (
+            lambda: Replication(3, 1),
+            "r=1: code=replication sends every query twice, to k=3 extra workers; r=3 is right",
+        ),
+        (lambda: Backup(2, cheap, 1), "r=1: code=backup sends every query twice, to k=2 extra workers; r=2 is right"),
+        (lambda: Default(2, 3, r=1), "r=1: code=default has no extra worker; r=0 is right"),
+        (lambda: Berrut(2, nodes="C"), "code.nodes=C: there are two choices of nodes, A and B"),
+        (
+            lambda: BerrutByzantine(2, r=1),
+            "r=1: code=berrut_byzantine has 2k+2·errors+late−1 = 6 workers for k=2; r=4 is right",
+        ),
+        (
+            lambda: BerrutByzantine(2, errors=0),
+            "code.errors=0 code.late=1: code=berrut_byzantine takes 1 error or more",
+        ),
+        (lambda: NeRCC(40, r=4), "r=4: code=nercc keeps a matrix for each case of up to r late workers among 44"),
+        (
+            lambda: LearnedMLP(4, (3, 224, 224), 2),
+            "k=4: code=learned_mlp has 453.2 billion weights for queries of shape [3, 224, 224]",
+        ),
+        (lambda: LearnedConvolution(2, (9,), 2), "code=learned_convolution encodes images [c, h, w] and cannot take"),
+    ],
+)
+def test_what_a_code_cannot_be_is_refused_with_a_sentence(build: Callable[[], Code], sentence: str) -> None:
+    with pytest.raises(UnsupportedError) as refused:
+        build()
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row().name not in ("sum", "linear", "concat", "stack")])
+def test_a_code_without_a_target_says_which_losses_do(row: Callable[[], Code]) -> None:
+    code = row()
+    if isinstance(code, MeanParity | Backup):
+        return
+    with pytest.raises(UnsupportedError, match=rf"^code={code.name} has no target .* loss=kl"):
+        code.target(torch.rand(1, code.k, 2))

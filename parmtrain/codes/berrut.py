@@ -72,10 +72,14 @@ class BerrutDecoder(nn.Module):
     """
 
     differences: Tensor
+    clash: Tensor
 
     def __init__(self, queries: Tensor, workers: Tensor) -> None:
         super().__init__()
-        self.register_buffer("differences", queries.unsqueeze(1) - workers, persistent=False)
+        differences = queries.unsqueeze(1) - workers
+        clash = differences.abs() < SAME
+        self.register_buffer("clash", clash, persistent=False)
+        self.register_buffer("differences", differences.masked_fill(clash, 1.0), persistent=False)
 
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, n, c]`` and ``arrived`` ``[g, n]`` to predictions ``[g, k, c]``.
@@ -84,10 +88,9 @@ class BerrutDecoder(nn.Module):
         """
         rank = torch.cumsum(arrived.long(), dim=1)  # signs alternate among those that arrived
         signs = torch.where(arrived, 1.0 - 2.0 * (rank % 2).to(self.differences.dtype), 0.0)
-        clash = self.differences.abs() < 1e-9
-        terms = signs.unsqueeze(1) / self.differences.masked_fill(clash, 1.0)
+        terms = signs.unsqueeze(1) / self.differences
         weights = terms / terms.sum(dim=2, keepdim=True)
-        there = clash.unsqueeze(0) & arrived.unsqueeze(1)
+        there = self.clash & arrived.unsqueeze(1)
         weights = torch.where(there.any(dim=2, keepdim=True), there.to(weights.dtype), weights)
         known = outputs.masked_fill(~arrived.unsqueeze(-1), 0.0)
         return weights.to(outputs.dtype) @ known

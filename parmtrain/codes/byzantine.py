@@ -13,7 +13,7 @@ class ErrorLocator(nn.Module):
 
     For each output coordinate, polynomials P and Q of degree k + E − 1 with P(z_i) = y_i·Q(z_i) are fitted by least
     squares, Q's constant being 1; Q is small where y_i is wrong. The E workers with the smallest |Q| get a vote from
-    each coordinate, and the E with the most votes are said to be wrong.
+    each coordinate, and the E with the most votes are said to be wrong. An answer that is no number is one of the E.
 
     Args:
         k: Queries in a coding group.
@@ -34,19 +34,21 @@ class ErrorLocator(nn.Module):
 
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, n, c]`` and ``arrived`` ``[g, n]`` to those that are right ``[g, n]`` (bool)."""
-        known = outputs.double().masked_fill(~arrived.unsqueeze(-1), 0.0).transpose(1, 2).unsqueeze(-1)
-        basis = self.powers * arrived.to(torch.float64)[:, None, :, None]
-        basis = basis.expand(-1, outputs.size(2), -1, -1)
-        scale = known.abs().amax(dim=2, keepdim=True).clamp_min(1e-12)
-        y = known / scale
-        system = torch.cat([basis, -y * basis[..., 1:]], dim=-1)
-        solution = torch.linalg.pinv(system) @ y
-        q = 1.0 + self.powers[:, 1:] @ solution[:, :, self.powers.size(1) :]
-        size = q.squeeze(-1).abs().masked_fill(~arrived.unsqueeze(1), float("inf"))
+        finite = outputs.isfinite().all(dim=-1)
+        numbers = arrived & finite
+        powers = self.powers.double()
+        known = outputs.double().masked_fill(~numbers.unsqueeze(-1), 0.0).transpose(1, 2).unsqueeze(-1)
+        y = known / known.abs().amax(dim=2, keepdim=True).clamp_min(1e-12)
+        basis = (powers * numbers.to(powers.dtype).unsqueeze(-1)).unsqueeze(1).expand(-1, outputs.size(2), -1, -1)
+        solution = torch.linalg.pinv(torch.cat([basis, -y * basis[..., 1:]], dim=-1)) @ y
+        q = 1.0 + (powers[:, 1:] @ solution[:, :, powers.size(1) :]).squeeze(-1)
+        size = q.abs().masked_fill(~numbers.unsqueeze(1), float("inf"))
         suspects = size.topk(self.errors, dim=2, largest=False).indices
-        votes = torch.zeros_like(size).scatter(2, suspects, 1.0).sum(dim=1).masked_fill(~arrived, -1.0)
-        wrong = torch.zeros_like(arrived).scatter(1, votes.topk(self.errors, dim=1).indices, True)
-        return arrived & ~wrong
+        votes = torch.zeros_like(size).scatter(2, suspects, 1.0).sum(dim=1).masked_fill(~numbers, -1.0)
+        left = self.errors - (arrived & ~finite).sum(dim=1, keepdim=True)  # NaN and infinity are errors found already
+        dropped = torch.arange(self.errors, device=outputs.device) < left
+        wrong = torch.zeros_like(arrived).scatter(1, votes.topk(self.errors, dim=1).indices, dropped)
+        return numbers & ~wrong
 
 
 class LocatingDecoder(nn.Module):
@@ -63,7 +65,6 @@ class LocatingDecoder(nn.Module):
 
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, n, c]`` and ``arrived`` ``[g, n]`` to predictions ``[g, k, c]``."""
-        arrived = arrived & outputs.isfinite().all(dim=-1)
         predictions: Tensor = self.decoder(outputs, self.locator(outputs, arrived))
         return predictions
 

@@ -57,7 +57,8 @@ class LinearEncoder(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[g, k, *query]`` to coded queries ``[g, m, *query]``."""
         weighted = self.coefficients.to(queries.dtype) @ queries.flatten(2)
-        return weighted.unflatten(2, queries.shape[2:])
+        coded: Tensor = weighted.unflatten(2, queries.shape[2:])
+        return coded
 
 
 class LinearDecoder(nn.Module):

@@ -1,0 +1,189 @@
+"""The rows of a comparison, and how they are written."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from rich.table import Table
+
+from parmtrain.files import write_text
+from parmtrain.functional import accuracy_with_one_straggler
+
+Row = dict[str, Any]
+
+HEADINGS = {
+    "code": "code",
+    "k": "k",
+    "r": "r",
+    "variant": "variant",
+    "seeds": "seeds",
+    "late": "late",
+    "nobody_late": "nobody late",
+    "degraded": "A_d",
+    "degraded_low": "A_d, 95 % low",
+    "degraded_high": "A_d, 95 % high",
+    "degraded_spread": "A_d, ± over seeds",
+    "degraded_worst": "A_d, worst position",
+    "agreement": "agreement",
+    "all_k": "all k",
+    "all_k_low": "all k, 95 % low",
+    "all_k_high": "all k, 95 % high",
+    "all_k_worst": "all k, worst workers",
+    "unrecoverable": "unrecoverable",
+    "extra_workers": "extra workers a query",
+    "parity_bytes": "parity bytes",
+    "parity_flops": "parity FLOPs",
+    "encoder_flops": "encoder FLOPs",
+    "encode_us": "encode µs",
+    "decode_us": "decode µs",
+    "training_seconds": "training s",
+}
+IN_MARKDOWN = {
+    "nobody_late": ".4f",
+    "degraded": ".4f",
+    "degraded_worst": ".4f",
+    "agreement": ".4f",
+    "all_k": ".4f",
+    "all_k_worst": ".4f",
+    "extra_workers": ".2f",
+    "parity_bytes": ".2f",
+    "parity_flops": ".2f",
+    "encoder_flops": ".2f",
+    "encode_us": ".0f",
+    "decode_us": ".0f",
+    "training_seconds": ".0f",
+}
+IN_TERMINAL = ("code", "variant", "k", "r", "late", "degraded", "all_k", "extra_workers", "parity_flops")
+GUESS = "guess at random"
+
+
+def rows_of(results: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
+    """Return a row for each code, k, r, variant and number of late workers: means over seeds.
+
+    For each k, one more row has what any systematic code with one worker more gets if it guesses a lost prediction.
+
+    Args:
+        results: A variant and the content of ``metrics.json`` for each run.
+    """
+    runs: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for variant, metrics in results:
+        runs[metrics["code"], metrics["k"], metrics["r"], variant].append(metrics)
+    rows: list[Row] = []
+    guessed: dict[int, Row] = {}
+    for (code, k, r, variant), same in runs.items():
+        about = {"code": code, "k": k, "r": r, "variant": variant, "seeds": len(same)}
+        rows.append({**about, "late": 1, **_accuracies(same), **_costs(same)})
+        for late in same[0]["stragglers"]:
+            more = [metrics["stragglers"][late] | {"nobody_late": metrics["nobody_late"]} for metrics in same]
+            rows.append({**about, "late": int(late), **_accuracies(more), **_costs(same)})
+        guessed.setdefault(k, _guess(k, same[0]))
+    return rows + [guessed[k] for k in sorted(guessed)]
+
+
+def _accuracies(runs: Sequence[dict[str, Any]]) -> Row:
+    def over_runs(part: str, figure: str) -> float:
+        return float(mean(run[part][figure] for run in runs))
+
+    degraded = [run["degraded"]["accuracy"] for run in runs]
+    return {
+        "nobody_late": over_runs("nobody_late", "accuracy"),
+        "degraded": mean(degraded),
+        "degraded_low": mean(run["degraded"]["accuracy_ci95"][0] for run in runs),
+        "degraded_high": mean(run["degraded"]["accuracy_ci95"][1] for run in runs),
+        "degraded_spread": stdev(degraded) if len(runs) > 1 else None,
+        "degraded_worst": mean(min(run["degraded"]["by_position"]) for run in runs),
+        "agreement": over_runs("degraded", "agreement"),
+        "all_k": over_runs("all_k", "accuracy"),
+        "all_k_low": mean(run["all_k"]["accuracy_ci95"][0] for run in runs),
+        "all_k_high": mean(run["all_k"]["accuracy_ci95"][1] for run in runs),
+        "all_k_worst": mean(run["all_k"]["worst"]["accuracy"] for run in runs),
+        "unrecoverable": over_runs("all_k", "unrecoverable"),
+    }
+
+
+def _costs(runs: Sequence[dict[str, Any]]) -> Row:
+    return {
+        **runs[0]["cost"],
+        "encode_us": mean(run["timing"]["encode_us"] for run in runs),
+        "decode_us": mean(run["timing"]["decode_us"] for run in runs),
+        "training_seconds": mean(run["training"]["seconds"] for run in runs),
+    }
+
+
+def _guess(k: int, run: dict[str, Any]) -> Row:
+    available, default = run["available"]["accuracy"], run["default"]["accuracy"]
+    free = dict.fromkeys(HEADINGS)
+    return free | {
+        "code": GUESS,
+        "k": k,
+        "r": 1,
+        "variant": "",
+        "late": 1,
+        "nobody_late": available,
+        "degraded": default,
+        "all_k": accuracy_with_one_straggler(available, default, k),
+        "extra_workers": 1 / k,
+    }
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write every figure of every row, unrounded."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(HEADINGS), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_markdown(rows: Sequence[Row], unsupported: Sequence[str], title: str, path: Path) -> None:
+    """Write the table to read, and below it what could not be compared and why."""
+    columns = ["code", "k", "r", "late", *IN_MARKDOWN]
+    if any(row["variant"] for row in rows):
+        columns.insert(1, "variant")
+    lines = [f"# {title}", "", EXPLANATION, ""]
+    lines.append("| " + " | ".join(HEADINGS[column] for column in columns) + " |")
+    lines.append("|" + "---|" * len(columns))
+    ordered = sorted(rows, key=_order)
+    lines += ["| " + " | ".join(_cell(row, column) for column in columns) + " |" for row in ordered]
+    lines += ["", *(f"- not there: {sentence}" for sentence in unsupported)] if unsupported else []
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def to_print(rows: Sequence[Row]) -> Table:
+    """Return the columns that matter most as a table for a terminal."""
+    table = Table()
+    for column in IN_TERMINAL:
+        table.add_column(HEADINGS[column], justify="left" if column in ("code", "variant") else "right")
+    for row in sorted(rows, key=_order):
+        table.add_row(*(_cell(row, column).partition(" (")[0] for column in IN_TERMINAL))
+    return table
+
+
+def _order(row: Row) -> tuple[float, ...]:
+    return row["k"], row["late"], -row["all_k"]
+
+
+def _cell(row: Row, column: str) -> str:
+    value = row[column]
+    if value is None:
+        return ""
+    text = format(value, IN_MARKDOWN.get(column, ""))
+    if column == "degraded" and row["degraded_spread"] is not None:
+        text += f" ± {row['degraded_spread']:.4f}"
+    elif column == "degraded" and row["degraded_low"] is not None:
+        text += f" ({row['degraded_low']:.4f} to {row['degraded_high']:.4f})"
+    return text
+
+
+EXPLANATION = """\
+On the test split, the same groups for every code. *late*: workers of a group that are late. *nobody late*: accuracy over
+all k predictions when all workers answer. *A_d*: accuracy of reconstructed predictions alone, mean over every position,
+with its 95 % interval or its standard deviation over seeds; *agreement* of these with the deployed model. For codes whose
+workers all run coded queries every prediction is a reconstruction. *all k*: accuracy over all k predictions, mean over
+every set of late workers, and for the worst. *parity bytes* of a group ÷ the bytes of a query; *parity FLOPs* and
+*encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *encode* and *decode*: one group, through the
+exported TorchScript, on the machine of the run."""

@@ -1,0 +1,67 @@
+"""The concatenation code shows every query in a cell of its own."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parmtrain.codes import Concat
+from parmtrain.codes.layout import fits
+from parmtrain.errors import UnsupportedError
+
+grids = st.integers(2, 16).filter(fits)
+images = st.tuples(st.integers(1, 4), st.integers(5, 13), st.integers(5, 13))
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(k=grids, shape=images, seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_concat_shows_each_query_in_a_cell_of_its_own(k: int, shape: tuple[int, int, int], seed: int) -> None:
+    code = Concat(k)
+    queries = torch.rand(3, k, *shape, generator=generator(seed))
+    assert code.parity_shape(shape) == shape
+    parity = code.encode(queries)
+    assert parity.shape == (3, 1, *shape)
+    for i in range(k):
+        darkened = queries.clone()
+        darkened[:, i] -= 1
+        difference = parity - code.encode(darkened)
+        cell = difference[0, 0, 0] > 0.5
+        rows, columns = cell.any(1).nonzero().flatten(), cell.any(0).nonzero().flatten()
+        assert cell.sum() == len(rows) * len(columns) > 0
+        assert torch.allclose(difference, cell.float().expand_as(difference), atol=1e-5)
+
+
+@given(k=grids, shape=images)
+@settings(deadline=None, max_examples=40)
+def test_concat_cells_tile_the_image_and_keep_means(k: int, shape: tuple[int, int, int]) -> None:
+    levels = torch.arange(1.0, k + 1)
+    parity = Concat(k).encode(levels.view(1, k, 1, 1, 1).expand(1, k, *shape))
+    assert set(parity.flatten().tolist()) == set(levels.tolist())
+
+
+@pytest.mark.parametrize(("shape", "rows", "columns"), [((1, 28, 28), 2, 2), ((3, 32, 32), 2, 2), ((1, 8, 12), 2, 2)])
+def test_concat_averages_pixels_where_the_grid_divides_evenly(
+    shape: tuple[int, int, int], rows: int, columns: int
+) -> None:
+    queries = torch.rand(2, rows * columns, *shape)
+    height, width = shape[1] // rows, shape[2] // columns
+    pooled = queries.view(2, rows, columns, shape[0], height, rows, width, columns).mean((5, 7))
+    expected = pooled.permute(0, 3, 1, 4, 2, 5).reshape(2, 1, *shape)
+    assert torch.allclose(Concat(rows * columns).encode(queries), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [5, 7, 11, 13, 14])
+def test_concat_refuses_k_without_a_grid_and_names_others(k: int) -> None:
+    with pytest.raises(UnsupportedError, match=rf"^k={k}: code=concat .* code=sum takes any k"):
+        Concat(k)
+
+
+def test_concat_refuses_what_is_no_image_or_too_small() -> None:
+    with pytest.raises(UnsupportedError, match=r"needs images of 2×2 pixels or more; these have 1×5"):
+        Concat(4).parity_shape((1, 1, 5))
+    with pytest.raises(UnsupportedError, match=r"cannot take a query of shape \[16000\]"):
+        Concat(4).parity_shape((16000,))
