@@ -45,7 +45,7 @@ def show(folders: list[Path]) -> None:
             f"{runs[0]['available']['accuracy']:.4f}",
             spread([run["degraded"]["accuracy"] for run in runs]),
             spread([run["degraded"]["agreement"] for run in runs]),
-            spread([run["all_k_one_straggler"] for run in runs]),
+            spread([run["all_k"]["accuracy"] for run in runs]),
             f"{statistics.mean(run['training']['queries_per_second'] for run in runs):,.0f}",
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -215,7 +215,8 @@ def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
     loss = module.loss(module.coded(GroupBatch(torch.zeros(1, module.k, *task.query_shape), labels, None)))
     if not isinstance(loss, torch.Tensor) or loss.shape:
         raise ConfigError([f"loss={cfg.loss._target_}: it returns no scalar tensor"])
-    if not loss.requires_grad:
+    loss.backward()
+    if any(parameter.grad is None for parameter in module.code.encoder.parameters()):
         raise ConfigError(
             [f"code={module.code.name} trains through the deployed model, and this one passes no gradient back"]
         )

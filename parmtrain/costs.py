@@ -21,7 +21,7 @@ def flops(network: Network, *inputs: Tensor) -> int:
     """Return the floating-point operations of matrix products and convolutions in one call, as PyTorch counts them.
 
     Example:
-        >>> flops(nn.Linear(4, 3), torch.ones(2, 4))
+        >>> flops(torch.nn.Linear(4, 3), torch.ones(2, 4))
         48
     """
     counter = FlopCounterMode(display=False)

@@ -20,9 +20,9 @@ def override_faults(arguments: list[str]) -> list[str]:
         arguments: The command line behind ``python -m parmtrain``.
 
     Example:
-        >>> for fault in override_faults(["k=two", "optim.rl=1", "code=sun"]):
+        >>> for fault in override_faults(["k=two", "optim.rl=1", "optim=sun"]):
         ...     print(fault)
-        code=sun: there is no such code; concat, sum are there
+        optim=sun: there is no such optim; adam, adamw, sgd are there
         k=two: Value 'two' of type 'str' could not be converted to Integer
         optim.rl=1: there is no key optim.rl; did you mean optim.lr?
     """

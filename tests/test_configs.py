@@ -53,10 +53,59 @@ def test_every_yaml_composes_and_passes_the_check(option: Path, data_root: Path,
     ) else check(compose(*overrides_for(option), f"data.root={data_root}"), tmp_path)
 
 
+CODES = [option.stem for option in OPTIONS if option.parent == Path("code")]
+TOO_LARGE = (
+    "k=4: code=learned_mlp has 453.2 billion weights for queries of shape [3, 224, 224]; code=learned_convolution"
+)
+
+
 @pytest.mark.parametrize("task", [option.stem for option in OPTIONS if option.parent == Path("task")])
-@pytest.mark.parametrize("code", [option.stem for option in OPTIONS if option.parent == Path("code")])
-def test_every_code_takes_every_task(task: str, code: str, data_root: Path, tmp_path: Path) -> None:
-    check(compose(f"task={task}", f"code={code}", "k=4", f"data.root={data_root}"), tmp_path)
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_takes_every_task_or_says_why_not(task: str, code: str, data_root: Path, tmp_path: Path) -> None:
+    overrides = (f"task={task}", f"code={code}", "k=4", f"data.root={data_root}")
+    if (code, task) == ("learned_mlp", "cats_vs_dogs"):
+        assert faults(tmp_path, *overrides)[0].startswith(TOO_LARGE)
+    else:
+        check(compose(*overrides), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("code=learned_mlp", "loss=mse"), "code=learned_mlp has no target for the output of a parity model; loss=kl"),
+        (("code=stack", "r=2"), "r=2: code=stack makes one parity query a group; r=1 is right"),
+        (("code=linear", "r=0"), "r=0: a coding group has 1 extra worker or more"),
+        (("code=replication", "k=3", "r=1"), "r=1: code=replication sends every query twice, to k=3 extra workers"),
+        (("code=berrut_a", "code.nodes=C"), "code.nodes=C: there are two choices of nodes, A and B"),
+        (("code=nercc", "k=40", "r=4"), "r=4: code=nercc keeps a matrix for each case"),
+    ],
+)
+def test_a_code_that_cannot_be_is_refused_before_any_work(
+    overrides: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    found = faults(tmp_path, *overrides)
+    assert any(fault.startswith(sentence) for fault in found), found
+
+
+def test_a_learned_code_needs_a_deployed_model_that_passes_gradients(tmp_path: Path) -> None:
+    network = MLP([1, 8, 8], 10)
+
+    class Opaque(nn.Module):
+        def forward(self, queries: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                predictions: torch.Tensor = network(queries)
+            return predictions
+
+    check(compose("code=learned_mlp"), tmp_path, network)
+    (fault,) = faults(tmp_path, "code=learned_mlp", given=Opaque())
+    assert fault.startswith("code=learned_mlp trains through the deployed model, and this one passes no gradient back")
+
+
+def test_a_code_that_trains_nothing_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+    last = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {}, "loops": {}}, last)
+    (fault,) = faults(tmp_path / "run", "code=berrut_b", f"ckpt_path={last}")
+    assert fault.endswith("code=berrut_b trains nothing to go on with")
 
 
 def test_the_command_line_wins_over_an_experiment_and_that_over_its_groups() -> None:
@@ -71,7 +120,7 @@ def test_the_command_line_wins_over_an_experiment_and_that_over_its_groups() -> 
     [
         ("k=two", "k=two: Value 'two' of type 'str' could not be converted to Integer"),
         ("kk=3", "kk=3: there is no key kk; did you mean k?"),
-        ("code=sun", "code=sun: there is no such code; concat, sum are there"),
+        ("code=sun", "code=sun: there is no such code; backup, berrut_a, berrut_b, "),
         ("task=cifar", "task=cifar: there is no such task; cats_vs_dogs, cifar10, cifar100, digits, "),
         (
             "trainer.max_epoch=3",

@@ -12,7 +12,7 @@ from torch import distributed
 from torchmetrics import Metric, MetricCollection
 
 from parmtrain import functional, metrics
-from parmtrain.codes import Sum, reconstruct_each
+from parmtrain.codes import Sum, arrivals, decode_each
 
 seeds = st.integers(0, 10_000)
 
@@ -78,7 +78,7 @@ def test_metrics_that_begin_alike_are_not_taken_for_one_in_a_collection() -> Non
     }
 
 
-def test_reconstruct_each_agrees_with_a_loop_over_erasures() -> None:
+def test_decoding_each_case_agrees_with_a_loop_over_erasures() -> None:
     code = Sum(3)
     outputs = torch.randn(5, 4, 6)
     expected = np.empty((5, 3, 6), dtype=np.float32)
@@ -86,7 +86,9 @@ def test_reconstruct_each_agrees_with_a_loop_over_erasures() -> None:
         for lost in range(3):
             others = [outputs[g, i].numpy() for i in range(3) if i != lost]
             expected[g, lost] = outputs[g, 3].numpy() - sum(others)
-    assert np.allclose(reconstruct_each(code.decode, outputs, 3).numpy(), expected, atol=1e-5)
+    decoded = decode_each(code.decode, outputs, arrivals(4, 1)).numpy()
+    assert np.allclose(decoded[:, [0, 1, 2], [0, 1, 2]], expected, atol=1e-5)
+    assert np.array_equal(decoded[:, 3], outputs[:, :3].numpy())
 
 
 def test_straggler_accuracy_counts_each_worker_once() -> None:

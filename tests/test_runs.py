@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from parmtrain import assemble, compose, load, run
-from parmtrain.codes import reconstruct_each
+from parmtrain.codes import arrivals, decode_each
 from parmtrain.errors import DataError, ExportError, TrainingError
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
@@ -31,7 +31,7 @@ def small_run(folder: Path, *overrides: str, **more: Any) -> Result:
 def figures(result: Result) -> dict[str, Any]:
     """Return all that the same seed must give again."""
     training = {key: value for key, value in result.metrics["training"].items() if key not in CLOCK}
-    return {**result.metrics, "training": training}
+    return {**result.metrics, "training": training, "timing": None}
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,18 @@ def test_metrics_have_their_keys_and_belong_together(finished: Result) -> None:
     assert metrics["overall"] == pytest.approx(
         {str(share): (1 - share) * available + share * degraded for share in (0.01, 0.05, 0.1)}
     )
-    assert metrics["all_k_one_straggler"] == pytest.approx((2 * available + degraded) / 3)
+    assert metrics["nobody_late"]["accuracy"] == pytest.approx(available)
+    assert metrics["all_k"]["accuracy"] == pytest.approx((2 * available + degraded) / 3)
+    assert metrics["all_k"]["accuracy"] == pytest.approx(sum(metrics["all_k"]["by_worker"]) / 3)
+    assert metrics["all_k"]["worst"]["accuracy"] == pytest.approx(min(metrics["all_k"]["by_worker"]))
+    assert metrics["all_k"]["by_worker"][2] == pytest.approx(available)  # the parity model's worker
+    assert metrics["stragglers"] == {}
     assert metrics["default"]["accuracy"] == 0.1
-    assert metrics["cost"] == {"parity_bytes": 1.0, "extra_workers": 0.5}
+    cost = metrics["cost"]
+    assert (cost["parity_bytes"], cost["extra_workers"], cost["parity_flops"]) == (1.0, 0.5, 1.0)
+    assert 0 < cost["encoder_flops"] < 0.01
+    assert 0 < metrics["timing"]["encode_us"] < 1e6
+    assert 0 < metrics["timing"]["decode_us"] < 1e6
     assert metrics["training"]["epochs"] == 3
     assert metrics["training"]["queries_per_second"] == pytest.approx(
         3 * 1076 / metrics["training"]["seconds"], rel=1e-6
@@ -224,11 +233,11 @@ def test_a_deployed_model_given_from_python(tmp_path: Path) -> None:
 
 def test_a_parity_model_starts_from_the_deployed_models_weights(finished: Result) -> None:
     cfg, deployed = compose(), finished.module.deployed
-    (same,) = assemble.parity_models(cfg, finished.module.code, assemble.build(cfg.task), deployed)
+    same = assemble.fresh_model(cfg, deployed, (1, 8, 8))
     assert all(torch.equal(value, deployed.network.state_dict()[name]) for name, value in same.state_dict().items())
     cfg = compose("parity.start=random")
-    (random,) = assemble.parity_models(cfg, finished.module.code, assemble.build(cfg.task), deployed)
-    assert not torch.equal(random.classifier[0].weight, deployed.network.classifier[0].weight)
+    random = assemble.fresh_model(cfg, deployed, (1, 8, 8))
+    assert not torch.equal(next(random.parameters()), next(deployed.network.parameters()))
 
 
 @pytest.mark.parametrize("task", ["cifar10", "cifar100", "cats_vs_dogs", "mnist"])
@@ -275,16 +284,52 @@ def test_the_bundle_gives_the_modules_numbers(finished: Result) -> None:
             outputs = torch.cat([torch.randn(groups, 2, 10), module.predict(parity_queries)], 1)
         assert torch.allclose(bundle.encode(queries), parity_queries, atol=1e-5)
         assert torch.allclose(bundle.predict(parity_queries), outputs[:, 2:], atol=1e-5)
-        rebuilt = reconstruct_each(module.decode, outputs, 2)
-        assert torch.allclose(reconstruct_each(bundle.decode, outputs, 2), rebuilt, atol=1e-5)
+        rebuilt = decode_each(module.decode, outputs, arrivals(3, 1))
+        assert torch.allclose(decode_each(bundle.decode, outputs, arrivals(3, 1)), rebuilt, atol=1e-5)
     assert bundle.about["metrics"]["degraded"] == finished.metrics["degraded"]
     assert bundle.about["preprocessing"]["scale"] == 16
 
 
 def test_a_bundle_scores_as_its_run_did(finished: Result) -> None:
     again = evaluate(finished.folder)
-    for key in ("available", "degraded", "overall", "all_k_one_straggler", "default"):
+    for key in ("available", "nobody_late", "degraded", "all_k", "stragglers", "overall", "default"):
         assert again[key] == finished.metrics[key], key
+
+
+@pytest.mark.parametrize(
+    ("code", "trained", "archives"),
+    [
+        ("linear", True, ["parity_model.ts", "parity_model_2.ts"]),
+        ("stack", True, ["parity_model.ts"]),
+        ("backup", True, ["parity_model.ts"]),
+        ("learned_mlp", True, []),
+        ("learned_convolution", True, []),
+        ("mean_parity", False, []),
+        ("berrut_byzantine", False, []),
+        ("nercc", False, []),
+        ("replication", False, []),
+        ("default", False, []),
+    ],
+)
+def test_every_kind_of_code_runs_is_exported_and_scores_as_its_run_did(
+    code: str, trained: bool, archives: list[str], tmp_path: Path
+) -> None:
+    epochs = "trainer.max_epochs=1"
+    result = small_run(tmp_path, f"code={code}", "k=3", epochs)
+    metrics = result.metrics
+    assert metrics["training"]["epochs"] == (1 if trained else 0)
+    assert (metrics["validation"] is not None) == trained
+    assert (tmp_path / "training.png").exists() == trained
+    assert sorted(path.name for path in (tmp_path / "export").glob("parity*")) == archives
+    again = evaluate(tmp_path)
+    for key in ("available", "nobody_late", "degraded", "all_k", "stragglers", "overall", "default"):
+        assert again[key] == metrics[key], key
+    bundle = load(tmp_path)
+    if bundle.about["coded"] and not archives:
+        with pytest.raises(ExportError, match=rf"code={code} runs coded queries on the deployed model, which is in no"):
+            bundle.predict(torch.zeros(1, bundle.about["coded"], 1, 8, 8))
+        with_it = load(tmp_path, deployed=result.module.deployed.network)
+        assert with_it.predict(torch.zeros(1, bundle.about["coded"], 1, 8, 8)).shape == (1, bundle.about["coded"], 10)
 
 
 def test_a_bundle_that_was_changed_is_refused(finished: Result, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 
-from parmtrain.errors import ParmtrainError
+from parmtrain.errors import Interrupted, ParmtrainError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         rows = compare(given.overrides, given.folder)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         print("stopped; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except ParmtrainError as fault:

@@ -1,0 +1,142 @@
+"""Comparisons: every code in one table, nothing run twice, nothing run in vain."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from parmtrain import functional
+from parmtrain.compare import compare, jobs_of, study
+from parmtrain.compare.__main__ import main
+from parmtrain.errors import ConfigError, TrainingError
+
+SHORT = ("trainer.max_epochs=2", "deployed.fit.epochs=4")
+CODES = "code=sum,concat,linear,berrut_b,replication,default"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compared")
+    compare([*SHORT, CODES, "k=2,5"], folder)
+    return folder
+
+
+def table(folder: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    with (folder / "table.csv").open(encoding="utf-8") as file:
+        return {(row["code"], row["k"], row["late"]): row for row in csv.DictReader(file)}
+
+
+def test_every_code_has_its_rows_and_what_cannot_be_its_sentence(compared: Path) -> None:
+    rows = table(compared)
+    codes = {code for code, _, _ in rows}
+    assert codes == {"sum", "concat", "linear", "berrut_b", "replication", "default", "guess at random"}
+    assert ("concat", "2", "1") in rows
+    assert ("concat", "5", "1") not in rows
+    assert ("linear", "5", "2") in rows
+    text = (compared / "table.md").read_text()
+    assert "- not there: k=5: code=concat lays k images out in a grid" in text
+    assert text.count("\n| ") == len(rows) + 1
+    with Image.open(compared / "codes.png") as plot:
+        assert min(plot.size) > 500
+
+
+def test_the_figures_are_those_of_the_runs(compared: Path) -> None:
+    rows = table(compared)
+    for path in (compared / "runs").glob("*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        row = rows[metrics["code"], str(metrics["k"]), "1"]
+        assert float(row["degraded"]) == metrics["degraded"]["accuracy"]
+        assert float(row["all_k"]) == metrics["all_k"]["accuracy"]
+        assert float(row["degraded_worst"]) == min(metrics["degraded"]["by_position"])
+        assert float(row["parity_bytes"]) == metrics["cost"]["parity_bytes"]
+        for late, more in metrics["stragglers"].items():
+            assert float(rows[metrics["code"], str(metrics["k"]), late]["all_k"]) == more["all_k"]["accuracy"]
+        guess = rows["guess at random", str(metrics["k"]), "1"]
+        free = functional.accuracy_with_one_straggler(metrics["available"]["accuracy"], 0.1, metrics["k"])
+        assert float(guess["all_k"]) == pytest.approx(free)
+
+
+def test_nothing_is_run_twice_and_more_seeds_are_added(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in compared.glob("runs/*/metrics.json")}
+    ran: list[str] = []
+    true_run = study.run
+    monkeypatch.setattr(study, "run", lambda cfg, folder: (ran.append(folder.name), true_run(cfg, folder))[1])
+    compare([*SHORT, CODES, "k=2,5"], compared)
+    assert ran == []
+    rows = compare([*SHORT, "code=sum", "k=2", "seed=0,1"], compared)
+    assert [name.startswith("digits-sum-k2-seed1-") for name in ran] == [True]
+    assert rows[0]["seeds"] == 2
+    assert rows[0]["degraded_spread"] is not None
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_a_comparison_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from parmtrain import losses
+
+    true_loss, calls = losses.kl, 0
+
+    def cut_off(groups: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 15:
+            raise KeyboardInterrupt
+        return true_loss(groups)
+
+    monkeypatch.setattr(losses, "kl", cut_off)
+    overrides = [*SHORT, "code=sum", "k=2,3"]
+    assert main(["--folder", str(tmp_path), *overrides]) == 130
+    assert not (tmp_path / "table.md").exists()
+    assert len(list(tmp_path.glob("runs/*/checkpoints/last.ckpt"))) == 1
+    monkeypatch.undo()
+    resumed = compare(overrides, tmp_path)
+    whole = compare(overrides, tmp_path / "whole")
+    assert [row["degraded"] for row in resumed] == [row["degraded"] for row in whole]
+
+
+def test_a_variant_gets_a_column(tmp_path: Path) -> None:
+    rows = compare([*SHORT, "k=2", "loss=kl,mse", "trainer.max_epochs=1"], tmp_path)
+    assert [row["variant"] for row in rows] == ["loss=kl", "loss=mse", ""]
+    assert "| code | variant |" in (tmp_path / "table.md").read_text()
+
+
+def test_a_run_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"1 runs failed:\noptim.lr=1e\+30: the loss became"):
+        compare([*SHORT, "k=2", "optim.lr=0.001,1e30"], tmp_path)
+    assert len(table(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["k=two"], "k=two: Value 'two' of type 'str' could not be converted to Integer"),
+        (["kk=2,3"], "kk=2: there is no key kk; did you mean k?"),
+        (["code=concat", "k=5,7"], "k=5: code=concat lays k images out in a grid"),
+        (["code=sum", "groups=0"], "groups=0: a whole number of 1 or more is right"),
+        (["deployed.path=/nowhere.pt", "k=2,3"], "deployed.path=/nowhere.pt: there is no such file"),
+    ],
+)
+def test_faults_are_said_before_any_work(
+    overrides: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--folder", str(tmp_path / "study"), *overrides]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.rglob("config.yaml"))
+    with pytest.raises(ConfigError):
+        compare(overrides, tmp_path / "study")
+
+
+def test_all_stands_for_every_code() -> None:
+    jobs = jobs_of(["code=all", "k=2"], Path("study"))
+    assert {"code=sum", "code=learned_convolution", "code=default"} <= {job.title for job in jobs}
+    assert len({job.folder for job in jobs}) == len(jobs)
+
+
+def test_a_run_is_known_by_what_it_is_and_not_by_what_stands_beside_it() -> None:
+    (alone,) = jobs_of(["code=sum", "k=2"], Path("study"))
+    beside = jobs_of(["k=2,3", "code=stack,sum", "cache=/elsewhere", "logger=wandb"], Path("study"))
+    assert alone.folder in {job.folder for job in beside}
+    (other,) = jobs_of(["code=sum", "k=2", "optim.lr=0.01"], Path("study"))
+    assert other.folder != alone.folder
