@@ -1,18 +1,14 @@
 """Every fault of a configuration, found before anything is downloaded, trained or written."""
 
 import copy
-import inspect
 import tempfile
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
-from hydra._internal.utils import _locate
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from parmtrain import assemble
@@ -21,6 +17,7 @@ from parmtrain.deployed import DeployedModel, Network, check_predictions
 from parmtrain.errors import ConfigError, DataError, ParmtrainError
 from parmtrain.groups import GroupBatch
 from parmtrain.module import ParityModule
+from parmtrain.signatures import misnamed
 from parmtrain.tasks.base import Task
 
 FINISHED = "metrics.json"
@@ -34,8 +31,6 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "deployed.fit.batch": (1, None),
     "trainer.max_epochs": (1, None),
 }
-MANY = 12
-NUMBERS = {int, float, bool, NoneType, torch.Tensor}
 
 
 def check(cfg: DictConfig, folder: Path, given: Network | None = None) -> None:
@@ -46,7 +41,7 @@ def check(cfg: DictConfig, folder: Path, given: Network | None = None) -> None:
         folder: Folder that the run is to write.
         given: A deployed model that stands in for ``deployed.path``.
     """
-    found = [*_outside_limits(cfg), *_misnamed(cfg), *_folder_faults(cfg, folder), *_checkpoint_faults(cfg)]
+    found = [*_outside_limits(cfg), *misnamed(cfg), *_folder_faults(cfg, folder), *_checkpoint_faults(cfg)]
     found += _trial_faults(cfg, given, known=found)
     found += _data_faults(cfg, fetch=cfg.data.download and not found)
     if found:
@@ -61,55 +56,6 @@ def _outside_limits(cfg: DictConfig) -> Iterator[str]:
     for share in cfg.unavailable:
         if not 0 <= share <= 1:
             yield f"unavailable: {share} is no fraction; numbers from 0 to 1 are right"
-
-
-def _misnamed(cfg: DictConfig) -> Iterator[str]:
-    """Bind the arguments of everything that is to be built to its signature."""
-    for path, node in _targets(cfg, ""):
-        target = node["_target_"]
-        try:
-            callee = _locate(target)
-        except Exception:  # whatever an import raises
-            yield f"{path}._target_={target}: no such class or function can be imported"
-            continue
-        given = {key: value for key, value in node.items() if not str(key).startswith("_")}
-        try:
-            parameters = inspect.signature(callee).parameters
-        except ValueError:  # built-in functions have none
-            continue
-        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        for name in given.keys() - parameters.keys():
-            if not takes_all:
-                close = get_close_matches(name, parameters, n=1) or list(parameters)[:MANY]
-                yield f"{path}.{name}: {target} has no such argument; it has {', '.join(close)}"
-        hints = _hints(callee)
-        for name, value in given.items():
-            wanted = _plain(hints.get(name))
-            if isinstance(value, str) and wanted and wanted <= NUMBERS:
-                words = " or ".join(sorted(kind.__name__ for kind in wanted & {int, float, bool}))
-                yield f"{path}.{name}={value}: {target} takes {words} there"
-
-
-def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(node, DictConfig):
-        if node.get("_target_") is not None:
-            yield path, {str(key): node[key] for key in node}
-        for key in node:
-            yield from _targets(node[key], f"{path}.{key!s}" if path else str(key))
-    elif isinstance(node, ListConfig):
-        for i, item in enumerate(node):
-            yield from _targets(item, f"{path}[{i}]")
-
-
-def _hints(callee: Any) -> dict[str, Any]:
-    try:
-        return get_type_hints(inspect.unwrap(callee.__init__) if isinstance(callee, type) else callee)  # type: ignore[misc]
-    except Exception:  # annotations that cannot be evaluated say nothing
-        return {}
-
-
-def _plain(hint: Any) -> set[Any]:
-    return set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint} - {None}
 
 
 def _folder_faults(cfg: DictConfig, folder: Path) -> Iterator[str]:

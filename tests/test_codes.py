@@ -220,6 +220,7 @@ def test_a_linear_code_is_trained_for_every_case_in_which_nothing_is_to_spare() 
     missing, parity = (~code.erasures[:, :4]).sum(1), code.erasures[:, 4:].sum(1)
     assert torch.equal(missing, parity)
     assert len(code.erasures) == 4 * 2 + 6
+    assert len(Linear(10, 3).erasures) == 128
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from parmtrain.codes.erasures import arrivals
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 
+MOST_TRAINED_FOR = 128
 FreshModel = Callable[[tuple[int, ...]], nn.Module]
 """Builds a parity model for parity queries of a shape, as the configuration says it starts."""
 
@@ -121,14 +122,18 @@ class Code(nn.Module):
     def erasures(self) -> Tensor:
         """The cases of who arrives ``[p, n]`` that are trained for: each choice of u missing queries and u coded ones.
 
-        With u from 1 to r, these are the cases in which nothing that arrived is to spare.
+        With u from 1 to r, these are the cases in which nothing that arrived is to spare; where there are very many,
+        some of them, drawn once.
         """
         cases = []
         for missing in range(1, min(self.r, self.k) + 1):
             queries = arrivals(self.k, missing)
             coded = arrivals(self.r, self.r - missing)
             cases.append(torch.cat([queries.repeat_interleave(len(coded), 0), coded.repeat(len(queries), 1)], 1))
-        return torch.cat(cases) if cases else torch.ones(0, self.n, dtype=torch.bool)
+        every = torch.cat(cases) if cases else torch.ones(0, self.n, dtype=torch.bool)
+        if len(every) <= MOST_TRAINED_FOR:
+            return every
+        return every[torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:MOST_TRAINED_FOR]]
 
     def encode(self, queries: Tensor) -> Tensor:
         """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``."""
