@@ -12,10 +12,10 @@ from torchvision import datasets
 
 from parmtrain.errors import DataError
 from parmtrain.tasks.cifar import Cifar
+from parmtrain.tasks.classification import Source
 from parmtrain.tasks.digits import Digits
 from parmtrain.tasks.folder import FolderImages
 from parmtrain.tasks.idx import IdxImages, read_idx
-from parmtrain.tasks.images import ImageSource
 from tests import formats
 
 
@@ -72,15 +72,15 @@ def test_held_out_queries_are_the_same_ones_always() -> None:
     assert Digits(270, 450).read().test.digest == Digits(100, 450).read().test.digest
 
 
-def idx(root: Path) -> ImageSource:
+def idx(root: Path) -> Source:
     return IdxImages(str(root), "FashionMNIST", validation=5)
 
 
-def cifar(root: Path) -> ImageSource:
+def cifar(root: Path) -> Source:
     return Cifar(str(root), 10, validation=5)
 
 
-def folders(root: Path) -> ImageSource:
+def folders(root: Path) -> Source:
     return FolderImages(str(root), "cats_vs_dogs", 224, ["cat", "dog"])
 
 

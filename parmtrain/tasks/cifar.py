@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from parmtrain.errors import DataError
-from parmtrain.tasks.images import ImageSource, check_labels
+from parmtrain.tasks.classification import Source, check_labels
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
 
 
@@ -29,7 +29,7 @@ LAYOUTS = {
 }
 
 
-class Cifar(ImageSource):
+class Cifar(Source):
     """Images of CIFAR-10 or CIFAR-100.
 
     Args:

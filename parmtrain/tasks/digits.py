@@ -2,11 +2,11 @@
 
 import torch
 
-from parmtrain.tasks.images import ImageSource
+from parmtrain.tasks.classification import Source
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
 
 
-class Digits(ImageSource):
+class Digits(Source):
     """The digits of ``sklearn.datasets.load_digits``, always parted in the same way.
 
     Args:

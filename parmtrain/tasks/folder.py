@@ -12,11 +12,11 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from parmtrain.errors import DataError
-from parmtrain.tasks.images import ImageSource
+from parmtrain.tasks.classification import Source
 from parmtrain.tasks.queries import QuerySet, Splits
 
 
-class FolderImages(ImageSource):
+class FolderImages(Source):
     """A folder ``root/name/{train,val,test}/class/*.jpg``, or ``root/{train,val,test}/class/*.jpg``.
 
     Args:

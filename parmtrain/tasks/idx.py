@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from parmtrain.errors import DataError
-from parmtrain.tasks.images import ImageSource, check_labels
+from parmtrain.tasks.classification import Source, check_labels
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
 
 PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 UNSIGNED_BYTE = 8
 
 
-class IdxImages(ImageSource):
+class IdxImages(Source):
     """Images of the MNIST family.
 
     Args:
