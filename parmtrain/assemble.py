@@ -35,14 +35,19 @@ def build(node: Any, **more: Any) -> Any:
         raise
 
 
-def fresh_model(cfg: DictConfig, deployed: DeployedModel, shape: tuple[int, ...]) -> nn.Module:
+def architecture(node: DictConfig, task: Task, shape: tuple[int, ...]) -> nn.Module:
+    """Build a network with random weights for queries, or parity queries, of ``shape``."""
+    own_shape = {"query_shape": list(task.input.model_shape(shape))} if "query_shape" in node else {}
+    model: nn.Module = build(node, **own_shape)
+    return model
+
+
+def fresh_model(cfg: DictConfig, task: Task, deployed: DeployedModel, shape: tuple[int, ...]) -> nn.Module:
     """Build one parity model for parity queries of ``shape``, from F's weights where the configuration says so."""
-    architecture = cfg.parity.model or cfg.deployed.model
-    own_shape = {"query_shape": list(shape)} if "query_shape" in architecture else {}
-    model: nn.Module = build(architecture, **own_shape)
+    model = architecture(cfg.parity.model or cfg.deployed.model, task, shape)
     if cfg.parity.start is Start.deployed:
         start_from(model, deployed)
-    return model
+    return model if task.input.features is None else nn.Sequential(task.input.features, model)
 
 
 def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
@@ -60,11 +65,10 @@ def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
 
 
 def shared(module: ParityModule) -> tuple[int, int]:
-    """Return how many tensors of the parity models equal the deployed model's of the same name, and of how many."""
-    theirs = weights(module.deployed.network)
-    ours = [item for model in module.parity_models for item in model.state_dict().items()]
-    equal = [name for name, value in ours if name in theirs and torch.equal(value, theirs[name])]
-    return len(equal), len(ours)
+    """Return how many tensors of the parity models are equal to one of the deployed model's, and of how many."""
+    theirs = weights(module.deployed.network).values()
+    ours = [parameter for model in module.parity_models for parameter in model.parameters()]
+    return sum(any(torch.equal(value, other) for other in theirs) for value in ours), len(ours)
 
 
 def deployed_model(
@@ -80,10 +84,13 @@ def deployed_model(
         network, name = given, "the deployed model"
     elif cfg.deployed.path is not None:
         path = Path(cfg.deployed.path).expanduser()
-        network, name = read_network(path, partial(build, cfg.deployed.model)), f"deployed.path={path}"
+        network, name = (
+            read_network(path, partial(architecture, cfg.deployed.model, task, task.query_shape)),
+            f"deployed.path={path}",
+        )
     else:
         network, name = _trained(cfg, task, splits), "the deployed model"
-    deployed = DeployedModel(network, flatten=task.input.flatten)
+    deployed = DeployedModel(network, door=task.input.door)
     check_predictions(deployed, task.query_shape, task.outputs, name)
     return deployed
 
@@ -99,7 +106,7 @@ def _trained(cfg: DictConfig, task: Task, splits: "Splits[QuerySet]") -> nn.Modu
     return train_deployed(
         task,
         splits,
-        build(cfg.deployed.model),
+        architecture(cfg.deployed.model, task, task.query_shape),
         optim=build(cfg.deployed.fit.optim),
         schedule=build(cfg.deployed.fit.scheduler),
         trainer=partial(_trainer, pl.Trainer, logger=False, **machine),
@@ -116,7 +123,7 @@ def module(cfg: DictConfig, task: Task, deployed: DeployedModel) -> ParityModule
     return ParityModule(
         deployed,
         code,
-        code.parity_models(task.query_shape, deployed, partial(fresh_model, cfg, deployed)),
+        code.parity_models(task.query_shape, deployed, partial(fresh_model, cfg, task, deployed)),
         loss=build(cfg.loss),
         optim=build(cfg.optim),
         schedule=build(cfg.scheduler),

@@ -137,7 +137,7 @@ def _trial_faults(cfg: DictConfig, given: Network | None, known: list[str]) -> l
 
 
 def _untrained(cfg: DictConfig, task: Task) -> DeployedModel:
-    deployed = DeployedModel(assemble.build(cfg.deployed.model), flatten=task.input.flatten)
+    deployed = DeployedModel(assemble.architecture(cfg.deployed.model, task, task.query_shape), task.input.door)
     check_predictions(deployed, task.query_shape, task.outputs, "deployed.model")
     return deployed
 

@@ -26,7 +26,7 @@ class DeployedModel(nn.Module):
     Args:
         network: Any module (eager, TorchScript or exported) or callable that maps queries ``[b, *query]`` to
             predictions ``[b, c]``. A module is put into evaluation mode.
-        flatten: Whether the network takes each query as a vector.
+        door: What queries pass on their way into the network, such as ``nn.Flatten()``; it has no weights.
 
     Example:
         >>> deployed = DeployedModel(nn.Linear(4, 2))
@@ -35,9 +35,9 @@ class DeployedModel(nn.Module):
         ([], False)
     """
 
-    def __init__(self, network: Network, flatten: bool = False) -> None:
+    def __init__(self, network: Network, door: nn.Module | None = None) -> None:
         super().__init__()
-        self.flatten = flatten
+        self.door = door or nn.Identity()
         if isinstance(network, nn.Module):
             freeze(network)
         self._held = (network,)
@@ -56,7 +56,7 @@ class DeployedModel(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and queries.requires_grad):
-            return self.network(queries.flatten(1) if self.flatten else queries)
+            return self.network(self.door(queries))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DeployedModel":
         """Follow a parent to the device that ``fn`` moves to; leave every value and type as it is."""

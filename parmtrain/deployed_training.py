@@ -29,7 +29,8 @@ class DeployedTraining(pl.LightningModule):
     """Train a network on single queries with the task's own loss.
 
     Args:
-        network: Maps queries ``[b, *query]`` to predictions ``[b, c]``.
+        network: Maps what has passed the door to predictions ``[b, c]``.
+        door: What queries pass on their way into it.
         loss: The task's loss, of outputs ``[b, c]`` and labels ``[b]``.
         optim: Makes an optimizer of the parameters.
         schedule: Makes a learning-rate scheduler of the optimizer and ``total_steps``.
@@ -38,21 +39,23 @@ class DeployedTraining(pl.LightningModule):
     def __init__(
         self,
         network: nn.Module,
+        door: nn.Module,
         loss: Callable[[Tensor, Tensor], Tensor],
         optim: Callable[..., Optimizer],
         schedule: Callable[..., LRScheduler],
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.optim, self.schedule = network, loss, optim, schedule
+        self.network, self.door = network, door
+        self.loss, self.optim, self.schedule = loss, optim, schedule
         self.accuracy = MeanMetric()
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch of groups of one query."""
-        return self.loss(self.network(batch.queries.flatten(0, 1)), batch.labels.flatten(0, 1))
+        return self.loss(self.network(self.door(batch.queries.flatten(0, 1))), batch.labels.flatten(0, 1))
 
     def validation_step(self, batch: GroupBatch, batch_idx: int) -> None:
         """Log the accuracy."""
-        self.accuracy(correct(self.network(batch.queries.flatten(0, 1)), batch.labels.flatten(0, 1)))
+        self.accuracy(correct(self.network(self.door(batch.queries.flatten(0, 1))), batch.labels.flatten(0, 1)))
         self.log("val/accuracy", self.accuracy, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
@@ -103,7 +106,7 @@ def train_deployed(
     data = GroupsDataModule(
         splits, 1, recipe["batch"], recipe["seed"], task.input, task.augment, Splits(None, None, None), workers
     )
-    training = DeployedTraining(network, task.loss, optim, schedule)
+    training = DeployedTraining(network, task.input.door, task.loss, optim, schedule)
     last = folder / LAST
     callbacks = [Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe["seed"]), FiniteLoss(last), Bar()]
     fit(

@@ -115,7 +115,7 @@ def test_predictions_that_do_not_fit_are_refused(
 
 
 def test_a_vector_model_is_given_vectors() -> None:
-    check_predictions(DeployedModel(nn.Linear(64, 10), flatten=True), (1, 8, 8), 10, "F")
+    check_predictions(DeployedModel(nn.Linear(64, 10), nn.Flatten()), (1, 8, 8), 10, "F")
 
 
 class Loud(pl.LightningModule):

@@ -233,10 +233,10 @@ def test_a_deployed_model_given_from_python(tmp_path: Path) -> None:
 
 def test_a_parity_model_starts_from_the_deployed_models_weights(finished: Result) -> None:
     cfg, deployed = compose(), finished.module.deployed
-    same = assemble.fresh_model(cfg, deployed, (1, 8, 8))
+    same = assemble.fresh_model(cfg, assemble.build(cfg.task), deployed, (1, 8, 8))
     assert all(torch.equal(value, deployed.network.state_dict()[name]) for name, value in same.state_dict().items())
     cfg = compose("parity.start=random")
-    random = assemble.fresh_model(cfg, deployed, (1, 8, 8))
+    random = assemble.fresh_model(cfg, assemble.build(cfg.task), deployed, (1, 8, 8))
     assert not torch.equal(next(random.parameters()), next(deployed.network.parameters()))
 
 

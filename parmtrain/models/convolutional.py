@@ -1,6 +1,7 @@
 """Convolutional networks for images."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torchvision
 from torch import Tensor, nn
@@ -38,6 +39,38 @@ class LeNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.Linear(2 * width * rows * columns, 4 * width), nn.ReLU(), nn.Linear(4 * width, outputs)
         )
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map images ``[b, c, h, w]`` to predictions ``[b, outputs]``."""
+        predictions: Tensor = self.classifier(self.features(queries).flatten(1))
+        return predictions
+
+
+class ConvNet(nn.Module):
+    """Convolutions with batch normalisation, each halving its image, pooled to a small grid, and one linear layer.
+
+    Args:
+        query_shape: ``[c, h, w]``.
+        outputs: Length of one prediction.
+        widths: Channels of the convolutions.
+        grid: Rows and columns that the last one is pooled to.
+
+    Example:
+        >>> import torch
+        >>> ConvNet([1, 40, 101], 10)(torch.rand(5, 1, 40, 101)).shape
+        torch.Size([5, 10])
+    """
+
+    def __init__(
+        self, query_shape: Sequence[int], outputs: int, widths: Sequence[int] = (16, 32, 64), grid: int = 4
+    ) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for before, after in pairwise((query_shape[0], *widths)):
+            convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
+            blocks += [convolution, nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+        self.features = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(grid))
+        self.classifier = nn.Linear(widths[-1] * grid * grid, outputs)
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map images ``[b, c, h, w]`` to predictions ``[b, outputs]``."""

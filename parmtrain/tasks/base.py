@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -12,10 +13,25 @@ class TaskInput(nn.Module):
     """What F expects of its input: a module from stored queries ``[b, *stored]`` to queries ``[b, *query]``.
 
     Attributes:
+        features: What F and parity models make of a query first, where that is not the query's own form: a code encodes
+            waveforms, say, and models take spectrograms.
         flatten: Whether F wants each query as a vector; queries keep their shape up to the model's door.
     """
 
-    flatten: bool
+    features: nn.Module | None = None
+    flatten: bool = False
+
+    @property
+    def door(self) -> nn.Module:
+        """What a query ``[b, *query]`` passes on its way into F."""
+        parts = [self.features] if self.features is not None else []
+        return nn.Sequential(*parts, *([nn.Flatten()] if self.flatten else []))
+
+    def model_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of what a model is given for queries, or parity queries, of ``shape``."""
+        if self.features is None:
+            return shape
+        return tuple(self.features(torch.zeros(1, *shape)).shape[1:])
 
     @property
     def settings(self) -> dict[str, Any]:

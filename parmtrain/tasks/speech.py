@@ -1,0 +1,176 @@
+"""What a deployed model takes of speech: waveforms or spectrograms, and random changes of both."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import FrequencyMasking, MelSpectrogram, Spectrogram, TimeMasking
+
+from parmtrain.errors import ConfigError
+from parmtrain.tasks.audio import FULL_SCALE
+from parmtrain.tasks.base import TaskInput
+
+SMALLEST = 1e-6
+
+
+class Features(nn.Module):
+    """Waveforms to spectrograms, each with mean 0 and standard deviation 1 over its own points.
+
+    Args:
+        spectrogram: Maps samples ``[..., t]`` to ``[..., f, frames]``, none below 0.
+    """
+
+    def __init__(self, spectrogram: nn.Module) -> None:
+        super().__init__()
+        self.spectrogram = spectrogram
+
+    def compress(self, values: Tensor) -> Tensor:
+        """Take a logarithm."""
+        return torch.log1p(values)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Map waveforms ``[b, c, t]`` between −1 and 1 to spectrograms ``[b, c, f, frames]``."""
+        values = self.compress(self.spectrogram(waveforms))
+        mean = values.mean(dim=[-2, -1], keepdim=True)
+        deviation = values.std(dim=[-2, -1], keepdim=True)
+        return (values - mean) / (deviation + SMALLEST)
+
+
+class LogMagnitude(Features):
+    """The log-magnitude spectrogram of ParM: log(1 + magnitude), Hamming windows of 20 ms each 10 ms, z-score.
+
+    Args:
+        rate: Samples a second.
+
+    Source: Kosaian et al., ParM (SOSP'19), section 4.1, after Deep Speech 2 (arXiv 1512.02595).
+
+    Example:
+        >>> LogMagnitude(rate=16000)(torch.rand(5, 1, 16000)).shape
+        torch.Size([5, 1, 161, 101])
+    """
+
+    def __init__(self, rate: int) -> None:
+        window, step = rate // 50, rate // 100
+        super().__init__(Spectrogram(n_fft=window, hop_length=step, window_fn=torch.hamming_window, power=1.0))
+
+
+class LogMel(Features):
+    """The log-mel spectrogram: windows of 25 ms each 10 ms, z-score.
+
+    Args:
+        rate: Samples a second.
+        bands: Mel bands.
+
+    Example:
+        >>> LogMel(rate=16000, bands=40)(torch.rand(5, 1, 16000)).shape
+        torch.Size([5, 1, 40, 101])
+    """
+
+    def __init__(self, rate: int, bands: int = 40) -> None:
+        super().__init__(MelSpectrogram(rate, n_fft=rate // 40, hop_length=rate // 100, n_mels=bands))
+
+    def compress(self, values: Tensor) -> Tensor:
+        """Take the logarithm of power."""
+        return torch.log(values + SMALLEST)
+
+
+class SpeechInput(TaskInput):
+    """Turn stored clips into queries: spectrograms, or waveforms that the model turns into spectrograms itself.
+
+    The choice decides what an encoder adds: as spectrograms, queries have lost their phases before they are added; as
+    waveforms, two words are added as two voices in a room are.
+
+    Args:
+        features: Maps waveforms ``[b, 1, t]`` to spectrograms.
+        query: ``spectrogram`` or ``waveform``.
+        shapes: Shape of a query of either kind, which the configuration reads.
+
+    Raises:
+        ConfigError: If ``query`` is another word.
+
+    Example:
+        >>> clips, shapes = torch.zeros(5, 1, 16000, dtype=torch.int16), {"spectrogram": [], "waveform": []}
+        >>> SpeechInput(LogMagnitude(16000), "spectrogram", shapes)(clips).shape
+        torch.Size([5, 1, 161, 101])
+        >>> SpeechInput(LogMagnitude(16000), "waveform", shapes)(clips).shape
+        torch.Size([5, 1, 16000])
+    """
+
+    def __init__(self, features: Features, query: str, shapes: dict[str, list[int]]) -> None:
+        if query not in shapes:
+            raise ConfigError([f"task.input.query={query}: a query is a {' or a '.join(shapes)}"])
+        super().__init__()
+        self.query, self.spectrogram = query, features
+        if query == "waveform":
+            self.features = features
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a server must do to a clip, as plain values."""
+        transform = self.spectrogram.spectrogram
+        return {
+            "query": self.query,
+            "full_scale": FULL_SCALE,
+            "features": type(self.spectrogram).__name__,
+            "window": transform.n_fft,
+            "step": transform.hop_length,
+            "bands": getattr(transform, "n_mels", None),
+        }
+
+    def forward(self, stored: Tensor) -> Tensor:
+        """Map clips ``[b, 1, t]`` (int16) to queries; spectrograms that were made before pass as they are."""
+        if stored.is_floating_point():
+            return stored
+        waveforms = stored.to(torch.float32) / FULL_SCALE
+        queries: Tensor = self.spectrogram(waveforms) if self.query == "spectrogram" else waveforms
+        return queries
+
+
+class TimeShift(nn.Module):
+    """Move each clip by a random number of samples, with silence behind it.
+
+    Args:
+        most: Samples to move by at most, to either side.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> TimeShift(most=1600)(torch.ones(5, 1, 16000, dtype=torch.int16)).shape
+        torch.Size([5, 1, 16000])
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Map clips ``[b, c, t]`` to moved ones of the same shape and type."""
+        batch, _, samples = clips.shape
+        shift = torch.randint(-self.most, self.most + 1, (batch, 1), device=clips.device)
+        source = torch.arange(samples, device=clips.device) - shift
+        moved = clips.gather(2, source.clamp(0, samples - 1).unsqueeze(1).expand_as(clips))
+        return moved * ((source >= 0) & (source < samples)).unsqueeze(1)
+
+
+class SpecAugment(nn.Module):
+    """Blot a random band of frequencies and a random stretch of time out of each spectrogram.
+
+    Args:
+        bands: Widest band.
+        frames: Longest stretch.
+
+    Source: Park et al., SpecAugment (arXiv 1904.08779), section 2; without time warping.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> (SpecAugment(bands=8, frames=20)(torch.ones(3, 1, 40, 101)) == 0).any()
+        tensor(True)
+    """
+
+    def __init__(self, bands: int, frames: int) -> None:
+        super().__init__()
+        self.masks = nn.Sequential(FrequencyMasking(bands, iid_masks=True), TimeMasking(frames, iid_masks=True))
+
+    def forward(self, spectrograms: Tensor) -> Tensor:
+        """Map spectrograms ``[b, c, f, frames]`` to changed ones."""
+        changed: Tensor = self.masks(spectrograms)
+        return changed

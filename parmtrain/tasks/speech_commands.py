@@ -1,0 +1,110 @@
+"""Speech Commands in its own format: a folder of WAV files for each word, and lists for validation and test."""
+
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from parmtrain.errors import DataError
+from parmtrain.tasks.audio import read_clip
+from parmtrain.tasks.classification import Source
+from parmtrain.tasks.download import attempt
+from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
+
+NOISE = "_background_noise_"
+LISTS = ("validation_list.txt", "testing_list.txt")
+
+
+class WordFolders(Source):
+    """Clips of one word each, ``<word>/<speaker>_nohash_<number>.wav``.
+
+    ``validation_list.txt`` and ``testing_list.txt`` lie beside the words; what neither names is for training.
+
+    Args:
+        folder: The folder of the words.
+        classes: The words, in the order of the classes; a folder of another word is refused.
+        rate: Samples a second to return.
+        seconds: Length of a clip.
+    """
+
+    def __init__(self, folder: Path, classes: list[str], rate: int, seconds: float = 1.0) -> None:
+        self.folder, self.classes, self.rate = folder, [str(word) for word in classes], rate
+        self.samples = round(rate * seconds)
+
+    def locate(self) -> None:
+        """Raise a ``DataError`` that names lists, words or clips that are missing, or words that are unknown."""
+        self._listed()
+
+    def read(self) -> "Splits[QuerySet]":
+        """Read the clips, stored as ``[1, t]`` samples (int16)."""
+        listed = self._listed()
+        return Splits(*(self._read(paths, name) for name, paths in zip(Splits._fields, listed, strict=True)))
+
+    def _read(self, paths: list[Path], split: str) -> QuerySet:
+        stored = torch.empty(len(paths), 1, self.samples, dtype=torch.int16)
+        for row, path in zip(stored, track(paths, description=f"reading {split} clips", transient=True), strict=True):
+            row[0] = read_clip(path, self.rate, self.samples)
+        return TensorQueries(stored, self._labels(paths))
+
+    def _labels(self, paths: list[Path]) -> Tensor:
+        return torch.tensor([self.classes.index(path.parent.name) for path in paths], dtype=torch.long)
+
+    def _listed(self) -> "Splits[list[Path]]":
+        there = [name for name in (*self.classes, *LISTS) if (self.folder / name).exists()]
+        missing = [name for name in (*self.classes, *LISTS) if name not in there]
+        if missing:
+            raise DataError(
+                f"{self.folder} is {'incomplete' if there else 'missing'}: no {', '.join(missing[:5])}"
+                f"{' …' if missing[5:] else ''} in it; data.root=… names another"
+            )
+        folders = {path.name for path in self.folder.iterdir() if path.is_dir()} - {NOISE}
+        if unknown := sorted(folders - set(self.classes)):
+            raise DataError(
+                f"{self.folder / unknown[0]} is the folder of a word that is none of task.classes: "
+                f"{', '.join(self.classes[:5])} …"
+            )
+        validation, test = (self._list(self.folder / name) for name in LISTS)
+        if both := set(validation) & set(test):
+            raise DataError(f"{min(both)} is in {LISTS[0]} and in {LISTS[1]}")
+        held = {*validation, *test}
+        every = (path for word in self.classes for path in sorted((self.folder / word).glob("*.wav")))
+        splits = Splits([path for path in every if path not in held], validation, test)
+        for name, paths in zip(Splits._fields, splits, strict=True):
+            if not paths:
+                raise DataError(f"{self.folder} has no clip for the {name} split")
+        return splits
+
+    def _list(self, path: Path) -> list[Path]:
+        named = [self.folder / line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        for clip in named:
+            if clip.parent.name not in self.classes or not clip.is_file():
+                raise DataError(f"{path} names {clip}, and there is no such clip")
+        return named
+
+
+class SpeechCommands(WordFolders):
+    """Google's Speech Commands, version 0.01 (30 words) or 0.02 (35 words).
+
+    Args:
+        root: Folder that holds ``SpeechCommands/speech_commands_v0.01`` as torchaudio unpacks it, or the folder of the
+            words itself.
+        version: ``0.01`` or ``0.02``.
+        classes: The words.
+        rate: Samples a second to return.
+
+    Source: Warden, Speech Commands (arXiv 1804.03209).
+    """
+
+    def __init__(self, root: str, version: str, classes: list[str], rate: int) -> None:
+        self.root, self.archive = Path(root).expanduser(), f"speech_commands_v{version}"
+        places = (self.root / "SpeechCommands" / self.archive, self.root / self.archive, self.root)
+        inside = [place for place in places if (place / LISTS[0]).is_file()]
+        super().__init__(inside[0] if inside else places[0], classes, rate)
+
+    def download(self) -> None:
+        """Download through torchaudio into its layout under ``root``."""
+        from torchaudio.datasets import SPEECHCOMMANDS
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        attempt(lambda: SPEECHCOMMANDS(str(self.root), url=self.archive, download=True), self.locate)
