@@ -101,6 +101,7 @@ def _trained(cfg: DictConfig, task: Task, splits: "Splits[QuerySet]") -> nn.Modu
     recipe = {
         **cast("dict[str, Any]", OmegaConf.to_container(cfg.deployed.fit, resolve=True)),
         "model": OmegaConf.to_container(cfg.deployed.model, resolve=True),
+        **{name: OmegaConf.to_object(cfg.task[name]) for name in ("augment", "augment_query") if cfg.task.get(name)},
         "precision": machine.get("precision"),
     }
     return train_deployed(

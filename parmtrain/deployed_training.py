@@ -94,7 +94,7 @@ def train_deployed(
     Raises:
         Interrupted: If the user stops it.
     """
-    key = {"recipe": recipe, "data": splits.train.digest, "input": task.input.settings, "augment": str(task.augment)}
+    key = {"recipe": recipe, "data": splits.train.digest, "input": task.input.settings}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache / "deployed" / f"{task.name}-{digest}"
     kept = folder / "weights.pt"
@@ -104,7 +104,15 @@ def train_deployed(
         return network
     log.info("deployed model: none is given (deployed.path), so one is trained once and kept in %s", kept)
     data = GroupsDataModule(
-        splits, 1, recipe["batch"], recipe["seed"], task.input, task.augment, Splits(None, None, None), workers
+        splits,
+        1,
+        recipe["batch"],
+        recipe["seed"],
+        task.input,
+        task.augment,
+        Splits(None, None, None),
+        workers,
+        task.augment_query,
     )
     training = DeployedTraining(network, task.input.door, task.loss, optim, schedule)
     last = folder / LAST

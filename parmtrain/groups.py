@@ -116,6 +116,7 @@ class GroupsDataModule(pl.LightningDataModule):
         seed: Seed of the grouping.
         prepare: Maps stored queries ``[b, …]`` to what the deployed model takes ``[b, *query]``.
         augment: Random change of stored queries ``[b, …]``, in training only.
+        augment_query: Random change of queries ``[b, *query]``, in training only.
         predictions: The deployed model's predictions on each split where they are known.
         workers: Processes that load queries which are no tensor in memory.
 
@@ -133,11 +134,13 @@ class GroupsDataModule(pl.LightningDataModule):
         augment: nn.Module | None,
         predictions: "Splits[Tensor | None]",
         workers: int = 0,
+        augment_query: nn.Module | None = None,
     ) -> None:
         super().__init__()
         require_a_group(splits, k)
         self.splits, self.k, self.groups, self.seed, self.workers = splits, k, groups, seed, workers
-        self.prepare, self.augment, self.predictions = prepare, augment, predictions
+        self.prepare, self.predictions = prepare, predictions
+        self.augment, self.augment_query = augment, augment_query
 
     def setup(self, stage: str) -> None:
         """Move what lives in memory to the training device, once."""
@@ -167,11 +170,16 @@ class GroupsDataModule(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> GroupBatch:
         """Augment stored queries, in training, and turn them into what the deployed model takes."""
         assert self.trainer is not None
-        return prepared(batch, self.prepare, self.augment if self.trainer.training else None)
+        if self.trainer.training:
+            return prepared(batch, self.prepare, self.augment, self.augment_query)
+        return prepared(batch, self.prepare)
 
 
-def prepared(batch: GroupBatch, prepare: nn.Module, augment: nn.Module | None = None) -> GroupBatch:
+def prepared(
+    batch: GroupBatch, prepare: nn.Module, augment: nn.Module | None = None, augment_query: nn.Module | None = None
+) -> GroupBatch:
     """Turn the stored queries of a batch into what the deployed model takes."""
-    stored = batch.queries.flatten(0, 1)
-    queries: Tensor = prepare(stored if augment is None else augment(stored))
-    return batch._replace(queries=queries.unflatten(0, batch.labels.shape))
+    queries: Tensor = batch.queries.flatten(0, 1)
+    for step in (augment, prepare, augment_query):
+        queries = queries if step is None else step(queries)
+    return batch._replace(queries=queries.unflatten(0, batch.labels.shape[:2]))

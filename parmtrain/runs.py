@@ -98,7 +98,7 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     module.code.fit(frozen, *_fitting_groups(cfg, task, splits.train, device))
     if module.trains:
         data = GroupsDataModule(
-            splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, workers=cfg.data.workers
+            splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, cfg.data.workers, task.augment_query
         )
         _train(cfg, module, trainer, data, checkpoints)
         plots.training_curves(history.epochs, folder / "training.png")
@@ -190,7 +190,7 @@ def _known_predictions(
         cache = assemble.cache_folder(cfg)
         return predict_all(deployed, queries, task.input, cache, f"predicting {title}", device, cfg.data.workers)
 
-    seen = task.augment is not None and cfg.teacher is Teacher.query
+    seen = task.augments and cfg.teacher is Teacher.query
     return Splits(None if seen else predict(splits.train, "training"), predict(splits.val, "validation"), None)
 
 

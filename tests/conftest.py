@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from parmtrain import assemble, compose
+from parmtrain.files import write_json
+from parmtrain.tasks.spoken_words import RECIPE, SpokenWords
 from tests import formats
 
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -32,4 +35,11 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     formats.write_cifar10(root, images=20)
     formats.write_cifar100(root, train=80, test=20)
     formats.write_folders(root / "cats_vs_dogs", ("cat", "dog"), images=4)
+    for task, version in (("speech_commands", "0.01"), ("speech_commands_v2", "0.02")):
+        folder = root / "SpeechCommands" / f"speech_commands_v{version}"
+        formats.write_words(folder, list(compose(f"task={task}").task.classes), train=3, held=1)
+        (folder / "_background_noise_").mkdir()
+    spoken: SpokenWords = assemble.build(compose("task=spoken_words", f"data.root={root}").task.source)
+    formats.write_words(spoken.folder, spoken.classes, train=12, held=4)
+    write_json(spoken.folder / RECIPE, spoken.stated)
     return root

@@ -63,5 +63,18 @@ def test_concat_refuses_k_without_a_grid_and_names_others(k: int) -> None:
 def test_concat_refuses_what_is_no_image_or_too_small() -> None:
     with pytest.raises(UnsupportedError, match=r"needs images of 2×2 pixels or more; these have 1×5"):
         Concat(4).parity_shape((1, 1, 5))
-    with pytest.raises(UnsupportedError, match=r"cannot take a query of shape \[16000\]"):
+    with pytest.raises(UnsupportedError, match=r"cannot take a query of shape"):
         Concat(4).parity_shape((16000,))
+
+
+@pytest.mark.parametrize("k", [2, 5, 7])
+def test_a_row_keeps_the_height_and_takes_any_k(k: int) -> None:
+    levels = torch.arange(1.0, k + 1)
+    parity = Concat(k, layout="row").encode(levels.view(1, k, 1, 1, 1).expand(1, k, 1, 40, 101))
+    assert parity.shape == (1, 1, 1, 40, 101)
+    assert torch.allclose(parity[0, 0, 0], parity[0, 0, 0, :1].expand(40, -1))
+    assert torch.equal(parity[0, 0, 0, 0].unique(), levels)
+    with pytest.raises(
+        UnsupportedError, match=r"code\.layout=spiral: code=concat lays queries out in a grid or in a row"
+    ):
+        Concat(k, layout="spiral")

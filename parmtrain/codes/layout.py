@@ -74,9 +74,10 @@ class Concat(LinearCode):
     Args:
         k: Queries in a coding group; k cells must fit a grid not far from square: 2, 3, 4, 6, 8, 9, …
         r: Parity queries, 1.
+        layout: ``grid``, or ``row`` for spectrograms, which lays any k of them beside one another in time.
 
     Raises:
-        UnsupportedError: If k fits no such grid, or r is not 1.
+        UnsupportedError: If k fits no such grid, r is not 1, or the layout is another word.
 
     Source: Kosaian et al., ParM (SOSP'19), section 4.2.3 (task-specific encoders).
 
@@ -85,11 +86,13 @@ class Concat(LinearCode):
         torch.Size([5, 1, 3, 33, 31])
     """
 
-    def __init__(self, k: int, r: int | None = None) -> None:
+    def __init__(self, k: int, r: int | None = None, layout: str = "grid") -> None:
         only("concat", r, 1, "makes one parity query a group")
-        self.grid = grid(max(k, 1))
+        if layout not in ("grid", "row"):
+            raise UnsupportedError(f"code.layout={layout}: code=concat lays queries out in a grid or in a row")
+        self.grid = grid(max(k, 1)) if layout == "grid" else (1, max(k, 1))
         super().__init__(k, torch.ones(1, max(k, 1)), ConcatEncoder(*self.grid))
-        if not fits(k):
+        if layout == "grid" and not fits(k):
             nearest = [other for other in range(2, 2 * k) if fits(other)]
             nearest = sorted(nearest, key=lambda other: abs(other - k))[:2]
             raise UnsupportedError(
@@ -101,8 +104,8 @@ class Concat(LinearCode):
         """Return ``query_shape``, which must be an image ``[c, h, w]`` no smaller than the grid."""
         if len(query_shape) != 3:
             raise UnsupportedError(
-                f"code=concat lays out images [c, h, w] and cannot take a query of shape {list(query_shape)}; "
-                "code=sum takes any shape"
+                f"code=concat lays out images or spectrograms [c, h, w] and cannot take a query of shape "
+                f"{list(query_shape)}; code=sum takes any shape"
             )
         (rows, columns), (height, width) = self.grid, query_shape[1:]
         if height < rows or width < columns:

@@ -100,3 +100,22 @@ def resnet18(query_shape: Sequence[int], outputs: int) -> nn.Module:
     elif query_shape[0] != 3:
         network.conv1 = nn.Conv2d(query_shape[0], 64, 7, stride=2, padding=3, bias=False)
     return network
+
+
+def vgg11(query_shape: Sequence[int], outputs: int) -> nn.Module:
+    """Build torchvision's VGG-11 with batch normalisation and random weights, for images of any number of channels.
+
+    Args:
+        query_shape: ``[c, h, w]``, 32 pixels or more.
+        outputs: Length of one prediction.
+
+    Source: Simonyan and Zisserman (arXiv 1409.1556), configuration A; Kosaian et al., ParM (SOSP'19), section 4.1.
+
+    Example:
+        >>> vgg11([1, 161, 101], 30).features[0]
+        Conv2d(1, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+    """
+    network = torchvision.models.vgg11_bn(num_classes=outputs)
+    network.features[0] = nn.Conv2d(query_shape[0], 64, 3, padding=1)
+    whole: nn.Module = network
+    return whole

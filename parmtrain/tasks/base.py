@@ -13,13 +13,15 @@ class TaskInput(nn.Module):
     """What F expects of its input: a module from stored queries ``[b, *stored]`` to queries ``[b, *query]``.
 
     Attributes:
-        features: What F and parity models make of a query first, where that is not the query's own form: a code encodes
-            waveforms, say, and models take spectrograms.
         flatten: Whether F wants each query as a vector; queries keep their shape up to the model's door.
     """
 
-    features: nn.Module | None = None
     flatten: bool = False
+
+    @property
+    def features(self) -> nn.Module | None:
+        """What F and parity models make of a query first, where they do: of a waveform a spectrogram, say."""
+        return None
 
     @property
     def door(self) -> nn.Module:
@@ -48,18 +50,25 @@ class Task(ABC):
         classes: A word for each of the outputs that make one prediction.
         input: From stored queries to what F takes.
         augment: Random change of stored queries ``[b, *stored]`` in training, or None.
+        augment_query: Random change of queries ``[b, *query]`` in training, or None.
     """
 
     name: str
     query_shape: tuple[int, ...]
     classes: list[str]
     input: TaskInput
-    augment: nn.Module | None
+    augment: nn.Module | None = None
+    augment_query: nn.Module | None = None
 
     @property
     def outputs(self) -> int:
         """Length of one prediction."""
         return len(self.classes)
+
+    @property
+    def augments(self) -> bool:
+        """Whether training queries differ from epoch to epoch."""
+        return self.augment is not None or self.augment_query is not None
 
     @abstractmethod
     def locate(self) -> None:

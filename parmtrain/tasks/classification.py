@@ -38,6 +38,7 @@ class Classification(Task):
         source: Where the queries come from.
         input: What the deployed model expects of its input.
         augment: Random change of stored queries in training.
+        augment_query: Random change of queries in training.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Classification(Task):
         source: Source,
         input: TaskInput,
         augment: nn.Module | None = None,
+        augment_query: nn.Module | None = None,
     ) -> None:
         if len(classes) != outputs:
             raise ConfigError([f"task.classes has {len(classes)} words; task.outputs={outputs} is right"])
         self.name, self.query_shape, self.classes = name, tuple(query_shape), [str(word) for word in classes]
-        self.source, self.input, self.augment = source, input, augment
+        self.source, self.input = source, input
+        self.augment, self.augment_query = augment, augment_query
 
     def locate(self) -> None:
         """Raise a ``DataError`` if the data is missing or incomplete."""

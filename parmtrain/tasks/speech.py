@@ -22,7 +22,7 @@ class Features(nn.Module):
 
     def __init__(self, spectrogram: nn.Module) -> None:
         super().__init__()
-        self.spectrogram = spectrogram
+        self.spectrogram, self.smallest = spectrogram, SMALLEST
 
     def compress(self, values: Tensor) -> Tensor:
         """Take a logarithm."""
@@ -33,7 +33,7 @@ class Features(nn.Module):
         values = self.compress(self.spectrogram(waveforms))
         mean = values.mean(dim=[-2, -1], keepdim=True)
         deviation = values.std(dim=[-2, -1], keepdim=True)
-        return (values - mean) / (deviation + SMALLEST)
+        return (values - mean) / (deviation + self.smallest)
 
 
 class LogMagnitude(Features):
@@ -71,7 +71,7 @@ class LogMel(Features):
 
     def compress(self, values: Tensor) -> Tensor:
         """Take the logarithm of power."""
-        return torch.log(values + SMALLEST)
+        return torch.log(values + self.smallest)
 
 
 class SpeechInput(TaskInput):
@@ -101,8 +101,11 @@ class SpeechInput(TaskInput):
             raise ConfigError([f"task.input.query={query}: a query is a {' or a '.join(shapes)}"])
         super().__init__()
         self.query, self.spectrogram = query, features
-        if query == "waveform":
-            self.features = features
+
+    @property
+    def features(self) -> nn.Module | None:
+        """The spectrogram, where queries are waveforms."""
+        return self.spectrogram if self.query == "waveform" else None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class SpokenWords(WordFolders):
                 f"`sudo apt-get install {PROGRAM}` installs it on Debian"
             )
         self._check_recipe()
-        write_json(self.folder / RECIPE, self._stated)
+        write_json(self.folder / RECIPE, self.stated)
         every = [clip for split in ("train", "val", "test") for clip in self.clips(split)]
         waiting = [clip for clip in every if not (self.folder / clip.name).is_file()]
         with ThreadPoolExecutor() as pool:
@@ -130,14 +130,15 @@ class SpokenWords(WordFolders):
         self.locate()
 
     @property
-    def _stated(self) -> dict[str, object]:
+    def stated(self) -> dict[str, object]:
+        """What ``recipe.json`` beside the words says."""
         stated: dict[str, object] = json.loads(json.dumps({**asdict(self.recipe), "rate": self.rate}))
         return stated
 
     def _check_recipe(self) -> None:
         path = self.folder / RECIPE
-        if path.is_file() and (theirs := json.loads(path.read_text(encoding="utf-8"))) != self._stated:
-            differing = [key for key in self._stated if theirs.get(key) != self._stated[key]]
+        if path.is_file() and (theirs := json.loads(path.read_text(encoding="utf-8"))) != self.stated:
+            differing = [key for key in self.stated if theirs.get(key) != self.stated[key]]
             raise DataError(
                 f"{self.folder} was made by another recipe (its {', '.join(differing)} differ); another data.root=…, "
                 "or removing the folder, makes room for this one"
