@@ -1,6 +1,5 @@
 """Every fault of a configuration, found before anything is downloaded, trained or written."""
 
-import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,9 +143,9 @@ def _untrained(cfg: DictConfig, task: Task) -> DeployedModel:
 
 def _try_models(module: ParityModule, task: Task) -> ParityModule:
     shape = module.code.parity_shape(task.query_shape)
+    module.eval()
     for model in module.parity_models:
-        if not isinstance(model, DeployedModel):
-            check_predictions(DeployedModel(copy.deepcopy(model)), shape, task.outputs, "parity.model")
+        check_predictions(model, shape, task.outputs, "parity.model")
     return module
 
 
@@ -156,13 +155,12 @@ def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
         if cfg.ckpt_path is not None:
             raise ConfigError([f"ckpt_path={cfg.ckpt_path}: code={module.code.name} trains nothing to go on with"])
         return
-    module.eval()
     labels = torch.zeros(1, module.k).long()
     loss = module.loss(module.coded(GroupBatch(torch.zeros(1, module.k, *task.query_shape), labels, None)))
     if not isinstance(loss, torch.Tensor) or loss.shape:
         raise ConfigError([f"loss={cfg.loss._target_}: it returns no scalar tensor"])
-    loss.backward()
-    if any(parameter.grad is None for parameter in module.code.encoder.parameters()):
+    encoder = list(module.code.encoder.parameters())
+    if encoder and any(grad is None for grad in torch.autograd.grad(loss, encoder, allow_unused=True)):
         raise ConfigError(
             [f"code={module.code.name} trains through the deployed model, and this one passes no gradient back"]
         )

@@ -175,11 +175,19 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> nn
     return network
 
 
-def check_predictions(deployed: DeployedModel, query_shape: tuple[int, ...], outputs: int, name: str) -> None:
-    """Raise a ``DeployedModelError`` unless F maps queries ``[b, *query]`` to finite predictions ``[b, outputs]``."""
+def check_predictions(network: Network, query_shape: tuple[int, ...], outputs: int, name: str) -> None:
+    """Raise a ``DeployedModelError`` unless a network maps queries ``[b, *query]`` to finite predictions.
+
+    Args:
+        network: F, or a parity model in evaluation mode.
+        query_shape: Shape of one query.
+        outputs: Length of one prediction.
+        name: What the error calls the network.
+    """
     for batch in (2, 3):
         try:
-            predictions = deployed(torch.zeros(batch, *query_shape))
+            with torch.no_grad():
+                predictions = network(torch.zeros(batch, *query_shape))
         except Exception as fault:
             raise DeployedModelError(
                 f"{name} cannot take a batch of {batch} queries of shape {list(query_shape)}: {_first_line(fault)}; "

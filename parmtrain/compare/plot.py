@@ -4,14 +4,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from parmtrain.compare.table import GUESS, Row
 from parmtrain.files import replacing
 
-STYLES = [(colour, marker) for marker, colours in (("o", 10), ("D", 10), ("^", 10)) for colour in range(colours)]
+STYLES = [
+    (colormaps[palette](number), marker)
+    for palette, marker, colours in (("tab10", "o", 10), ("Dark2", "D", 8), ("Set1", "^", 9))
+    for number in range(colours)
+]
 ACCURACIES = {"degraded": "reconstructed predictions alone, $A_d$", "all_k": "all k predictions, one straggler"}
 RESOURCES = {"workers": "extra workers for each query", "arithmetic": "extra arithmetic for each query ÷ that of F"}
 STRAIGHT_UNDER = 0.1
@@ -37,7 +43,7 @@ def accuracy_against_resources(rows: Sequence[Row], available: float, title: str
     ):
         axes = grid[i, j]
         for (colour, marker), (label, points) in zip(STYLES, sorted(codes.items()), strict=False):
-            _draw(axes, points, resource, accuracy, {"label": label, "color": f"C{colour}", "marker": marker})
+            _draw(axes, points, resource, accuracy, {"label": label, "color": colour, "marker": marker})
         axes.axhline(available, color="black", linestyle=":", linewidth=1)
         axes.text(1, available, "$A_a$", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
         axes.set_xscale("symlog", linthresh=STRAIGHT_UNDER)
@@ -51,10 +57,10 @@ def accuracy_against_resources(rows: Sequence[Row], available: float, title: str
         figure.savefig(temporary, dpi=130)
 
 
-def _draw(axes: Axes, points: Sequence[Row], resource: str, accuracy: str, style: dict[str, str]) -> None:
+def _draw(axes: Axes, points: Sequence[Row], resource: str, accuracy: str, style: dict[str, Any]) -> None:
     known = [(x, row[accuracy], row["k"]) for row in points if (x := _resource(row, resource)) is not None]
     xs, ys = [x for x, _, _ in known], [y for _, y, _ in known]
-    axes.plot(xs, ys, "--" if style["label"] == GUESS else "-", linewidth=1, markersize=6, **style)  # type: ignore[arg-type]
+    axes.plot(xs, ys, "--" if style["label"] == GUESS else "-", linewidth=1, markersize=6, **style)
     for x, y, k in known:
         axes.annotate(str(k), (x, y), xytext=(4, 3), textcoords="offset points", fontsize=8, color=style["color"])
 

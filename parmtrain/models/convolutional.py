@@ -2,11 +2,22 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
 import torchvision
 from torch import Tensor, nn
 
 SMALL_IMAGE = 64
+VGG11_LAYERS = (
+    (64, True),
+    (128, True),
+    (256, False),
+    (256, True),
+    (512, False),
+    (512, True),
+    (512, False),
+    (512, True),
+)
 
 
 class LeNet(nn.Module):
@@ -102,20 +113,36 @@ def resnet18(query_shape: Sequence[int], outputs: int) -> nn.Module:
     return network
 
 
-def vgg11(query_shape: Sequence[int], outputs: int) -> nn.Module:
-    """Build torchvision's VGG-11 with batch normalisation and random weights, for images of any number of channels.
+class VGG11(nn.Module):
+    """VGG-11 with batch normalisation and a small head, as ParM takes it for speech.
+
+    An image is halved behind layers 1, 2, 4, 6 and 8 as long as both its sides are 2 or more.
 
     Args:
-        query_shape: ``[c, h, w]``, 32 pixels or more.
+        query_shape: ``[c, h, w]``.
         outputs: Length of one prediction.
 
     Source: Simonyan and Zisserman (arXiv 1409.1556), configuration A; Kosaian et al., ParM (SOSP'19), section 4.1.
 
     Example:
-        >>> vgg11([1, 161, 101], 30).features[0]
-        Conv2d(1, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+        >>> VGG11([1, 161, 101], 30).classifier[0]
+        Linear(in_features=7680, out_features=512, bias=True)
     """
-    network = torchvision.models.vgg11_bn(num_classes=outputs)
-    network.features[0] = nn.Conv2d(query_shape[0], 64, 3, padding=1)
-    whole: nn.Module = network
-    return whole
+
+    def __init__(self, query_shape: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        before, *sides = query_shape
+        layers: list[nn.Module] = []
+        for after, halves in VGG11_LAYERS:
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+            if halves and min(sides) > 1:
+                layers.append(nn.MaxPool2d(2))
+                sides = [side // 2 for side in sides]
+            before = after
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Linear(before * prod(sides), 512), nn.ReLU(), nn.Linear(512, outputs))
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map images ``[b, c, h, w]`` to predictions ``[b, outputs]``."""
+        predictions: Tensor = self.classifier(self.features(queries).flatten(1))
+        return predictions
