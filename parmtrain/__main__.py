@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             metrics = run(cfg, folder).metrics
             report.show(metrics, folder)
             validation = metrics["validation"]  # None where nothing was trained
-            return validation and float(validation["degraded_accuracy"])
+            return validation and float(validation[f"degraded_{metrics['measure']}"])
         except Interrupted as stop:
             _say(f"{stop}\ngo on with: {_command_to_go_on(stop, folder)}")
             raise KeyboardInterrupt from stop

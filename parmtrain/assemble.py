@@ -17,6 +17,7 @@ from parmtrain.codes import Code
 from parmtrain.deployed import DeployedModel, Network, check_predictions, read_network, weights
 from parmtrain.deployed_training import train_deployed
 from parmtrain.errors import ParmtrainError
+from parmtrain.metrics import validation_metrics
 from parmtrain.module import ParityModule
 from parmtrain.schema import Start
 from parmtrain.tasks.base import Task
@@ -128,6 +129,7 @@ def module(cfg: DictConfig, task: Task, deployed: DeployedModel) -> ParityModule
         loss=build(cfg.loss),
         optim=build(cfg.optim),
         schedule=build(cfg.scheduler),
+        metrics=validation_metrics(task.measures),
     )
 
 

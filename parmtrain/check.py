@@ -155,8 +155,8 @@ def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
         if cfg.ckpt_path is not None:
             raise ConfigError([f"ckpt_path={cfg.ckpt_path}: code={module.code.name} trains nothing to go on with"])
         return
-    labels = torch.zeros(1, module.k).long()
-    loss = module.loss(module.coded(GroupBatch(torch.zeros(1, module.k, *task.query_shape), labels, None)))
+    batch = GroupBatch(torch.zeros(1, module.k, *task.query_shape), task.blank_labels(1, module.k), None)
+    loss = module.loss(module.coded(batch))
     if not isinstance(loss, torch.Tensor) or loss.shape:
         raise ConfigError([f"loss={cfg.loss._target_}: it returns no scalar tensor"])
     encoder = list(module.code.encoder.parameters())

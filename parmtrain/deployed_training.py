@@ -17,7 +17,6 @@ from torchmetrics import MeanMetric
 from parmtrain.callbacks import LAST, Bar, Checkpoints, FiniteLoss, ReproducibleEpochs
 from parmtrain.files import replacing, write_json
 from parmtrain.fitting import fit
-from parmtrain.functional import correct
 from parmtrain.groups import GroupBatch, GroupsDataModule
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -30,8 +29,7 @@ class DeployedTraining(pl.LightningModule):
 
     Args:
         network: Maps what has passed the door to predictions ``[b, c]``.
-        door: What queries pass on their way into it.
-        loss: The task's loss, of outputs ``[b, c]`` and labels ``[b]``.
+        task: Its task.
         optim: Makes an optimizer of the parameters.
         schedule: Makes a learning-rate scheduler of the optimizer and ``total_steps``.
     """
@@ -39,24 +37,24 @@ class DeployedTraining(pl.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        door: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        task: Task,
         optim: Callable[..., Optimizer],
         schedule: Callable[..., LRScheduler],
     ) -> None:
         super().__init__()
-        self.network, self.door = network, door
-        self.loss, self.optim, self.schedule = loss, optim, schedule
-        self.accuracy = MeanMetric()
+        self.network, self.door, self.task = network, task.input.door, task
+        self.optim, self.schedule = optim, schedule
+        self.worth = MeanMetric()
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch of groups of one query."""
-        return self.loss(self.network(self.door(batch.queries.flatten(0, 1))), batch.labels.flatten(0, 1))
+        return self.task.loss(self.network(self.door(batch.queries.flatten(0, 1))), batch.labels.flatten(0, 1))
 
     def validation_step(self, batch: GroupBatch, batch_idx: int) -> None:
-        """Log the accuracy."""
-        self.accuracy(correct(self.network(self.door(batch.queries.flatten(0, 1))), batch.labels.flatten(0, 1)))
-        self.log("val/accuracy", self.accuracy, prog_bar=True)
+        """Log the task's main measure."""
+        predictions = self.network(self.door(batch.queries.flatten(0, 1)))
+        self.worth(self.task.measures.main(predictions, batch.labels.flatten(0, 1)))
+        self.log(f"val/{self.task.measures.name}", self.worth, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         """Give Lightning the optimizer, and the scheduler that it steps after each batch."""
@@ -114,7 +112,7 @@ def train_deployed(
         workers,
         task.augment_query,
     )
-    training = DeployedTraining(network, task.input.door, task.loss, optim, schedule)
+    training = DeployedTraining(network, task, optim, schedule)
     last = folder / LAST
     callbacks = [Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe["seed"]), FiniteLoss(last), Bar()]
     fit(

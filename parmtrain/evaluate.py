@@ -56,7 +56,10 @@ def evaluate(
     predictions = predict_all(
         frozen, splits.test, task.input, assemble.cache_folder(cfg), "predicting test", workers=cfg.data.workers
     )
-    scores = score(bundle, task, splits.test, predictions, cfg.seed, list(cfg.unavailable), workers=cfg.data.workers)
+    default = task.default(splits.train.labels, splits.test.labels)
+    scores = score(
+        bundle, task, splits.test, predictions, cfg.seed, list(cfg.unavailable), default, workers=cfg.data.workers
+    )
     return {"task": task.name, "code": about["code"], "k": about["k"], "r": about["r"], **scores}
 
 

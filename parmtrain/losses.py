@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
 from parmtrain.codes import Code, decode_each
+from parmtrain.errors import UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def kl(groups: CodedGroups) -> Tensor:
         >>> kl(perfect).abs() < 1e-6
         tensor(True)
     """
+    _need_classes("kl", groups)
     reconstructed = log_softmax(groups.reconstructed.flatten(0, 1), dim=-1)
     return kl_div(reconstructed, softmax(groups.own.flatten(0, 1), dim=-1), reduction="batchmean")
 
@@ -119,4 +121,13 @@ def cross_entropy(groups: CodedGroups) -> Tensor:
         >>> cross_entropy(CodedGroups(Sum(k=2), predictions, torch.zeros(1, 1, 4), labels))
         tensor(1.3863)
     """
+    _need_classes("cross_entropy", groups)
     return functional.cross_entropy(groups.reconstructed.flatten(0, 1), groups.own_labels.flatten())
+
+
+def _need_classes(name: str, groups: CodedGroups) -> None:
+    if groups.labels.is_floating_point():
+        raise UnsupportedError(
+            f"loss={name} compares scores of classes, and the predictions of this task are other numbers; loss=mse "
+            "and loss=decoded_mse take those"
+        )

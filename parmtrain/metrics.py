@@ -4,9 +4,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from parmtrain.functional import agree, correct
+from parmtrain.measures import Measure, Measures
 
 
 class _Share(Metric):
@@ -54,7 +55,25 @@ class AvailableAccuracy(_Share):
         self.add(correct(predictions, labels))
 
 
-class DegradedAccuracy(_Share):
+class Degraded(_Share):
+    """A_d by any measure of reconstructed predictions alone, over every erasure position.
+
+    Args:
+        measure: Maps reconstructed predictions ``[g, k, c]`` and labels to values from 0 to 1.
+    """
+
+    counted = "degraded"
+
+    def __init__(self, measure: Measure, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.measure = measure
+
+    def update(self, reconstructed: Tensor, labels: Tensor) -> None:
+        """Count reconstructed predictions ``[g, k, c]`` against labels ``[g, k]``."""
+        self.add(self.measure(reconstructed, labels))
+
+
+class DegradedAccuracy(Degraded):
     """A_d: accuracy of reconstructed predictions alone, over every erasure position.
 
     Example:
@@ -64,15 +83,15 @@ class DegradedAccuracy(_Share):
         tensor(0.5000)
     """
 
-    counted = "degraded"
-
-    def update(self, reconstructed: Tensor, labels: Tensor) -> None:
-        """Count reconstructed predictions ``[g, k, c]`` against labels ``[g, k]``."""
-        self.add(correct(reconstructed, labels))
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(correct, **settings)
 
 
 class ReconstructionAgreement(_Share):
-    """Share of reconstructed predictions whose arg-max equals the deployed model's own.
+    """Share of reconstructed predictions whose arg-max equals the deployed model's own, or another measure of that.
+
+    Args:
+        measure: Maps reconstructed and own predictions ``[g, k, c]`` to values from 0 to 1.
 
     Example:
         >>> metric = ReconstructionAgreement()
@@ -83,9 +102,13 @@ class ReconstructionAgreement(_Share):
 
     counted = "agreeing"
 
+    def __init__(self, measure: Measure = agree, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.measure = measure
+
     def update(self, reconstructed: Tensor, predictions: Tensor) -> None:
         """Count reconstructed predictions ``[g, k, c]`` against the deployed model's own ``[g, k, c]``."""
-        self.add(agree(reconstructed, predictions))
+        self.add(self.measure(reconstructed, predictions))
 
 
 class OverallAccuracy(Metric):
@@ -120,3 +143,19 @@ class OverallAccuracy(Metric):
     def compute(self) -> Tensor:
         """Return A_o."""
         return (1 - self.unavailable) * self.available.compute() + self.unavailable * self.degraded.compute()
+
+
+def validation_metrics(measures: Measures) -> MetricCollection:
+    """Return what a training is watched and its best epoch chosen by.
+
+    Example:
+        >>> from parmtrain.measures import of_classes
+        >>> sorted(validation_metrics(of_classes(10)))
+        ['agreement', 'degraded_accuracy']
+    """
+    return MetricCollection(
+        {
+            f"degraded_{measures.name}": Degraded(measures.main),
+            "agreement": ReconstructionAgreement(measures.agreement),
+        }
+    )

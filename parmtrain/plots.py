@@ -17,28 +17,30 @@ BLUE, ORANGE, GREY = "#2563ab", "#d9772b", "#8a8a8a"
 MOST_UNAVAILABLE = 0.2
 
 
-def training_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
+def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path) -> None:
     """Plot the losses and the validation metrics of every epoch.
 
     Args:
         epochs: What ``History.epochs`` remembers.
+        measure: Name of the task's main measure.
         path: PNG to write.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
+    chosen_by = f"val/degraded_{measure}"
     losses, accuracies = figure.subplots(1, 2)
     numbers = [epoch["epoch"] + 1 for epoch in epochs]
     for axes, name, label, colour in (
         (losses, "train/loss", "training", GREY),
         (losses, "val/loss", "validation", BLUE),
-        (accuracies, "val/degraded_accuracy", "degraded-mode accuracy $A_d$", BLUE),
+        (accuracies, chosen_by, f"degraded-mode {measure} $A_d$", BLUE),
         (accuracies, "val/agreement", "agreement with the deployed model", ORANGE),
     ):
         axes.plot(numbers, [epoch.get(name, np.nan) for epoch in epochs], label=label, color=colour)
     losses.set(title="Loss", xlabel="epoch", yscale="log")
     accuracies.set(title="Validation split", xlabel="epoch")
-    validated = [epoch for epoch in epochs if "val/degraded_accuracy" in epoch]
-    best = max(validated, key=lambda epoch: epoch["val/degraded_accuracy"])
-    accuracies.plot(best["epoch"] + 1, best["val/degraded_accuracy"], "o", color=BLUE, label="kept")
+    validated = [epoch for epoch in epochs if chosen_by in epoch]
+    best = max(validated, key=lambda epoch: epoch[chosen_by])
+    accuracies.plot(best["epoch"] + 1, best[chosen_by], "o", color=BLUE, label="kept")
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -53,13 +55,14 @@ def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
         metrics: What ``metrics.json`` holds.
         path: PNG to write.
     """
-    available = metrics["available"]["accuracy"]
+    measure = metrics["measure"]
+    available = metrics["available"][measure]
     unavailable = np.linspace(0, MOST_UNAVAILABLE, 41)
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     axes = figure.subplots()
     for answer, label, colour, style in (
-        (metrics["degraded"]["accuracy"], f"code={metrics['code']}, k={metrics['k']}", BLUE, "-"),
-        (metrics["default"]["accuracy"], "default answer", GREY, "--"),
+        (metrics["degraded"][measure], f"code={metrics['code']}, k={metrics['k']}", BLUE, "-"),
+        (metrics["default"][measure], "default answer", GREY, "--"),
     ):
         axes.plot(
             unavailable, [a_o(available, answer, share) for share in unavailable], style, label=label, color=colour
@@ -67,7 +70,7 @@ def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
     axes.set(
         title=metrics["task"],
         xlabel="fraction of predictions unavailable $f_u$",
-        ylabel="overall accuracy $A_o$",
+        ylabel=f"overall {measure} $A_o$",
         xlim=(0, MOST_UNAVAILABLE),
     )
     axes.xaxis.set_major_locator(MultipleLocator(0.05))

@@ -36,7 +36,7 @@ def collect(
         "seed": seed,
         **scores,
         "cost": resources(module, task.query_shape),
-        **_training(history, queries // module.k * module.k),
+        **_training(history, f"degraded_{task.measures.name}", queries // module.k * module.k),
         "deployed": {"fingerprint": module.deployed.fingerprint},
         "versions": {
             "parmtrain": __version__,
@@ -46,14 +46,14 @@ def collect(
     }
 
 
-def _training(history: History, queries: int) -> dict[str, Any]:
+def _training(history: History, chosen_by: str, queries: int) -> dict[str, Any]:
     """Say how training went; where nothing was trained, that it took no time."""
-    validated = [epoch for epoch in history.epochs if "val/degraded_accuracy" in epoch]
+    validated = [epoch for epoch in history.epochs if f"val/{chosen_by}" in epoch]
     if not validated:
         return {"validation": None, "training": {"epochs": 0, "seconds": 0.0, "queries_per_second": None}}
-    best = max(validated, key=lambda epoch: epoch["val/degraded_accuracy"])
+    best = max(validated, key=lambda epoch: epoch[f"val/{chosen_by}"])
     epochs, seconds = len(history.epochs), history.seconds
     return {
-        "validation": {"degraded_accuracy": best["val/degraded_accuracy"], "epoch": best["epoch"]},
+        "validation": {chosen_by: best[f"val/{chosen_by}"], "epoch": best["epoch"]},
         "training": {"epochs": epochs, "seconds": seconds, "queries_per_second": epochs * queries / seconds},
     }

@@ -22,7 +22,6 @@ from parmtrain.errors import ConfigError, TrainingError
 from parmtrain.export import export
 from parmtrain.files import write_json, write_text
 from parmtrain.fitting import fit, quiet
-from parmtrain.functional import available_accuracy
 from parmtrain.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared, require_a_group
 from parmtrain.module import ParityModule
 from parmtrain.predictions import predict_all
@@ -84,15 +83,15 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     frozen = assemble.deployed_model(cfg, task, splits, deployed)
 
     history = History()
-    checkpoints = Checkpoints(folder / CHECKPOINTS, monitor="val/degraded_accuracy")
+    checkpoints = Checkpoints(folder / CHECKPOINTS, monitor=f"val/degraded_{task.measures.name}")
     callbacks = [history, ReproducibleEpochs(cfg.seed), FiniteLoss(checkpoints.last), checkpoints, Bar()]
     trainer = assemble.trainer(cfg, callbacks, logger)
     device = assemble.device_of(trainer)
 
     known = _known_predictions(cfg, task, splits, frozen, device)
     assert known.val is not None
-    available = available_accuracy(known.val, splits.val.labels).item()
-    log.info("deployed model: available accuracy A_a %.4f on the validation split", available)
+    available = task.measures.main(known.val, splits.val.labels).mean().item()
+    log.info("deployed model: available %s A_a %.4f on the validation split", task.measures.name, available)
 
     module = assemble.module(cfg, task, frozen)
     module.code.fit(frozen, *_fitting_groups(cfg, task, splits.train, device))
@@ -101,14 +100,22 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
             splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, cfg.data.workers, task.augment_query
         )
         _train(cfg, module, trainer, data, checkpoints)
-        plots.training_curves(history.epochs, folder / "training.png")
+        plots.training_curves(history.epochs, task.measures.name, folder / "training.png")
     module.to(device).eval()
 
     predictions = predict_all(
         frozen, splits.test, task.input, assemble.cache_folder(cfg), "predicting test", device, cfg.data.workers
     )
     scores = score(
-        module, task, splits.test, predictions, cfg.seed, list(cfg.unavailable), device, workers=cfg.data.workers
+        module,
+        task,
+        splits.test,
+        predictions,
+        cfg.seed,
+        list(cfg.unavailable),
+        task.default(splits.train.labels, splits.test.labels),
+        device,
+        workers=cfg.data.workers,
     )
     frozen.check_unchanged()
     metrics = results.collect(module, task, scores, history, len(splits.train), cfg.seed)
@@ -117,7 +124,8 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     about |= {"metrics": scores, "deployed": metrics["deployed"]}
     export(module, task.query_shape, task.outputs, about, folder / EXPORT)
     metrics["timing"] = timings(Bundle(folder / EXPORT))
-    logger.log_metrics({f"test/{name}_accuracy": metrics[name]["accuracy"] for name in ("available", "degraded")})
+    measure = task.measures.name
+    logger.log_metrics({f"test/{part}_{measure}": metrics[part][measure] for part in ("available", "degraded")})
     write_json(folder / FINISHED, metrics)
     return Result(metrics, module, folder)
 

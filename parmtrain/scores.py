@@ -8,14 +8,14 @@ from rich.progress import track
 from torch import Tensor
 
 from parmtrain.codes import arrivals
-from parmtrain.functional import correct, overall_accuracy
+from parmtrain.functional import overall_accuracy
 from parmtrain.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepared
+from parmtrain.measures import Measures
 from parmtrain.tally import Tally
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet
 
 GROUPS = 256
-TOP5_CLASSES = 10
 
 
 class Coded(Protocol):
@@ -58,6 +58,7 @@ def score(
     predictions: Tensor,
     seed: int,
     unavailable: Sequence[float],
+    default: float,
     device: torch.device | None = None,
     workers: int = 0,
 ) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def score(
         predictions: The deployed model's predictions on all of them ``[n, c]``.
         seed: Seed of the grouping; the same seed gives all codes the same groups.
         unavailable: Fractions f_u to state A_o for.
+        default: What a fixed answer is worth.
         device: Where to compute.
         workers: Processes that load queries which stream.
 
@@ -79,44 +81,48 @@ def score(
         at every position, ``stragglers`` has both for two and more; ``overall`` and ``default`` as ever.
     """
     device = device or torch.device("cpu")
-    nobody = Tally(arrivals(coded.n, 0), torch.ones(1, coded.k, dtype=torch.bool))
+    measures, name = task.measures, task.measures.name
+    nobody = _all(coded, 0, measures)
     late = range(1, coded.stragglers + 1)
-    degraded = {number: _reconstructed(coded, number, task.outputs >= TOP5_CLASSES) for number in late}
-    all_k = {number: _all(coded, number) for number in late}
+    degraded = {number: _reconstructed(coded, number, measures) for number in late}
+    all_k = {number: _all(coded, number, measures) for number in late}
     for batch in _batches(coded.k, task, queries, predictions, seed, device, workers):
         assert batch.predictions is not None
         outputs = coded.gather(batch.predictions, coded.predict(coded.encode(batch.queries)))
         for tally in (nobody, *degraded.values(), *all_k.values()):
             tally.add(coded.decode, outputs, batch)
-    available = correct(predictions, queries.labels).double().mean().item()
+    available = measures.main(predictions, queries.labels).double().mean().item()
+    more = {
+        other: measure(predictions, queries.labels).double().mean().item() for other, measure in measures.more.items()
+    }
     figures = {number: {"degraded": degraded[number].figures(), "all_k": all_k[number].figures()} for number in late}
     one = figures.pop(1)
     return {
-        "available": {"accuracy": available},
-        "nobody_late": {"accuracy": nobody.figures()["accuracy"]},
+        "measure": name,
+        "available": {name: available, **more},
+        "nobody_late": {name: nobody.figures()[name]},
         "degraded": one["degraded"] | {"groups": len(queries) // coded.k},
         "all_k": one["all_k"] | {"by_worker": all_k[1].by_case()},
         "stragglers": {str(number): more for number, more in figures.items()},
-        "overall": {
-            str(share): overall_accuracy(available, one["degraded"]["accuracy"], share) for share in unavailable
-        },
-        "default": {"accuracy": task.default_accuracy},
+        "overall": {str(share): overall_accuracy(available, one["degraded"][name], share) for share in unavailable},
+        "default": {name: default},
     }
 
 
-def _all(coded: Coded, late: int) -> Tally:
+def _all(coded: Coded, late: int, measures: Measures) -> Tally:
     """Count all predictions of a group, with some of its n workers late, whichever they are."""
     cases = arrivals(coded.n, late)
-    return Tally(cases, torch.ones(len(cases), coded.k, dtype=torch.bool))
+    return Tally(cases, torch.ones(len(cases), coded.k, dtype=torch.bool), measures)
 
 
-def _reconstructed(coded: Coded, late: int, top5: bool) -> Tally:
+def _reconstructed(coded: Coded, late: int, measures: Measures) -> Tally:
     """Count reconstructed predictions alone: those whose own workers are late, or all where there are no such."""
     if not coded.systematic:
         cases = arrivals(coded.n, late)
-        return Tally(cases, torch.ones(len(cases), coded.k, dtype=torch.bool), top5)
+        return Tally(cases, torch.ones(len(cases), coded.k, dtype=torch.bool), measures, more=True)
     here = arrivals(coded.k, min(late, coded.k))
-    return Tally(torch.cat([here, torch.ones(len(here), coded.n - coded.k, dtype=torch.bool)], dim=1), ~here, top5)
+    cases = torch.cat([here, torch.ones(len(here), coded.n - coded.k, dtype=torch.bool)], dim=1)
+    return Tally(cases, ~here, measures, more=True)
 
 
 def _batches(

@@ -1,4 +1,4 @@
-"""Counting right predictions of coding groups over every case of who arrives."""
+"""Scoring predictions of coding groups over every case of who arrives."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from parmtrain.codes import decode_each
-from parmtrain.functional import agree, confidence95, correct
+from parmtrain.functional import confidence95
 from parmtrain.groups import GroupBatch
+from parmtrain.measures import Measures
 
 MOST_NUMBERS = 2**24
 
@@ -19,23 +20,26 @@ class Tally:
     Args:
         cases: Who arrives ``[p, n]`` (bool).
         counted: Which of the k predictions count in each case ``[p, k]`` (bool), at least one.
-        top5: Whether to count labels among the five largest outputs too.
+        measures: What predictions are scored by.
+        more: Whether to take the measures beside the main one too.
 
     Example:
         >>> from parmtrain.codes import Sum, arrivals
+        >>> from parmtrain.measures import of_classes
         >>> predictions = torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])
         >>> batch = GroupBatch(torch.zeros(1, 2, 1), torch.tensor([[0, 1]]), predictions)
-        >>> tally = Tally(arrivals(workers=3, late=1), torch.ones(3, 2, dtype=torch.bool))
+        >>> tally = Tally(arrivals(workers=3, late=1), torch.ones(3, 2, dtype=torch.bool), of_classes(2))
         >>> tally.add(Sum(k=2).decode, torch.cat([predictions, torch.tensor([[[3.0, 0.0]]])], 1), batch)
         >>> tally.by_case(), tally.figures()["worst"]
         ([1.0, 0.5, 1.0], {'accuracy': 0.5, 'late': [1]})
     """
 
-    def __init__(self, cases: Tensor, counted: Tensor, top5: bool = False) -> None:
-        self.cases, self.counted, self.top5 = cases, counted, top5
+    def __init__(self, cases: Tensor, counted: Tensor, measures: Measures, more: bool = False) -> None:
+        self.cases, self.counted, self.measures = cases, counted, measures
+        self.more = dict.fromkeys(measures.more, 0.0) if more else {}
         self.right = torch.zeros(counted.shape, dtype=torch.float64)
         self.groups: list[Tensor] = []  # share of right predictions in each group [g]
-        self.agreeing = self.right5 = self.unrecoverable = 0.0
+        self.agreeing = self.unrecoverable = 0.0
 
     def add(self, decode: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, batch: GroupBatch) -> None:
         """Decode a batch of groups in every case.
@@ -56,32 +60,33 @@ class Tally:
                 wanted.unsqueeze(1).expand(*decoded.shape[:3], *wanted.shape[2:])
                 for wanted in (batch.labels, batch.predictions)
             )
-            right = (correct(decoded, labels) * counted).double().cpu()
+            right = (self.measures.main(decoded, labels) * counted).double().cpu()
             self.right[part] += right.sum(dim=0)
             of_groups += right.sum(dim=(1, 2))
-            self.agreeing += (agree(decoded, own) * counted).sum().item()
+            self.agreeing += (self.measures.agreement(decoded, own) * counted).sum().item()
             self.unrecoverable += (~decoded.isfinite().all(dim=-1) & counted).sum().item()
-            if self.top5:
-                self.right5 += (correct(decoded, labels, top=5) * counted).sum().item()
+            for name in self.more:
+                self.more[name] += (self.measures.more[name](decoded, labels) * counted).sum().item()
         self.groups.append(of_groups / self.counted.sum())
 
     def by_case(self) -> list[float]:
-        """Return the accuracy in each case."""
+        """Return the main measure in each case."""
         counted: list[float] = (self.right.sum(dim=1) / self.counted.sum(dim=1) / self._seen).tolist()
         return counted
 
     def figures(self) -> dict[str, Any]:
-        """Return what was counted as plain values; ``worst`` is the case with the lowest accuracy."""
+        """Return what was counted as plain values; ``worst`` is the case with the lowest main measure."""
         groups, total = torch.cat(self.groups), self._seen * self.counted.sum().item()
         by_case = self.by_case()
         lowest = min(range(len(by_case)), key=lambda case: by_case[case])
+        name = self.measures.name
         return {
-            "accuracy": self.right.sum().item() / total,
-            "accuracy_ci95": list(confidence95(groups.unsqueeze(1))),
+            name: self.right.sum().item() / total,
+            f"{name}_ci95": list(confidence95(groups.unsqueeze(1))),
             "by_position": (self.right.sum(dim=0) / self.counted.sum(dim=0) / self._seen).tolist(),
-            "worst": {"accuracy": by_case[lowest], "late": (~self.cases[lowest]).nonzero().flatten().tolist()},
+            "worst": {name: by_case[lowest], "late": (~self.cases[lowest]).nonzero().flatten().tolist()},
             "agreement": self.agreeing / total,
-            **({"top5": self.right5 / total} if self.top5 else {}),
+            **{other: value / total for other, value in self.more.items()},
             "unrecoverable": self.unrecoverable / total,
             "cases": len(self.cases),
         }

@@ -38,7 +38,7 @@ def groups(queries: QuerySet, k: int, seed: int) -> list[list[int]]:
 @pytest.mark.parametrize("code", [Sum(3), Linear(3, 2), Berrut(3, 2), Replication(2)], ids=lambda code: code.name)
 def test_scores_are_those_of_a_plain_loop(code: Code) -> None:
     module, task, queries, predictions = made_up(code)
-    scores = score(module, task, queries, predictions, seed=7, unavailable=[0.1])
+    scores = score(module, task, queries, predictions, seed=7, unavailable=[0.1], default=0.1)
     stored, labels = queries[torch.arange(len(queries))]
     images = task.input(stored)
     outputs = []
@@ -84,7 +84,7 @@ def test_what_cannot_be_rebuilt_is_counted_as_such_and_as_wrong() -> None:
             return 2
 
     module, task, queries, predictions = made_up(Hopeful(2))
-    two = score(module, task, queries, predictions, seed=0, unavailable=[])["stragglers"]["2"]
+    two = score(module, task, queries, predictions, seed=0, unavailable=[], default=0.1)["stragglers"]["2"]
     assert two["degraded"]["unrecoverable"] == 1.0
     assert two["degraded"]["accuracy"] == 0.0
     assert two["all_k"]["unrecoverable"] == pytest.approx((1 + 0.5 + 0.5) / 3)
@@ -95,7 +95,7 @@ def test_the_default_answer_is_right_as_often_as_its_class_is_there() -> None:
     train = task.splits().train
     stored, labels = train[torch.arange(200).view(100, 2)]
     module.code.fit(module.deployed, stored, labels)
-    scores = score(module, task, queries, predictions, seed=0, unavailable=[])
+    scores = score(module, task, queries, predictions, seed=0, unavailable=[], default=0.1)
     most = labels.flatten().mode().values
     assert scores["degraded"]["accuracy"] == pytest.approx((queries.labels == most).double().mean().item())
 

@@ -50,7 +50,7 @@ def compare(overrides: Sequence[str], study: str | Path) -> list[Row]:
             failed.append(f"{job.title}: {fault}")
             log.warning("[%d/%d] %s: %s", number, len(waiting), job.title, fault)
             continue
-        degraded, all_k = metrics["degraded"]["accuracy"], metrics["all_k"]["accuracy"]
+        degraded, all_k = (metrics[part][metrics["measure"]] for part in ("degraded", "all_k"))
         log.info("[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), job.title, degraded, all_k)
     results = [(job.variant, job.metrics) for job in supported if job.finished]
     rows = _write(results, unsupported, study) if results else []
@@ -83,8 +83,9 @@ def _check(jobs: Sequence[Job]) -> None:
 
 def _write(results: Sequence[tuple[str, dict[str, Any]]], unsupported: Sequence[str], study: Path) -> list[Row]:
     rows, metrics = table.rows_of(results), results[0][1]
-    title = f"{metrics['task']}: codes compared, A_a = {metrics['available']['accuracy']:.4f}"
+    available = metrics["available"][metrics["measure"]]
+    title = f"{metrics['task']}: codes compared, {metrics['measure']}, A_a = {available:.4f}"
     table.write_csv(rows, study / "table.csv")
     table.write_markdown(rows, unsupported, title, study / "table.md")
-    plot.accuracy_against_resources(rows, metrics["available"]["accuracy"], metrics["task"], study / "codes.png")
+    plot.accuracy_against_resources(rows, available, metrics["task"], study / "codes.png")
     return rows

@@ -76,31 +76,32 @@ def rows_of(results: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
     guessed: dict[int, Row] = {}
     for (code, k, r, variant), same in runs.items():
         about = {"code": code, "k": k, "r": r, "variant": variant, "seeds": len(same)}
-        rows.append({**about, "late": 1, **_accuracies(same), **_costs(same)})
+        measure = same[0]["measure"]
+        rows.append({**about, "late": 1, **_worths(same, measure), **_costs(same)})
         for late in same[0]["stragglers"]:
             more = [metrics["stragglers"][late] | {"nobody_late": metrics["nobody_late"]} for metrics in same]
-            rows.append({**about, "late": int(late), **_accuracies(more), **_costs(same)})
+            rows.append({**about, "late": int(late), **_worths(more, measure), **_costs(same)})
         guessed.setdefault(k, _guess(k, same[0]))
     return rows + [guessed[k] for k in sorted(guessed)]
 
 
-def _accuracies(runs: Sequence[dict[str, Any]]) -> Row:
+def _worths(runs: Sequence[dict[str, Any]], measure: str) -> Row:
     def over_runs(part: str, figure: str) -> float:
         return float(mean(run[part][figure] for run in runs))
 
-    degraded = [run["degraded"]["accuracy"] for run in runs]
+    degraded = [run["degraded"][measure] for run in runs]
     return {
-        "nobody_late": over_runs("nobody_late", "accuracy"),
+        "nobody_late": over_runs("nobody_late", measure),
         "degraded": mean(degraded),
-        "degraded_low": mean(run["degraded"]["accuracy_ci95"][0] for run in runs),
-        "degraded_high": mean(run["degraded"]["accuracy_ci95"][1] for run in runs),
+        "degraded_low": mean(run["degraded"][f"{measure}_ci95"][0] for run in runs),
+        "degraded_high": mean(run["degraded"][f"{measure}_ci95"][1] for run in runs),
         "degraded_spread": stdev(degraded) if len(runs) > 1 else None,
         "degraded_worst": mean(min(run["degraded"]["by_position"]) for run in runs),
         "agreement": over_runs("degraded", "agreement"),
-        "all_k": over_runs("all_k", "accuracy"),
-        "all_k_low": mean(run["all_k"]["accuracy_ci95"][0] for run in runs),
-        "all_k_high": mean(run["all_k"]["accuracy_ci95"][1] for run in runs),
-        "all_k_worst": mean(run["all_k"]["worst"]["accuracy"] for run in runs),
+        "all_k": over_runs("all_k", measure),
+        "all_k_low": mean(run["all_k"][f"{measure}_ci95"][0] for run in runs),
+        "all_k_high": mean(run["all_k"][f"{measure}_ci95"][1] for run in runs),
+        "all_k_worst": mean(run["all_k"]["worst"][measure] for run in runs),
         "unrecoverable": over_runs("all_k", "unrecoverable"),
     }
 
@@ -115,7 +116,7 @@ def _costs(runs: Sequence[dict[str, Any]]) -> Row:
 
 
 def _guess(k: int, run: dict[str, Any]) -> Row:
-    available, default = run["available"]["accuracy"], run["default"]["accuracy"]
+    available, default = (run[part][run["measure"]] for part in ("available", "default"))
     free = dict.fromkeys(HEADINGS)
     return free | {
         "code": GUESS,

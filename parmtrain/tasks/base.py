@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parmtrain.measures import Measures
 from parmtrain.tasks.queries import QuerySet, Splits
 
 
@@ -100,5 +101,13 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def default_accuracy(self) -> float:
-        """Accuracy of answering a fixed default when a prediction is late."""
+    def measures(self) -> Measures:
+        """What predictions are scored by."""
+
+    @abstractmethod
+    def default(self, train: Tensor, labels: Tensor) -> float:
+        """Return the main measure of a fixed answer, known from the labels ``train``, where ``labels`` are true."""
+
+    @abstractmethod
+    def blank_labels(self, groups: int, k: int) -> Tensor:
+        """Return labels ``[groups, k]`` or ``[groups, k, l]`` that say nothing, to try things out with."""

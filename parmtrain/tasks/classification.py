@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from parmtrain.errors import ConfigError, DataError
+from parmtrain.measures import Measures, of_classes
 from parmtrain.tasks.base import Task, TaskInput
 from parmtrain.tasks.queries import QuerySet, Splits
 
@@ -75,9 +77,17 @@ class Classification(Task):
         return cross_entropy(outputs, labels)
 
     @property
-    def default_accuracy(self) -> float:
-        """One in the number of classes."""
+    def measures(self) -> Measures:
+        """Accuracy, and whether the label is among the five largest outputs."""
+        return of_classes(self.outputs)
+
+    def default(self, train: Tensor, labels: Tensor) -> float:
+        """Return one in the number of classes: the accuracy of answering always the same."""
         return 1 / self.outputs
+
+    def blank_labels(self, groups: int, k: int) -> Tensor:
+        """Return the first class for all ``[groups, k]``."""
+        return torch.zeros(groups, k, dtype=torch.long)
 
 
 def check_labels(labels: Tensor, classes: int, where: str) -> None:
