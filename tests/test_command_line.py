@@ -42,7 +42,7 @@ def test_the_default_run_from_another_folder(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "degraded A_d: reconstructed predictions" in ended.stdout
     before_training = ended.stderr.index("available accuracy A_a")
-    assert before_training < ended.stderr.index("start from the deployed model's")
+    assert before_training < ended.stderr.index("start as the deployed model's")
     (metrics,) = tmp_path.glob("runs/digits-sum-k2/*/metrics.json")
     again = parmtrain(tmp_path, str(metrics.parent), module="parmtrain.evaluate")
     assert again.returncode == 0, again.stderr
@@ -55,7 +55,7 @@ def test_the_headline_command_on_cifar10s_own_format(data_root: Path, tmp_path: 
     ended = parmtrain(tmp_path, "task=cifar10", "k=2", *small)
     assert ended.returncode == 0, ended.stderr
     assert "so one is trained once and kept in" in ended.stderr
-    assert "122 of 122 tensors start from the deployed model's" in ended.stderr
+    assert "62 of 62 tensors start as the deployed model's" in ended.stderr
     (folder,) = tmp_path.glob("runs/cifar10-sum-k2/*")
     assert (folder / "export" / "parity_model.ts").is_file()
 
@@ -74,7 +74,7 @@ def test_a_data_set_that_cannot_be_had_stops_before_any_work(tmp_path: Path) -> 
         (["k=1"], "k=1: a coding group has 2 queries or more\n"),
         (
             ["kk=3", "code=sun"],
-            "2 faults in this configuration:\n  1. code=sun: there is no such code; concat, sum are",
+            "2 faults in this configuration:\n  1. code=sun: there is no such code; backup, berrut_a, ",
         ),
         (["hydra.run.dir=/dev/null/run"], "/dev/null"),
         (["deployed.path=missing.pt"], "deployed.path=missing.pt: there is no such file\n"),
