@@ -11,7 +11,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from parmtrain.codes import Code
 from parmtrain.deployed import DeployedModel, Network, check_predictions, read_network, weights
@@ -63,6 +63,21 @@ def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
     matching = {name: theirs[name] for name in ours if name in theirs and theirs[name].shape == ours[name].shape}
     model.load_state_dict({**ours, **matching})
     return list(matching)
+
+
+def begin_with(model: nn.Module, output: Tensor) -> None:
+    """Set the bias of a model's last linear layer to an output ``[c]``, where it has one.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> begin_with(model, torch.tensor([1.0, 2.0]))
+        >>> model[2].bias.data
+        tensor([1., 2.])
+    """
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
+    for layer in last:
+        if layer.bias is not None and layer.bias.shape == output.shape:
+            layer.bias.data.copy_(output)
 
 
 def shared(module: ParityModule) -> tuple[int, int]:
@@ -118,14 +133,27 @@ def _trained(cfg: DictConfig, task: Task, splits: "Splits[QuerySet]") -> nn.Modu
     )
 
 
-def module(cfg: DictConfig, task: Task, deployed: DeployedModel) -> ParityModule:
-    """Put the module together that trains parity models."""
+def module(cfg: DictConfig, task: Task, deployed: DeployedModel, prior: Tensor | None = None) -> ParityModule:
+    """Put the module together that trains parity models.
+
+    Args:
+        cfg: The configuration.
+        task: Its task.
+        deployed: Its deployed model.
+        prior: The prediction ``[c]`` that queries have on average. Where there is one, parity models begin with the
+            target that it makes: the sum code's with k times the mean box.
+    """
     pl.seed_everything(cfg.seed, verbose=False)
     code: Code = build(cfg.code)
+    models = code.parity_models(task.query_shape, deployed, partial(fresh_model, cfg, task, deployed))
+    if prior is not None:
+        for j, model in enumerate(models):
+            if not isinstance(model, DeployedModel):
+                begin_with(model, code.target(prior.expand(1, code.k, -1))[0, j])
     return ParityModule(
         deployed,
         code,
-        code.parity_models(task.query_shape, deployed, partial(fresh_model, cfg, task, deployed)),
+        models,
         loss=build(cfg.loss),
         optim=build(cfg.optim),
         schedule=build(cfg.scheduler),

@@ -177,13 +177,13 @@ def _data_faults(cfg: DictConfig, fetch: bool) -> Iterator[str]:
     except (ParmtrainError, InstantiationException):
         return  # already said
     try:
-        task.locate()
+        task.source.locate()
     except DataError as fault:
         if not fetch:
             yield str(fault)
             return
         try:
-            task.download()
+            task.source.download()
         except DataError as failure:
             yield str(failure)
 

@@ -197,7 +197,7 @@ def check_predictions(network: Network, query_shape: tuple[int, ...], outputs: i
         if not isinstance(predictions, Tensor) or predictions.shape != (batch, outputs):
             given = list(predictions.shape) if isinstance(predictions, Tensor) else type(predictions).__name__
             raise DeployedModelError(
-                f"{name} answers {batch} queries with {given}; [batch, classes] = {[batch, outputs]} is right here"
+                f"{name} answers {batch} queries with {given}; [batch, outputs] = {[batch, outputs]} is right here"
             )
         if not predictions.isfinite().all():
             raise DeployedModelError(f"{name} answers a query of zeros with NaN or infinite numbers")

@@ -30,6 +30,11 @@ class Measures:
     agreement: Measure
     more: dict[str, Measure] = field(default_factory=dict)
 
+    @property
+    def every(self) -> dict[str, Measure]:
+        """All of them by name, the main one first."""
+        return {self.name: self.main, **self.more}
+
 
 def of_classes(outputs: int) -> Measures:
     """Return the measures of classification: accuracy, and whether the label is among the five largest outputs.

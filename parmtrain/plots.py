@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullFormatter
-from torch import Tensor
 
 from parmtrain.files import replacing
 from parmtrain.functional import overall_accuracy as a_o
 
-BLUE, ORANGE, GREY = "#2563ab", "#d9772b", "#8a8a8a"
+BLUE, ORANGE, GREY, GREEN = "#2563ab", "#d9772b", "#8a8a8a", "#2f9e44"
 MOST_UNAVAILABLE = 0.2
 
 
@@ -44,8 +43,8 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        _finish(axes)
-    _save(figure, path)
+        finish(axes)
+    save(figure, path)
 
 
 def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
@@ -75,47 +74,18 @@ def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
     )
     axes.xaxis.set_major_locator(MultipleLocator(0.05))
     axes.xaxis.set_major_formatter("{x:.0%}")
-    _finish(axes)
-    _save(figure, path)
+    finish(axes)
+    save(figure, path)
 
 
-def coding_group(
-    queries: Tensor, parity_query: Tensor, own: Tensor, rebuilt: Tensor, classes: Sequence[str], lost: int
-) -> Figure:
-    """Show one coding group: its queries, its parity query, and the lost prediction beside the rebuilt one.
-
-    Args:
-        queries: Images ``[k, c, h, w]``.
-        parity_query: One image ``[c, h, w]``.
-        own: The deployed model's own prediction of the lost query ``[classes]``.
-        rebuilt: The reconstructed one ``[classes]``.
-        classes: A word for each output.
-        lost: Position of the lost query, counted from 0.
-    """
-    pictures = [*queries, parity_query]
-    figure = Figure(figsize=(2.2 * len(pictures) + 5, 2.8), layout="constrained")
-    *frames, bars = figure.subplots(1, len(pictures) + 1, width_ratios=[1] * len(pictures) + [2.2])
-    for i, (axes, image) in enumerate(zip(frames, pictures, strict=True)):
-        axes.imshow(image.permute(1, 2, 0).mean(-1), cmap="gray_r" if len(image) == 1 else "gray")
-        axes.set(xticks=[], yticks=[])
-        title = "parity query" if i == len(queries) else f"query {i + 1}"
-        axes.set_title(f"{title}, lost" if i == lost else title, color=ORANGE if i == lost else "black")
-    places = np.arange(len(classes))
-    bars.bar(places - 0.2, own, 0.4, label="deployed model's own", color=GREY)
-    bars.bar(places + 0.2, rebuilt, 0.4, label="reconstructed", color=ORANGE)
-    bars.set_title(f"prediction of query {lost + 1}: output for each class")
-    bars.set_xticks(places, classes, rotation=0 if max(map(len, classes)) < 4 else 60)
-    bars.axhline(0, color="black", linewidth=0.8)
-    _finish(bars)
-    return figure
-
-
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes) -> None:
+    """Add what all plots have: a grid, no frame, a legend."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)

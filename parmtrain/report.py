@@ -6,8 +6,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-EXPLAINED = {"top5": "label among the five largest"}
-
 
 def show(metrics: dict[str, Any], folder: Path, console: Console | None = None) -> None:
     """Print the figures of one run and where its files are.
@@ -39,7 +37,7 @@ def _rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ("  worst and best missing position", f"{worst:.4f} to {best:.4f}"),
         ("  agreement with the deployed model", f"{degraded['agreement']:.4f}"),
     ]
-    rows += [(f"  {EXPLAINED[name]}", f"{degraded[name]:.4f}") for name in EXPLAINED if name in degraded]
+    rows += [(f"  {name}", f"{degraded[name]:.4f}") for name in metrics["available"] if name != measure]
     for late, figures in metrics["stragglers"].items():
         rows.append((f"degraded A_d, {late} predictions missing", f"{figures['degraded'][measure]:.4f}"))
     rows += [

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from parmtrain import assemble, plots, results
+from parmtrain import assemble, pictures, plots, results
 from parmtrain.bundle import Bundle
 from parmtrain.callbacks import BEST, Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
 from parmtrain.check import FINISHED, check
@@ -32,7 +32,7 @@ from parmtrain.tasks.queries import QuerySet, Splits
 
 log = logging.getLogger(__name__)
 CHECKPOINTS, LOGS, EXPORT = "checkpoints", "logs", "export"
-FITTING_GROUPS = 1024
+FITTING_GROUPS, SHOWN_GROUPS = 1024, 4
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     available = task.measures.main(known.val, splits.val.labels).mean().item()
     log.info("deployed model: available %s A_a %.4f on the validation split", task.measures.name, available)
 
-    module = assemble.module(cfg, task, frozen)
-    module.code.fit(frozen, *_fitting_groups(cfg, task, splits.train, device))
+    module = assemble.module(cfg, task, frozen, task.prior(splits.train.labels))
+    fitting = _groups(cfg, task, splits.train, FITTING_GROUPS, device)
+    module.code.fit(frozen, fitting.queries, fitting.labels)
     if module.trains:
         data = GroupsDataModule(
             splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, cfg.data.workers, task.augment_query
@@ -120,6 +121,8 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     frozen.check_unchanged()
     metrics = results.collect(module, task, scores, history, len(splits.train), cfg.seed)
     plots.overall_accuracy(metrics, folder / "overall_accuracy.png")
+    examples = pictures.decoded_groups(module, _groups(cfg, task, splits.val, SHOWN_GROUPS, device, known.val))
+    plots.save(pictures.coding_groups(examples, task), folder / "examples.png")
     about = {"task": task.name, "classes": task.classes, "preprocessing": task.input.settings}
     about |= {"metrics": scores, "deployed": metrics["deployed"]}
     export(module, task.query_shape, task.outputs, about, folder / EXPORT)
@@ -143,14 +146,19 @@ def _train(
     module.load_state_dict(torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"])
 
 
-def _fitting_groups(
-    cfg: DictConfig, task: Task, queries: QuerySet, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return some groups of training queries and their labels, for what is chosen without gradients."""
-    chosen = next(iter(GroupSampler(len(queries), cfg.k, FITTING_GROUPS, cfg.seed)))
+def _groups(
+    cfg: DictConfig,
+    task: Task,
+    queries: QuerySet,
+    count: int,
+    device: torch.device,
+    predictions: torch.Tensor | None = None,
+) -> GroupBatch:
+    """Return some random groups, prepared: to choose by what is chosen without gradients, or to show."""
+    chosen = next(iter(GroupSampler(len(queries), cfg.k, count, cfg.seed)))
     stored, labels = queries[chosen]
-    batch = prepared(GroupBatch(stored.to(device), labels.to(device), None), task.input.to(device))
-    return batch.queries, batch.labels
+    known = None if predictions is None else predictions[chosen].to(device)
+    return prepared(GroupBatch(stored.to(device), labels.to(device), known), task.input.to(device))
 
 
 def _clear(cfg: DictConfig, folder: Path) -> None:

@@ -58,7 +58,7 @@ def score(
     predictions: Tensor,
     seed: int,
     unavailable: Sequence[float],
-    default: float,
+    default: dict[str, float],
     device: torch.device | None = None,
     workers: int = 0,
 ) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def score(
         predictions: The deployed model's predictions on all of them ``[n, c]``.
         seed: Seed of the grouping; the same seed gives all codes the same groups.
         unavailable: Fractions f_u to state A_o for.
-        default: What a fixed answer is worth.
+        default: What a fixed answer is worth by every measure.
         device: Where to compute.
         workers: Processes that load queries which stream.
 
@@ -91,21 +91,22 @@ def score(
         outputs = coded.gather(batch.predictions, coded.predict(coded.encode(batch.queries)))
         for tally in (nobody, *degraded.values(), *all_k.values()):
             tally.add(coded.decode, outputs, batch)
-    available = measures.main(predictions, queries.labels).double().mean().item()
-    more = {
-        other: measure(predictions, queries.labels).double().mean().item() for other, measure in measures.more.items()
+    available = {
+        other: measure(predictions, queries.labels).double().mean().item() for other, measure in measures.every.items()
     }
     figures = {number: {"degraded": degraded[number].figures(), "all_k": all_k[number].figures()} for number in late}
     one = figures.pop(1)
     return {
         "measure": name,
-        "available": {name: available, **more},
+        "available": available,
         "nobody_late": {name: nobody.figures()[name]},
         "degraded": one["degraded"] | {"groups": len(queries) // coded.k},
         "all_k": one["all_k"] | {"by_worker": all_k[1].by_case()},
         "stragglers": {str(number): more for number, more in figures.items()},
-        "overall": {str(share): overall_accuracy(available, one["degraded"][name], share) for share in unavailable},
-        "default": {name: default},
+        "overall": {
+            str(share): overall_accuracy(available[name], one["degraded"][name], share) for share in unavailable
+        },
+        "default": default,
     }
 
 

@@ -21,7 +21,7 @@ class Tally:
         cases: Who arrives ``[p, n]`` (bool).
         counted: Which of the k predictions count in each case ``[p, k]`` (bool), at least one.
         measures: What predictions are scored by.
-        more: Whether to take the measures beside the main one too.
+        more: Whether to take the measures beside the main one too, at each position.
 
     Example:
         >>> from parmtrain.codes import Sum, arrivals
@@ -36,9 +36,9 @@ class Tally:
 
     def __init__(self, cases: Tensor, counted: Tensor, measures: Measures, more: bool = False) -> None:
         self.cases, self.counted, self.measures = cases, counted, measures
-        self.more = dict.fromkeys(measures.more, 0.0) if more else {}
-        self.right = torch.zeros(counted.shape, dtype=torch.float64)
-        self.groups: list[Tensor] = []  # share of right predictions in each group [g]
+        self.taken = measures.every if more else {measures.name: measures.main}
+        self.sums = {name: torch.zeros(counted.shape, dtype=torch.float64) for name in self.taken}
+        self.groups: list[Tensor] = []  # main measure of each group [g]
         self.agreeing = self.unrecoverable = 0.0
 
     def add(self, decode: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, batch: GroupBatch) -> None:
@@ -60,19 +60,25 @@ class Tally:
                 wanted.unsqueeze(1).expand(*decoded.shape[:3], *wanted.shape[2:])
                 for wanted in (batch.labels, batch.predictions)
             )
-            right = (self.measures.main(decoded, labels) * counted).double().cpu()
-            self.right[part] += right.sum(dim=0)
-            of_groups += right.sum(dim=(1, 2))
+            for name, measure in self.taken.items():
+                values = (measure(decoded, labels) * counted).double().cpu()
+                self.sums[name][part] += values.sum(dim=0)
+                if name == self.measures.name:
+                    of_groups += values.sum(dim=(1, 2))
             self.agreeing += (self.measures.agreement(decoded, own) * counted).sum().item()
             self.unrecoverable += (~decoded.isfinite().all(dim=-1) & counted).sum().item()
-            for name in self.more:
-                self.more[name] += (self.measures.more[name](decoded, labels) * counted).sum().item()
         self.groups.append(of_groups / self.counted.sum())
 
     def by_case(self) -> list[float]:
         """Return the main measure in each case."""
-        counted: list[float] = (self.right.sum(dim=1) / self.counted.sum(dim=1) / self._seen).tolist()
+        worth = self.sums[self.measures.name].sum(dim=1) / self.counted.sum(dim=1) / self._seen
+        counted: list[float] = worth.tolist()
         return counted
+
+    def by_position(self, name: str) -> list[float]:
+        """Return a measure at each of the k positions."""
+        worth: list[float] = (self.sums[name].sum(dim=0) / self.counted.sum(dim=0) / self._seen).tolist()
+        return worth
 
     def figures(self) -> dict[str, Any]:
         """Return what was counted as plain values; ``worst`` is the case with the lowest main measure."""
@@ -81,12 +87,12 @@ class Tally:
         lowest = min(range(len(by_case)), key=lambda case: by_case[case])
         name = self.measures.name
         return {
-            name: self.right.sum().item() / total,
+            **{taken: worth.sum().item() / total for taken, worth in self.sums.items()},
             f"{name}_ci95": list(confidence95(groups.unsqueeze(1))),
-            "by_position": (self.right.sum(dim=0) / self.counted.sum(dim=0) / self._seen).tolist(),
+            "by_position": self.by_position(name),
+            **{f"{other}_by_position": self.by_position(other) for other in self.sums if other != name},
             "worst": {name: by_case[lowest], "late": (~self.cases[lowest]).nonzero().flatten().tolist()},
             "agreement": self.agreeing / total,
-            **{other: value / total for other, value in self.more.items()},
             "unrecoverable": self.unrecoverable / total,
             "cases": len(self.cases),
         }

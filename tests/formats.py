@@ -93,6 +93,36 @@ def write_folders(root: Path, classes: tuple[str, ...], images: int) -> None:
                 Image.fromarray(pixels).save(root / split / word / f"{i}.jpg")
 
 
+BIRDS = ("001.Black_footed_Albatross", "002.Laysan_Albatross")
+
+
+def write_cub200(folder: Path, images: int) -> None:
+    """Write CUB-200-2011's text files and bright birds on dark photographs: one is grey, one box is past the border."""
+    random = np.random.default_rng(0)
+    lines: dict[str, list[str]] = {
+        name: [] for name in ("images", "bounding_boxes", "train_test_split", "image_class_labels", "classes")
+    }
+    for species, bird in enumerate(BIRDS, 1):
+        (folder / "images" / bird).mkdir(parents=True)
+        lines["classes"].append(f"{species} {bird}")
+    for number in range(1, images + 1):
+        species = number % len(BIRDS) + 1
+        name = f"{BIRDS[species - 1]}/{BIRDS[species - 1][4:]}_{number:04d}_{796000 + number}.jpg"
+        height, width = 120 + number % 7, 160 - number % 5
+        high, wide = random.integers(40, 80, 2).tolist()
+        top, left = random.integers(0, height - high), width - wide if number == 2 else random.integers(0, width - wide)
+        pixels = random.integers(0, 90, (height, width, 3), dtype=np.uint8)
+        pixels[top : top + high, left : left + wide] += 150
+        image = Image.fromarray(pixels)
+        (image.convert("L") if number == 1 else image).save(folder / "images" / name)
+        lines["images"].append(f"{number} {name}")
+        lines["bounding_boxes"].append(f"{number} {left}.0 {top}.0 {wide + 5 * (number == 2)}.0 {high}.0")
+        lines["train_test_split"].append(f"{number} {int(number % 3 != 0)}")
+        lines["image_class_labels"].append(f"{number} {species}")
+    for file, content in lines.items():
+        (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in content))
+
+
 def save_state_dict(network: nn.Module, path: Path) -> None:
     """Write a bare state dict."""
     torch.save(network.state_dict(), path)

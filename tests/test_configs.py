@@ -21,6 +21,8 @@ def overrides_for(option: Path) -> list[str]:
         return []
     if group == "model":
         return [f"model@deployed.model={name}", "parity=as_deployed"]
+    if group == "features":
+        return ["task=speech_commands", f"features={name}"]
     return [f"{group}={name}"]
 
 
@@ -195,7 +197,7 @@ def test_missing_data_names_the_folder_and_the_key(tmp_path: Path) -> None:
 
 def test_a_deployed_model_of_another_task_is_refused(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, given=MLP([1, 8, 8], 7))
-    assert fault.startswith("the deployed model answers 2 queries with [2, 7]; [batch, classes] = [2, 10] is right")
+    assert fault.startswith("the deployed model answers 2 queries with [2, 7]; [batch, outputs] = [2, 10] is right")
 
 
 def test_a_finished_run_is_kept_unless_told(tmp_path: Path) -> None:

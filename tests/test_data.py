@@ -12,10 +12,10 @@ from torchvision import datasets
 
 from parmtrain.errors import DataError
 from parmtrain.tasks.cifar import Cifar
-from parmtrain.tasks.classification import Source
 from parmtrain.tasks.digits import Digits
 from parmtrain.tasks.folder import FolderImages
 from parmtrain.tasks.idx import IdxImages, read_idx
+from parmtrain.tasks.source import Source
 from tests import formats
 
 

@@ -1,13 +1,20 @@
 """What a task is: queries with labels in three splits, what F takes of them, and what F is trained for."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from parmtrain.measures import Measures
 from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.tasks.source import Source
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from parmtrain.pictures import DecodedGroup
 
 
 class TaskInput(nn.Module):
@@ -41,25 +48,42 @@ class TaskInput(nn.Module):
         """What a server must do to a stored query, as plain values."""
         raise NotImplementedError
 
+    def draw(self, axes: "Axes", query: Tensor) -> None:
+        """Draw a query, or a coded query of a like shape."""
+        raise NotImplementedError
+
 
 class Task(ABC):
     """An inference task.
 
-    Attributes:
+    Args:
         name: Its name on the command line.
         query_shape: Shape of one query as F takes it.
         classes: A word for each of the outputs that make one prediction.
+        source: Where queries and labels come from.
         input: From stored queries to what F takes.
-        augment: Random change of stored queries ``[b, *stored]`` in training, or None.
-        augment_query: Random change of queries ``[b, *query]`` in training, or None.
+        augment: Random change of stored queries ``[b, *stored]`` in training.
+        augment_query: Random change of queries ``[b, *query]`` in training.
+
+    Attributes:
+        prediction_width: How wide a drawn prediction is beside a drawn query.
     """
 
-    name: str
-    query_shape: tuple[int, ...]
-    classes: list[str]
-    input: TaskInput
-    augment: nn.Module | None = None
-    augment_query: nn.Module | None = None
+    prediction_width: ClassVar[float] = 1.0
+
+    def __init__(
+        self,
+        name: str,
+        query_shape: Sequence[int],
+        classes: Sequence[str],
+        source: Source,
+        input: TaskInput,
+        augment: nn.Module | None = None,
+        augment_query: nn.Module | None = None,
+    ) -> None:
+        self.name, self.query_shape, self.classes = name, tuple(query_shape), [str(word) for word in classes]
+        self.source, self.input = source, input
+        self.augment, self.augment_query = augment, augment_query
 
     @property
     def outputs(self) -> int:
@@ -71,29 +95,13 @@ class Task(ABC):
         """Whether training queries differ from epoch to epoch."""
         return self.augment is not None or self.augment_query is not None
 
-    @abstractmethod
-    def locate(self) -> None:
-        """Look whether the data is there, without reading it through.
-
-        Raises:
-            DataError: If it is missing or incomplete; the sentence says what, and where it was looked for.
-        """
-
-    @abstractmethod
-    def download(self) -> None:
-        """Fetch what ``locate`` did not find.
-
-        Raises:
-            DataError: If that is impossible.
-        """
-
-    @abstractmethod
     def splits(self) -> "Splits[QuerySet]":
         """Read the data.
 
         Raises:
             DataError: If it is missing, incomplete or damaged.
         """
+        return self.source.read()
 
     @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -105,9 +113,17 @@ class Task(ABC):
         """What predictions are scored by."""
 
     @abstractmethod
-    def default(self, train: Tensor, labels: Tensor) -> float:
-        """Return the main measure of a fixed answer, known from the labels ``train``, where ``labels`` are true."""
+    def default(self, train: Tensor, labels: Tensor) -> dict[str, float]:
+        """Return every measure of a fixed answer, known from the labels ``train``, where ``labels`` are true."""
+
+    def prior(self, train: Tensor) -> Tensor | None:
+        """Return the prediction ``[c]`` that models begin with, known from the labels ``train``, if there is one."""
+        return None
 
     @abstractmethod
     def blank_labels(self, groups: int, k: int) -> Tensor:
         """Return labels ``[groups, k]`` or ``[groups, k, l]`` that say nothing, to try things out with."""
+
+    @abstractmethod
+    def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
+        """Draw the prediction of one query of a group: what is true, the deployed model's own, and the rebuilt one."""

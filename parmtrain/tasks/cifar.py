@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from parmtrain.errors import DataError
-from parmtrain.tasks.classification import Source, check_labels
+from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+from parmtrain.tasks.source import Source
 
 
 class _Layout(NamedTuple):

@@ -1,7 +1,7 @@
 """Classification: the task of saying which class a query is of, whatever queries are."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,24 +9,17 @@ from torch.nn.functional import cross_entropy
 
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.measures import Measures, of_classes
+from parmtrain.plots import BLUE, GREY, ORANGE
 from parmtrain.tasks.base import Task, TaskInput
-from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.tasks.source import Source
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-class Source(ABC):
-    """Where labelled queries come from."""
+    from parmtrain.pictures import DecodedGroup
 
-    @abstractmethod
-    def locate(self) -> None:
-        """Raise a ``DataError`` if the data is missing or incomplete."""
-
-    def download(self) -> None:
-        """Fetch the data, or raise a ``DataError`` if that is impossible."""
-        self.locate()
-
-    @abstractmethod
-    def read(self) -> "Splits[QuerySet]":
-        """Read the data, or raise a ``DataError``."""
+MOST_NAMED = 40
+TOP = {"top5": 5}
 
 
 class Classification(Task):
@@ -43,6 +36,8 @@ class Classification(Task):
         augment_query: Random change of queries in training.
     """
 
+    prediction_width: ClassVar[float] = 2.2
+
     def __init__(
         self,
         name: str,
@@ -56,21 +51,7 @@ class Classification(Task):
     ) -> None:
         if len(classes) != outputs:
             raise ConfigError([f"task.classes has {len(classes)} words; task.outputs={outputs} is right"])
-        self.name, self.query_shape, self.classes = name, tuple(query_shape), [str(word) for word in classes]
-        self.source, self.input = source, input
-        self.augment, self.augment_query = augment, augment_query
-
-    def locate(self) -> None:
-        """Raise a ``DataError`` if the data is missing or incomplete."""
-        self.source.locate()
-
-    def download(self) -> None:
-        """Fetch the data, or raise a ``DataError`` if that is impossible."""
-        self.source.download()
-
-    def splits(self) -> "Splits[QuerySet]":
-        """Read the data, or raise a ``DataError``."""
-        return self.source.read()
+        super().__init__(name, query_shape, classes, source, input, augment, augment_query)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy of logits ``[b, c]`` and labels ``[b]``."""
@@ -81,13 +62,24 @@ class Classification(Task):
         """Accuracy, and whether the label is among the five largest outputs."""
         return of_classes(self.outputs)
 
-    def default(self, train: Tensor, labels: Tensor) -> float:
-        """Return one in the number of classes: the accuracy of answering always the same."""
-        return 1 / self.outputs
+    def default(self, train: Tensor, labels: Tensor) -> dict[str, float]:
+        """Return what answering always the same is worth where all classes are alike: one in the number of them."""
+        return {name: TOP.get(name, 1) / self.outputs for name in self.measures.every}
 
     def blank_labels(self, groups: int, k: int) -> Tensor:
         """Return the first class for all ``[groups, k]``."""
         return torch.zeros(groups, k, dtype=torch.long)
+
+    def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
+        """Draw a bar for each class, of the deployed model's own outputs and of the rebuilt ones."""
+        places = torch.arange(self.outputs)
+        axes.bar(places - 0.2, group.predictions[lost], 0.4, label="deployed model's own", color=GREY)
+        axes.bar(places + 0.2, group.reconstructed[lost], 0.4, label="reconstructed", color=ORANGE)
+        axes.axhline(0, color="black", linewidth=0.8)
+        if self.outputs > MOST_NAMED:
+            return
+        axes.set_xticks(places, self.classes, rotation=0 if max(map(len, self.classes)) < 4 else 60)
+        axes.get_xticklabels()[int(group.labels[lost])].set(color=BLUE, weight="bold")
 
 
 def check_labels(labels: Tensor, classes: int, where: str) -> None:

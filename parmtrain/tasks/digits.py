@@ -2,8 +2,8 @@
 
 import torch
 
-from parmtrain.tasks.classification import Source
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+from parmtrain.tasks.source import Source
 
 
 class Digits(Source):

@@ -1,19 +1,15 @@
-"""Images in folders, ``train/val/test/class/*.jpg``, decoded by workers when they are asked for."""
+"""Images in folders, ``train/val/test/class/*.jpg``."""
 
-import hashlib
-from functools import cached_property
 from pathlib import Path
 
 import torch
-from PIL import Image
-from rich.progress import track
-from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from parmtrain.errors import DataError
-from parmtrain.tasks.classification import Source
+from parmtrain.tasks.photographs import Photographs, sizes
 from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.tasks.source import Source
 
 
 class FolderImages(Source):
@@ -48,60 +44,17 @@ class FolderImages(Source):
             )
 
     def read(self) -> "Splits[QuerySet]":
-        """List the images and look at the header of each."""
+        """List the images, look at the header of each, and decode them when they are asked for."""
         self.locate()
-        return Splits(*(FolderQueries(self.folder / split, self.size) for split in Splits._fields))
+        return Splits(*(self._split(self.folder / split) for split in Splits._fields))
 
-
-class FolderQueries(QuerySet):
-    """The images of one split.
-
-    Args:
-        folder: Holds one folder a class.
-        size: Height and width of a stored image in pixels.
-
-    Raises:
-        DataError: If a file is no image.
-    """
-
-    streams = True
-
-    def __init__(self, folder: Path, size: int) -> None:
-        self.samples = [(Path(path), label) for path, label in ImageFolder(str(folder)).samples]
-        self.fit = v2.Compose([v2.Resize(size), v2.CenterCrop(size), v2.PILToTensor()])
-        self.labels = torch.tensor([label for _, label in self.samples])
-        for path, _ in track(self.samples, description=f"looking at {folder}", transient=True):
-            _opened(path).close()
-
-    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode the images at ``index``; stored images are ``[3, size, size]`` bytes."""
-        images = torch.stack([self.fit(_decoded(self.samples[i][0])) for i in index.flatten().tolist()])
-        return images.unflatten(0, index.shape), self.labels[index]
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of all names, sizes and times of change."""
-        digest = hashlib.sha256(str(self.fit).encode())
-        for path, _ in self.samples:
-            status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+    def _split(self, folder: Path) -> QuerySet:
+        samples = ImageFolder(str(folder)).samples
+        paths = [Path(path) for path, _ in samples]
+        sizes(paths, f"looking at {folder}")
+        fit = v2.Compose([v2.Resize(self.size), v2.CenterCrop(self.size), v2.PILToTensor()])
+        return Photographs(paths, torch.tensor([label for _, label in samples]), fit)
 
 
 def _images(folder: Path) -> bool:
     return folder.is_dir() and any(file.suffix.lower() in (".jpg", ".jpeg", ".png") for file in folder.iterdir())
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except OSError as fault:
-        raise DataError(f"{path} is damaged, or no image: {fault}") from fault
-
-
-def _decoded(path: Path) -> Image.Image:
-    try:
-        with _opened(path) as image:
-            return image.convert("RGB")
-    except OSError as fault:
-        raise DataError(f"{path} is damaged: {fault}") from fault

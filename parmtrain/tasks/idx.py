@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from parmtrain.errors import DataError
-from parmtrain.tasks.classification import Source, check_labels
+from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+from parmtrain.tasks.source import Source
 
 PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 UNSIGNED_BYTE = 8

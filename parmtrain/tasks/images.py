@@ -1,7 +1,7 @@
 """What a deployed model takes of an image, and random changes of images."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,9 @@ from torch.nn.functional import interpolate
 
 from parmtrain.errors import ConfigError
 from parmtrain.tasks.base import TaskInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class ImageInput(TaskInput):
@@ -66,6 +69,14 @@ class ImageInput(TaskInput):
             "std": self.std.flatten().tolist(),
             "flatten": self.flatten,
         }
+
+    def draw(self, axes: "Axes", query: Tensor) -> None:
+        """Draw an image ``[c, h, w]`` from its least to its greatest value: three channels in colour, others grey."""
+        image = query.permute(1, 2, 0)
+        image = image if image.size(-1) == 3 else image.mean(-1)
+        image = (image - image.min()) / (image.max() - image.min()).clamp_min(1e-9)
+        axes.imshow(image, cmap="gray_r" if len(query) == 1 else "gray")
+        axes.set(xticks=[], yticks=[])
 
     def forward(self, stored: Tensor) -> Tensor:
         """Map stored images ``[b, c', h', w']`` to queries ``[b, c, h, w]`` (float32)."""

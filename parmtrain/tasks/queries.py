@@ -73,9 +73,11 @@ class TensorQueries(QuerySet):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the stored bytes."""
-        content = self.stored.cpu().contiguous()
-        return hashlib.sha256(content.flatten().view(torch.uint8).numpy().data).hexdigest()
+        """SHA-256 of the stored bytes and the labels."""
+        digest = hashlib.sha256()
+        for content in (self.stored, self.labels):
+            digest.update(content.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def to(self, device: torch.device) -> "TensorQueries":
         """Return the same queries on ``device``."""

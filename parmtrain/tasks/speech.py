@@ -1,6 +1,6 @@
 """What a deployed model takes of speech: waveforms or spectrograms, and random changes of both."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,9 @@ from torchaudio.transforms import FrequencyMasking, MelSpectrogram, Spectrogram,
 from parmtrain.errors import ConfigError
 from parmtrain.tasks.audio import FULL_SCALE
 from parmtrain.tasks.base import TaskInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SMALLEST = 1e-6
 
@@ -119,6 +122,14 @@ class SpeechInput(TaskInput):
             "step": transform.hop_length,
             "bands": getattr(transform, "n_mels", None),
         }
+
+    def draw(self, axes: "Axes", query: Tensor) -> None:
+        """Draw a spectrogram ``[c, f, frames]`` or a waveform ``[c, t]`` over time."""
+        if query.dim() == 3:
+            axes.imshow(query.mean(0), origin="lower", aspect="auto", cmap="magma")
+        else:
+            axes.plot(query.mean(0), linewidth=0.4)
+        axes.set(xticks=[], yticks=[], xlabel="time", ylabel="frequency" if query.dim() == 3 else "")
 
     def forward(self, stored: Tensor) -> Tensor:
         """Map clips ``[b, 1, t]`` (int16) to queries; spectrograms that were made before pass as they are."""

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from parmtrain.errors import DataError
 from parmtrain.tasks.audio import read_clip
-from parmtrain.tasks.classification import Source
 from parmtrain.tasks.download import attempt
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
+from parmtrain.tasks.source import Source
 
 NOISE = "_background_noise_"
 LISTS = ("validation_list.txt", "testing_list.txt")

@@ -11,9 +11,10 @@ import torch
 from rich.progress import track
 from torch import nn
 
-from parmtrain.files import replacing
-from parmtrain.tasks.classification import Classification, Source
+from parmtrain.tasks.classification import Classification
+from parmtrain.tasks.kept import kept
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
+from parmtrain.tasks.source import Source
 from parmtrain.tasks.speech import SpeechInput
 
 BATCH = 256
@@ -69,12 +70,9 @@ class SpeechRecognition(Classification):
         key: dict[str, Any] = {"data": clips.digest, "input": self.input.settings}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
         path = self.cache / "spectrograms" / f"{digest}.npy"
-        shape = (len(clips), *self.query_shape)
-        if not path.is_file():
-            with replacing(path) as temporary, torch.no_grad():
-                made = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-                for some in track(torch.arange(len(clips)).split(BATCH), description="spectrograms", transient=True):
-                    made[some.numpy()] = self.input(clips[some][0]).numpy()
-                made.flush()
-        mapped = np.load(path, mmap_mode="c")
-        return TensorQueries(torch.from_numpy(mapped), clips.labels)
+        batches = track(torch.arange(len(clips)).split(BATCH), description="spectrograms", transient=True)
+        with torch.no_grad():
+            made = kept(
+                path, (len(clips), *self.query_shape), np.float32, (self.input(clips[some][0]) for some in batches)
+            )
+        return TensorQueries(made, clips.labels)

@@ -1,0 +1,92 @@
+"""Boxes: how a prediction of four numbers stands for one, and how well two of them agree.
+
+A box is *scaled* where models see it: its centre x, centre y, width and height, each as a share of the image's width or
+height from −1 (none of it) to 1 (all of it). Elsewhere it is in pixels: left, top, right and bottom.
+
+Source: the targets of Kosaian et al., ParM (SOSP'19), section 4.1 (localization).
+"""
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
+
+from parmtrain.measures import Measure, Measures
+
+
+def scaled(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Return boxes ``[..., 4]`` in pixels as models see them.
+
+    Args:
+        pixels: Left, top, right and bottom.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Example:
+        >>> scaled(torch.tensor([0.0, 0.0, 64.0, 32.0]), height=64, width=64)
+        tensor([ 0.0000, -0.5000,  1.0000,  0.0000])
+    """
+    boxes: Tensor = box_convert(pixels / _sides(pixels, height, width), "xyxy", "cxcywh") * 2 - 1
+    return boxes
+
+
+def corners(boxes: Tensor) -> Tensor:
+    """Return left, top, right and bottom of scaled boxes ``[..., 4]`` as shares of the image from 0 to 1.
+
+    Widths and heights under 0 count as 0.
+
+    Example:
+        >>> corners(torch.tensor([0.0, -0.5, 1.0, 0.0]))
+        tensor([0.0000, 0.0000, 1.0000, 0.5000])
+    """
+    shares = (boxes + 1) / 2
+    sides: Tensor = box_convert(torch.cat([shares[..., :2], shares[..., 2:].clamp_min(0)], dim=-1), "cxcywh", "xyxy")
+    return sides
+
+
+def pixels(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Return scaled boxes ``[..., 4]`` in pixels: left, top, right and bottom.
+
+    Example:
+        >>> pixels(scaled(torch.tensor([3.0, 5.0, 10.0, 20.0]), 64, 48), 64, 48).round(decimals=3)
+        tensor([ 3.,  5., 10., 20.])
+    """
+    return corners(boxes) * _sides(boxes, height, width)
+
+
+def iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the intersection over union of each pair of scaled boxes ``[..., 4]``: ``[...]``, 0 where one is NaN.
+
+    Example:
+        >>> left, all_of_it = torch.tensor([-0.5, 0.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 1.0, 1.0])
+        >>> iou(torch.stack([left, all_of_it, all_of_it * torch.nan]), all_of_it.expand(3, 4))
+        tensor([0.5000, 1.0000, 0.0000])
+    """
+    pairs: Tensor = box_iou(corners(boxes).unsqueeze(-2), corners(others).unsqueeze(-2))
+    return pairs[..., 0, 0].nan_to_num(0.0)
+
+
+def at_least(share: float) -> Measure:
+    """Return the measure that says of a box whether its IoU is ``share`` or more."""
+    return lambda boxes, others: (iou(boxes, others) >= share).to(boxes.dtype)
+
+
+MEASURES = Measures("iou", iou, iou, {"iou_50": at_least(0.5), "iou_75": at_least(0.75)})
+"""Mean IoU, and the shares of boxes with an IoU of 0.5 or more and of 0.75 or more."""
+
+
+def generalized_iou_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Return 1 − generalized IoU of pairs of scaled boxes ``[..., 4]``, mean over all.
+
+    Source: Rezatofighi et al., Generalized Intersection over Union (arXiv 1902.09630), algorithm 1.
+
+    Example:
+        >>> apart = torch.tensor([[-0.75, 0.0, -0.5, 1.0], [0.75, 0.0, -0.5, 1.0]])  # the left and the right quarter
+        >>> generalized_iou_loss(apart[:1], apart[1:])
+        tensor(1.5000)
+    """
+    loss: Tensor = generalized_box_iou_loss(corners(predicted), corners(wanted), reduction="mean")
+    return loss
+
+
+def _sides(like: Tensor, height: int, width: int) -> Tensor:
+    return torch.tensor([width, height, width, height], dtype=like.dtype, device=like.device)
