@@ -1,36 +1,36 @@
-"""Draw the picture in the README: one coding group of two digits, one prediction lost and rebuilt.
+"""Draw coding groups of a finished run from its bundle alone: the picture in the README.
 
-python experiments/picture_of_a_group.py experiments/a_coding_group.png
+    python -m parmtrain hydra.run.dir=runs/digits
+    python experiments/picture_of_a_group.py runs/digits experiments/a_coding_group.png
+
+Random test queries of the task are grouped and coded; each row of the picture loses one prediction. A third argument is
+the number of groups.
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 
-import parmtrain
-from parmtrain import plots
-from parmtrain.assemble import build
+from parmtrain import assemble, load, pictures
+from parmtrain.groups import GroupBatch
+from parmtrain.plots import save
 
 
-def draw(path: Path) -> None:
-    cfg = parmtrain.compose("task=digits", "code=sum", "k=2")
-    with tempfile.TemporaryDirectory() as folder:
-        result = parmtrain.run(cfg, folder)
-    task, module = build(cfg.task), result.module.cpu()
-    images, _ = task.splits().test[torch.tensor([0, 5])]
-    queries = task.input(images)[None]
-    with torch.no_grad():
-        predictions = module.deployed(queries[0])[None]
-        parity_queries = module.encode(queries)
-        outputs = torch.cat([predictions, module.predict(parity_queries)], dim=1)
-        rebuilt = module.decode(outputs, torch.tensor([[False, True, True]]))
-    figure = plots.coding_group(
-        queries[0], parity_queries[0, 0], predictions[0, 0], rebuilt[0, 0], task.classes, lost=0
-    )
-    figure.savefig(path, dpi=120)
+def draw(folder: str, path: Path, groups: int = 1) -> None:
+    cfg = OmegaConf.load(Path(folder) / "config.yaml")
+    task = assemble.build(cfg.task)
+    splits = task.splits()
+    deployed = assemble.deployed_model(cfg, task, splits)
+    bundle = load(folder, deployed)
+    chosen = torch.randperm(len(splits.test), generator=torch.Generator().manual_seed(0))[: groups * bundle.k]
+    stored, labels = splits.test[chosen]
+    queries = task.input(stored)
+    parts = (part.unflatten(0, (groups, bundle.k)) for part in (queries, labels, deployed(queries)))
+    save(pictures.coding_groups(pictures.decoded_groups(bundle, GroupBatch(*parts)), task), path)
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]))
+    folder, path, *groups = sys.argv[1:]
+    draw(folder, Path(path), *map(int, groups))

@@ -20,14 +20,16 @@ import torch
 from IPython.display import display
 
 import parmtrain
-from parmtrain import plots
+from parmtrain import pictures
 from parmtrain.assemble import build, deployed_model
+from parmtrain.groups import GroupBatch
 
 # %% [markdown]
 # ## Train a bundle
 #
 # Real handwritten digits, 8×8 pixels, inside scikit-learn: no download. `python -m parmtrain` does the same from the
-# command line. A bundle that is there already is used as it is.
+# command line. A bundle that is there already is used as it is. Any task would do: with `task=spoken_words` queries are
+# spectrograms, with `task=garment_boxes` predictions are boxes.
 
 # %%
 folder = Path("runs/first_look")
@@ -45,8 +47,8 @@ if not (folder / "metrics.json").exists():
 bundle = parmtrain.load(folder)
 task = build(cfg.task)
 splits = task.splits()
-images, labels = splits.test[torch.tensor([0, 5])]
-queries = task.input(images)[None]  # one group of two images
+stored, labels = splits.test[torch.tensor([0, 5])]
+queries = task.input(stored)[None]  # one group of two queries
 parity_queries = bundle.encode(queries)
 queries.shape, parity_queries.shape
 
@@ -63,10 +65,13 @@ predictions = deployed(queries[0])[None]
 outputs = torch.cat([predictions, bundle.predict(parity_queries)], dim=1)
 arrived = torch.tensor([[False, True, True]])
 decoded = bundle.decode(outputs.masked_fill(~arrived[..., None], torch.nan), arrived)
-decoded.argmax(-1), labels
+decoded, labels
 
 # %% [markdown]
 # ## See it
+#
+# One row for each coding group; each row loses another of its predictions.
 
 # %%
-display(plots.coding_group(queries[0], parity_queries[0, 0], predictions[0, 0], decoded[0, 0], task.classes, lost=0))
+batch = GroupBatch(queries, labels[None], predictions)
+display(pictures.coding_groups(pictures.decoded_groups(bundle, batch), task))

@@ -48,6 +48,7 @@ def test_a_run_writes_everything(finished: Result) -> None:
         "metrics.json",
         "training.png",
         "overall_accuracy.png",
+        "examples.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "logs/version_0/metrics.csv",

@@ -1,7 +1,9 @@
 """Speech: clips of any kind, Speech Commands' format, words spoken by espeak-ng, spectrograms."""
 
 import hashlib
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,9 @@ import pytest
 import soundfile
 import torch
 
-from parmtrain import assemble, compose, load
+from parmtrain import assemble, compose, load, run
 from parmtrain.codes import Stack
-from parmtrain.errors import ConfigError, DataError
+from parmtrain.errors import ConfigError, DataError, ParmtrainError
 from parmtrain.tasks.audio import FULL_SCALE, read_clip
 from parmtrain.tasks.speech import LogMagnitude, LogMel, SpecAugment, TimeShift
 from parmtrain.tasks.speech_commands import SpeechCommands, WordFolders
@@ -239,6 +241,39 @@ def test_words_are_coded_as_spectrograms_or_as_waveforms(
     assert shapes["query"] == ([1, 40, 101] if query == "spectrogram" else [1, 16000])
     assert shapes["parity_query"] == [2 if code == "stack" else 1, *shapes["query"][1:]]
     assert metrics["cost"]["parity_flops"] is not None
+
+
+@pytest.mark.parametrize("task", ["speech_commands", "speech_commands_v2"])
+def test_speech_commands_run_to_the_exported_bundle(task: str, data_root: Path, tmp_path: Path) -> None:
+    overrides = (f"task={task}", f"data.root={data_root}", "model@deployed.model=lenet", "features=log_mel")
+    metrics = small_run(tmp_path, *overrides, "trainer.max_epochs=1", "deployed.fit.epochs=1").metrics
+    assert metrics["degraded"]["groups"] == len(compose(f"task={task}").task.classes) // 2
+    about = load(tmp_path).about
+    assert about["preprocessing"]["features"] == "LogMel"
+    assert about["shapes"]["query"] == [1, 40, 101]
+    assert (tmp_path / "examples.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda clip: clip.write_bytes(b""), "is damaged, or no WAV file"),
+        (lambda clip: clip.write_bytes(clip.read_bytes()[:3000]), "is truncated: its header promises 16000 samples"),
+        (lambda clip: (clip.parents[1] / "word").mkdir(), "is the folder of a word that is none of task.classes"),
+        (lambda clip: (clip.parents[1] / "testing_list.txt").write_text("bed/gone.wav"), "there is no such clip"),
+    ],
+)
+def test_clips_and_lists_that_are_wrong_are_named_before_any_training(
+    spoil: Callable[[Path], object], sentence: str, data_root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data_root / "SpeechCommands" / "speech_commands_v0.01", tmp_path / "words")
+    clip = sorted((tmp_path / "words" / "bed").iterdir())[0]
+    spoil(clip)
+    cfg = compose("task=speech_commands", f"data.root={tmp_path / 'words'}", "data.download=false")
+    with pytest.raises(ParmtrainError, match=re.escape(str(tmp_path / "words"))) as fault:
+        run(cfg, tmp_path / "run")
+    assert sentence in str(fault.value)
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
 
 
 def test_spectrograms_are_made_once_where_nothing_random_precedes_them(data_root: Path, tmp_path: Path) -> None:
