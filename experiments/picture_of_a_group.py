@@ -24,7 +24,7 @@ def draw(folder: str, path: Path, groups: int = 1) -> None:
     splits = task.splits()
     deployed = assemble.deployed_model(cfg, task, splits)
     bundle = load(folder, deployed)
-    chosen = torch.randperm(len(splits.test), generator=torch.Generator().manual_seed(0))[: groups * bundle.k]
+    chosen = torch.randperm(len(splits.test), generator=torch.Generator().manual_seed(1))[: groups * bundle.k]
     stored, labels = splits.test[chosen]
     queries = task.input(stored)
     parts = (part.unflatten(0, (groups, bundle.k)) for part in (queries, labels, deployed(queries)))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from parmtrain.codes import arrivals, decode_each
 from parmtrain.groups import GroupBatch
-from parmtrain.plots import ORANGE, finish
+from parmtrain.plots import ORANGE
 from parmtrain.scores import Coded
 from parmtrain.tasks.base import Task
 
@@ -75,7 +75,7 @@ def coding_groups(groups: Sequence[DecodedGroup], task: Task) -> Figure:
             axes.set_title("parity query" if drawn == 1 else f"coded query {j + 1}")
         task.draw_prediction(frames[-1], group, lost)
         frames[-1].set_title(f"prediction of query {lost + 1}")
-        finish(frames[-1])
+    figure.legend(*grid[0, -1].get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False)
     return figure
 
 

@@ -184,7 +184,7 @@ EXPLANATION = """\
 On the test split, the same groups for every code; what is stated is the mean of the measure in the title. *late*:
 workers of a group that are late. *nobody late*: all k predictions when all workers answer. *A_d*: reconstructed
 predictions alone, mean over every position, with its 95 % interval or its standard deviation over seeds; *agreement* of
-these with the deployed model. For codes whose workers all run coded queries every prediction is a reconstruction. *all
-k*: all k predictions, mean over every set of late workers, and for the worst. *parity bytes* of a group ÷ the bytes of a
-query; *parity FLOPs* and *encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *encode* and *decode*:
-one group, through the exported TorchScript, on the machine of the run."""
+these with the deployed model. For codes whose workers all run coded queries every prediction is a reconstruction.
+*all k*: all k predictions, mean over every set of late workers, and for the worst. *parity bytes* of a group ÷ the
+bytes of a query; *parity FLOPs* and *encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *encode*
+and *decode*: one group, through the exported TorchScript, on the machine of the run."""

@@ -76,6 +76,7 @@ class Classification(Task):
         axes.bar(places - 0.2, group.predictions[lost], 0.4, label="deployed model's own", color=GREY)
         axes.bar(places + 0.2, group.reconstructed[lost], 0.4, label="reconstructed", color=ORANGE)
         axes.axhline(0, color="black", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
         if self.outputs > MOST_NAMED:
             return
         axes.set_xticks(places, self.classes, rotation=0 if max(map(len, self.classes)) < 4 else 60)

@@ -80,11 +80,12 @@ class Localization(Task):
         """Draw the lost image with the true box, the deployed model's own and the rebuilt one."""
         self.input.draw(axes, group.queries[lost])
         height, width = self.query_shape[1:]
-        for box, label, colour in (
-            (group.labels[lost], "true", GREEN),
-            (group.predictions[lost], "deployed", BLUE),
-            (group.reconstructed[lost], "reconstructed", ORANGE),
+        axes.set_autoscale_on(False)
+        for box, label, colour, thick in (
+            (group.labels[lost], "true", GREEN, 4),
+            (group.predictions[lost], "deployed model's own", BLUE, 2),
+            (group.reconstructed[lost], "reconstructed", ORANGE, 2),
         ):
             left, top, right, bottom = (boxes.pixels(box, height, width) - PIXEL_BEGINS).tolist()
             xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
-            axes.plot(xs, ys, color=colour, label=label, linewidth=2)
+            axes.plot(xs, ys, color=colour, linewidth=thick, label=label)
