@@ -36,16 +36,18 @@ def build(node: Any, **more: Any) -> Any:
         raise
 
 
-def architecture(node: DictConfig, task: Task, shape: tuple[int, ...]) -> nn.Module:
-    """Build a network with random weights for queries, or parity queries, of ``shape``."""
-    own_shape = {"query_shape": list(task.input.model_shape(shape))} if "query_shape" in node else {}
-    model: nn.Module = build(node, **own_shape)
+def architecture(node: DictConfig, task: Task, shape: tuple[int, ...], heads: int = 1) -> nn.Module:
+    """Build a network with random weights from queries, or parity queries, of ``shape`` to ``heads`` predictions."""
+    own = {"query_shape": list(task.input.model_shape(shape)), "outputs": heads * task.outputs}
+    model: nn.Module = build(node, **{name: value for name, value in own.items() if name in node})
     return model
 
 
-def fresh_model(cfg: DictConfig, task: Task, deployed: DeployedModel, shape: tuple[int, ...]) -> nn.Module:
+def fresh_model(
+    cfg: DictConfig, task: Task, deployed: DeployedModel, shape: tuple[int, ...], heads: int = 1
+) -> nn.Module:
     """Build one parity model for parity queries of ``shape``, from F's weights where the configuration says so."""
-    model = architecture(cfg.parity.model or cfg.deployed.model, task, shape)
+    model = architecture(cfg.parity.model or cfg.deployed.model, task, shape, heads)
     if cfg.parity.start is Start.deployed:
         start_from(model, deployed)
     return model if task.input.features is None else nn.Sequential(task.input.features, model)

@@ -86,7 +86,7 @@ class Bundle:
         return run_coded(self.parity_models, coded_queries)
 
     def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
-        """Put worker outputs ``[g, n, c]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, c]``."""
+        """Put worker outputs ``[g, n, w]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, w]``."""
         return worker_outputs(predictions, coded_outputs, self.systematic)
 
     @torch.no_grad()

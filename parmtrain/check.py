@@ -145,7 +145,7 @@ def _try_models(module: ParityModule, task: Task) -> ParityModule:
     shape = module.code.parity_shape(task.query_shape)
     module.eval()
     for model in module.parity_models:
-        check_predictions(model, shape, task.outputs, "parity.model")
+        check_predictions(model, shape, module.code.heads * task.outputs, "parity.model")
     return module
 
 

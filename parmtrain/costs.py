@@ -65,7 +65,7 @@ def timings(bundle: Bundle) -> dict[str, Any]:
         ``encode_us`` and ``decode_us`` in microseconds, and the ``threads`` they were measured with.
     """
     shapes = bundle.about["shapes"]
-    queries, outputs = torch.rand(1, bundle.k, *shapes["query"]), torch.rand(1, bundle.n, *shapes["prediction"])
+    queries, outputs = torch.rand(1, bundle.k, *shapes["query"]), torch.rand(1, bundle.n, *shapes["worker_output"])
     arrived = torch.ones(1, bundle.n, dtype=torch.bool)
     arrived[0, 0] = False
 

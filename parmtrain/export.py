@@ -14,7 +14,7 @@ from parmtrain.errors import ExportError
 from parmtrain.files import replacing, write_json
 from parmtrain.module import ParityModule
 
-FORMAT = 2
+FORMAT = 3
 TOLERANCE = 1e-5
 ENCODER, DECODER, DESCRIPTION = "encoder.ts", "decoder.ts", "bundle.json"
 BATCHES = (1, 2, 5)
@@ -56,7 +56,7 @@ def export(
     groups = torch.rand(3, code.k, *query_shape, generator=random)
     with torch.no_grad():
         parity_queries = code.encode(groups)
-    outputs = torch.rand(3, code.n, predictions, generator=random)
+    outputs = torch.rand(3, code.n, code.heads * predictions, generator=random)
     arrived = torch.ones(3, code.n, dtype=torch.bool)
     arrived[:, 0] = False
     parts: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
@@ -83,9 +83,11 @@ def export(
                 "query": list(query_shape),
                 "parity_query": list(parity_shape),
                 "prediction": [predictions],
+                "worker_output": [code.heads * predictions],
                 "encoder": "queries [g, k, *query] -> coded queries [g, coded, *parity_query]",
-                "parity_model": "[b, *parity_query] -> [b, *prediction]",
-                "decoder": "worker outputs [g, n, *prediction], arrived [g, n] (bool) -> [g, k, *prediction]",
+                "parity_model": "[b, *parity_query] -> [b, *worker_output]",
+                "decoder": "worker outputs [g, n, *worker_output], arrived [g, n] (bool) -> [g, k, *prediction]; "
+                "zeros follow on a prediction that is shorter than a worker output",
             },
             "dtypes": {"query": "float32", "prediction": "float32", "arrived": "bool"},
             "files": {name: hashlib.sha256((temporary / name).read_bytes()).hexdigest() for name in parts},

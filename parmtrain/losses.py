@@ -1,14 +1,16 @@
 """Losses that a code is trained with, as functions of one batch of coded groups."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
 from parmtrain.codes import Code, decode_each
-from parmtrain.errors import UnsupportedError
+from parmtrain.errors import ConfigError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class CodedGroups:
         late = ~self.code.erasures[:, : self.code.k]
         case, query = late.nonzero().to(self.predictions.device).unbind(dim=1)
         return case, query
+
+
+Loss = Callable[[CodedGroups], Tensor]
 
 
 def mse(groups: CodedGroups) -> Tensor:
@@ -123,6 +128,32 @@ def cross_entropy(groups: CodedGroups) -> Tensor:
     """
     _need_classes("cross_entropy", groups)
     return functional.cross_entropy(groups.reconstructed.flatten(0, 1), groups.own_labels.flatten())
+
+
+def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[float]) -> Tensor:
+    """Return the weighted sum of several losses.
+
+    Args:
+        groups: One batch.
+        losses: Each a function of ``CodedGroups``.
+        weights: One for each.
+
+    Raises:
+        ConfigError: If there are more of the one than of the other.
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        >>> groups = CodedGroups(Sum(k=2), predictions, torch.tensor([[[1.0, 4.0]]]), torch.tensor([[0, 1]]))
+        >>> mixed(groups, losses=[mse, decoded_mse], weights=[1.0, 0.5])
+        tensor(3.)
+    """
+    if len(losses) != len(weights):
+        raise ConfigError(
+            [f"loss.losses has {len(losses)} and loss.weights {len(weights)}; one weight a loss is right"]
+        )
+    return torch.stack([weight * loss(groups) for loss, weight in zip(losses, weights, strict=True)]).sum()
 
 
 def _need_classes(name: str, groups: CodedGroups) -> None:

@@ -13,7 +13,9 @@ from parmtrain.codes import (
     BerrutByzantine,
     Code,
     Concat,
+    Corrected,
     Default,
+    Heads,
     LearnedConvolution,
     LearnedMLP,
     Linear,
@@ -38,6 +40,10 @@ def cheap() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 9 * 8, OUTPUTS))
 
 
+def fresh(shape: tuple[int, ...], heads: int = 1) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), heads * OUTPUTS))
+
+
 ROWS: list[Callable[[], Code]] = [
     lambda: Sum(2),
     lambda: Sum(5),
@@ -48,6 +54,11 @@ ROWS: list[Callable[[], Code]] = [
     lambda: Concat(2),
     lambda: Concat(9),
     lambda: Stack(3),
+    lambda: Heads(Concat(2)),
+    lambda: Heads(Stack(3)),
+    lambda: Heads(Sum(4)),
+    lambda: Corrected(Sum(2), OUTPUTS),
+    lambda: Corrected(Concat(4), OUTPUTS, hidden=8),
     lambda: Replication(3),
     lambda: Backup(2, cheap),
     lambda: Default(3, OUTPUTS),
@@ -83,20 +94,17 @@ def test_any_batch_of_either_precision_goes_through(row: Callable[[], Code], dty
     torch.manual_seed(0)
     code = row().to(dtype)
     deployed = DeployedModel(cheap().to(dtype))
-    models = code.parity_models(
-        QUERY, deployed, lambda shape: nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), OUTPUTS))
-    )
+    models = code.parity_models(QUERY, deployed, fresh)
     for groups in (3, 1, 0):
         queries = torch.rand(groups, code.k, *QUERY, dtype=dtype)
         coded = code.encode(queries)
         assert coded.shape == (groups, code.coded, *code.parity_shape(QUERY))
         assert coded.dtype == dtype
-        parity = (
-            run_coded([model.to(dtype) for model in models], coded) if groups else coded.new_empty(0, code.coded, 7)
-        )
+        models = [model.to(dtype) for model in models]
+        parity = run_coded(models, coded) if groups else coded.new_empty(0, code.coded, code.heads * OUTPUTS)
         own = deployed(queries.flatten(0, 1)).view(groups, code.k, OUTPUTS)
         outputs = code.gather(own, parity)
-        assert outputs.shape == (groups, code.n, OUTPUTS)
+        assert outputs.shape == (groups, code.n, code.heads * OUTPUTS)
         arrived = some_late(code, groups)
         decoded = code.decode(outputs.masked_fill(~arrived.unsqueeze(2), torch.nan), arrived)
         assert decoded.shape == (groups, code.k, OUTPUTS)
@@ -107,7 +115,7 @@ def test_any_batch_of_either_precision_goes_through(row: Callable[[], Code], dty
 @every_code
 def test_what_arrived_passes_unchanged_and_what_did_not_is_never_read(row: Callable[[], Code]) -> None:
     code = row()
-    outputs = torch.randn(2, code.n, OUTPUTS, generator=torch.Generator().manual_seed(1))
+    outputs = torch.randn(2, code.n, code.heads * OUTPUTS, generator=torch.Generator().manual_seed(1))
     cases = torch.cat([arrivals(code.n, late, most=20) for late in range(code.n + 1)])
     decoded = decode_each(code.decode, outputs, cases)
     others = torch.where(torch.rand(2, code.n, 1) < 2, outputs + 100, outputs)
@@ -117,13 +125,13 @@ def test_what_arrived_passes_unchanged_and_what_did_not_is_never_read(row: Calla
         assert torch.allclose(again, decoded[:, case], atol=1e-5, equal_nan=True)
         if code.systematic:
             own = arrived[: code.k]
-            assert torch.equal(decoded[:, case, own], outputs[:, : code.k][:, own])
+            assert torch.equal(decoded[:, case, own], outputs[:, : code.k, :OUTPUTS][:, own])
 
 
 @every_code
 def test_nothing_is_unrecoverable_up_to_the_stragglers_that_a_code_is_for(row: Callable[[], Code]) -> None:
     code = row()
-    outputs = torch.randn(2, code.n, OUTPUTS)
+    outputs = torch.randn(2, code.n, code.heads * OUTPUTS)
     for late in range(code.stragglers + 1):
         assert decode_each(code.decode, outputs, arrivals(code.n, late)).isfinite().all()
 
@@ -137,6 +145,9 @@ def test_nothing_is_unrecoverable_up_to_the_stragglers_that_a_code_is_for(row: C
         (MeanParity(2), [0, 1]),
         (Linear(4, 2), [0, 1, 2]),
         (Linear(4, 2), [3, 4, 5]),
+        (Heads(Concat(4)), [1, 2, 4]),
+        (Corrected(Sum(3), OUTPUTS), [0, 1]),
+        (Corrected(Sum(3), OUTPUTS), [0, 3]),
         (Replication(2), [0, 2]),
         (LearnedMLP(2, (1, 2, 2), OUTPUTS), [0, 1]),
         (NeRCC(3), [0, 1]),
@@ -145,12 +156,12 @@ def test_nothing_is_unrecoverable_up_to_the_stragglers_that_a_code_is_for(row: C
     ids=lambda value: name(value) if isinstance(value, Code) else str(value),
 )
 def test_what_cannot_be_rebuilt_is_nan_and_the_rest_is_kept(code: Code, late: list[int]) -> None:
-    outputs, arrived = torch.randn(1, code.n, OUTPUTS), torch.ones(1, code.n, dtype=torch.bool)
+    outputs, arrived = torch.randn(1, code.n, code.heads * OUTPUTS), torch.ones(1, code.n, dtype=torch.bool)
     arrived[0, late] = False
     decoded = code.decode(outputs, arrived)
     for i in range(code.k):
         if code.systematic and i not in late:
-            assert torch.equal(decoded[0, i], outputs[0, i])
+            assert torch.equal(decoded[0, i], outputs[0, i, :OUTPUTS])
         else:
             assert decoded[0, i].isnan().all()
 
@@ -158,14 +169,14 @@ def test_what_cannot_be_rebuilt_is_nan_and_the_rest_is_kept(code: Code, late: li
 @every_code
 def test_encoder_and_decoder_are_torchscript_for_any_batch(row: Callable[[], Code]) -> None:
     code = row().eval()
-    queries, outputs = torch.rand(2, code.k, *QUERY), torch.randn(2, code.n, OUTPUTS)
+    queries, outputs = torch.rand(2, code.k, *QUERY), torch.randn(2, code.n, code.heads * OUTPUTS)
     encoder = to_torchscript(code.encoder, (queries,))
     decoder = to_torchscript(code.decoder, (outputs, some_late(code, 2)))
     assert isinstance(encoder, torch.jit.ScriptModule)
     for groups in (0, 1, 4):
         more = torch.rand(groups, code.k, *QUERY)
         assert torch.allclose(encoder(more), code.encode(more), atol=1e-6)
-        more_outputs, arrived = torch.randn(groups, code.n, OUTPUTS), torch.rand(groups, code.n) < 0.5
+        more_outputs, arrived = torch.randn(groups, code.n, code.heads * OUTPUTS), torch.rand(groups, code.n) < 0.5
         decoded = decoder(more_outputs, arrived)
         assert torch.allclose(decoded, code.decode(more_outputs, arrived), atol=1e-5, equal_nan=True)
 
@@ -175,7 +186,7 @@ def test_costs_add_up(row: Callable[[], Code]) -> None:
     code = row()
     cost = code.cost(QUERY)
     assert cost["extra_workers"] == code.r / code.k
-    assert cost["parity_bytes"] == (code.k if isinstance(code, Stack) else code.r)
+    assert cost["parity_bytes"] == (code.k if code.name.startswith("stack") else code.r)
 
 
 @every_code
@@ -184,7 +195,7 @@ def test_a_loss_reaches_what_is_trained_and_never_the_deployed_model(row: Callab
     code, network = row(), cheap()
     deployed = DeployedModel(network)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    models = nn.ModuleList(code.parity_models(QUERY, deployed, lambda shape: nn.Sequential(cheap())))
+    models = nn.ModuleList(code.parity_models(QUERY, deployed, fresh))
     trained = [*code.parameters(), *models.parameters()]
     if not trained:
         return
@@ -247,6 +258,8 @@ def test_a_linear_code_is_trained_for_every_case_in_which_nothing_is_to_spare() 
         ),
         (lambda: Backup(2, cheap, 1), "r=1: code=backup sends every query twice, to k=2 extra workers; r=2 is right"),
         (lambda: Default(2, 3, r=1), "r=1: code=default has no extra worker; r=0 is right"),
+        (lambda: Heads(Linear(2, 2)), "r=2: code=linear_heads reads one parity output; r=1 is right"),
+        (lambda: Corrected(Linear(3, 2), 4), "r=2: code=linear_corrected corrects what one parity output gives; r=1"),
         (lambda: Berrut(2, nodes="C"), "code.nodes=C: there are two choices of nodes, A and B"),
         (
             lambda: BerrutByzantine(2, r=1),
@@ -273,7 +286,7 @@ def test_what_a_code_cannot_be_is_refused_with_a_sentence(build: Callable[[], Co
 @pytest.mark.parametrize("row", [row for row in ROWS if row().name not in ("sum", "linear", "concat", "stack")])
 def test_a_code_without_a_target_says_which_losses_do(row: Callable[[], Code]) -> None:
     code = row()
-    if isinstance(code, MeanParity | Backup):
+    if isinstance(code, MeanParity | Backup | Heads | Corrected):
         return
     with pytest.raises(UnsupportedError, match=rf"^code={code.name} has no target .* loss=kl"):
         code.target(torch.rand(1, code.k, 2))

@@ -24,7 +24,7 @@ def made_up(code: Code) -> tuple[ParityModule, Task, QuerySet, torch.Tensor]:
     task: Task = assemble.build(compose().task)
     queries, shape = task.splits().test, (1, 8, 8)
     deployed = DeployedModel(LeNet(shape, 10))
-    models = code.parity_models(shape, deployed, lambda _: LeNet(shape, 10))
+    models = code.parity_models(shape, deployed, lambda _, heads=1: LeNet(shape, 10 * heads))
     predictions = deployed(task.input(queries[torch.arange(len(queries))][0]))
     return ParityModule(deployed, code, models).eval(), task, queries, predictions
 

@@ -4,8 +4,10 @@ from parmtrain.codes.base import Code, run_coded, worker_outputs
 from parmtrain.codes.berrut import Berrut
 from parmtrain.codes.byzantine import BerrutByzantine
 from parmtrain.codes.copies import Backup, Replication
+from parmtrain.codes.corrected import Corrected
 from parmtrain.codes.default import Default
 from parmtrain.codes.erasures import arrivals, decode_each
+from parmtrain.codes.heads import Heads
 from parmtrain.codes.layout import Concat
 from parmtrain.codes.learned import LearnedConvolution, LearnedMLP
 from parmtrain.codes.linear import Linear, MeanParity, Sum
@@ -18,7 +20,9 @@ __all__ = [
     "BerrutByzantine",
     "Code",
     "Concat",
+    "Corrected",
     "Default",
+    "Heads",
     "LearnedConvolution",
     "LearnedMLP",
     "Linear",

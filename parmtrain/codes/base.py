@@ -4,18 +4,24 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from parmtrain.codes.erasures import arrivals
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 
 MOST_TRAINED_FOR = 128
-FreshModel = Callable[[tuple[int, ...]], nn.Module]
-"""Builds a parity model for parity queries of a shape, as the configuration says it starts."""
+
+
+class FreshModel(Protocol):
+    """Builds a parity model, as the configuration says it starts."""
+
+    def __call__(self, shape: tuple[int, ...], heads: int = 1) -> nn.Module:
+        """Return a model that maps parity queries ``[b, *shape]`` to ``heads`` predictions behind one another."""
 
 
 class Code(nn.Module):
@@ -40,6 +46,7 @@ class Code(nn.Module):
 
     Attributes:
         systematic: Whether the deployed model runs the queries themselves.
+        heads: Predictions that one output of a parity model holds.
 
     Raises:
         UnsupportedError: If k or r cannot be taken.
@@ -48,6 +55,7 @@ class Code(nn.Module):
     """
 
     systematic: ClassVar[bool] = True
+    heads: int = 1
 
     def __init__(self, k: int, r: int, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -58,7 +66,7 @@ class Code(nn.Module):
         self.k, self.r = k, r
         self.encoder, self.decoder = encoder, decoder
 
-    @property
+    @cached_property
     def name(self) -> str:
         """What the field calls this code."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
@@ -145,7 +153,7 @@ class Code(nn.Module):
 
         Args:
             predictions: The deployed model's own ``[g, k, c]``, which a code that is not systematic does not ask for.
-            coded_outputs: Outputs for the coded queries ``[g, coded, c]``.
+            coded_outputs: Outputs for the coded queries ``[g, coded, heads·c]``.
         """
         return worker_outputs(predictions, coded_outputs, self.systematic)
 
@@ -166,10 +174,22 @@ class Code(nn.Module):
 
 
 def worker_outputs(predictions: Tensor, coded_outputs: Tensor, systematic: bool) -> Tensor:
-    """Put worker outputs ``[g, n, c]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, c]``."""
+    """Put worker outputs ``[g, n, w]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, w]``.
+
+    Where coded outputs are longer than a prediction, zeros follow on each prediction.
+
+    Example:
+        >>> worker_outputs(torch.ones(1, 2, 1), torch.ones(1, 1, 2), systematic=True)
+        tensor([[[1., 0.],
+                 [1., 0.],
+                 [1., 1.]]])
+    """
     if not systematic:
         return coded_outputs
-    return torch.cat([predictions, coded_outputs], dim=1) if coded_outputs.size(1) else predictions
+    if not coded_outputs.size(1):
+        return predictions
+    longer = coded_outputs.size(2) - predictions.size(2)
+    return torch.cat([pad(predictions, (0, longer)) if longer else predictions, coded_outputs], dim=1)
 
 
 def run_coded(models: Sequence[Callable[[Tensor], Tensor]], coded_queries: Tensor) -> Tensor:
