@@ -12,32 +12,21 @@ LONGEST = 3
 
 
 def grid(k: int) -> tuple[int, int]:
-    """Return the rows and columns of the squarest grid with k cells.
+    """Return the rows and columns of the smallest grid for k cells that is at most three times as wide as it is high.
 
     Example:
-        >>> [grid(k) for k in (2, 3, 4, 6, 8, 9)]
-        [(1, 2), (1, 3), (2, 2), (2, 3), (2, 4), (3, 3)]
+        >>> [grid(k) for k in (2, 3, 4, 5, 6, 7, 8, 9)]
+        [(1, 2), (1, 3), (2, 2), (2, 3), (2, 3), (2, 4), (2, 4), (3, 3)]
     """
     rows = max(row for row in range(1, int(k**0.5) + 1) if k % row == 0)
-    return rows, k // rows
-
-
-def fits(k: int) -> bool:
-    """Whether the grid of k cells is at most three times as wide as it is high.
-
-    Example:
-        >>> [k for k in range(2, 16) if fits(k)]
-        [2, 3, 4, 6, 8, 9, 10, 12, 15]
-    """
-    rows, columns = grid(k)
-    return columns <= LONGEST * rows
+    return (rows, k // rows) if k // rows <= LONGEST * rows else grid(k + 1)
 
 
 class ConcatEncoder(nn.Module):
     """Downsample the k images of a group and lay them out in a grid of one image's size.
 
     Where height or width does not divide evenly, the cells differ by one pixel. Downsampling averages the pixels that
-    fall into each smaller one.
+    fall into each smaller one. Cells of the grid that no image is left for are zero.
 
     Args:
         rows: Rows of the grid.
@@ -63,7 +52,9 @@ class ConcatEncoder(nn.Module):
             cells: list[Tensor] = []
             for column in range(self.columns):
                 cell_width = (column + 1) * width // self.columns - column * width // self.columns
-                cells.append(adaptive_avg_pool2d(queries[:, row * self.columns + column], (cell_height, cell_width)))
+                i = row * self.columns + column
+                image = queries[:, i] if i < queries.size(1) else torch.zeros_like(queries[:, 0])
+                cells.append(adaptive_avg_pool2d(image, (cell_height, cell_width)))
             bands.append(torch.cat(cells, dim=-1))
         return torch.cat(bands, dim=-2).unsqueeze(1)
 
@@ -72,12 +63,12 @@ class Concat(LinearCode):
     """The concatenation code, for images: the parity query shows the k queries beside one another.
 
     Args:
-        k: Queries in a coding group; k cells must fit a grid not far from square: 2, 3, 4, 6, 8, 9, …
+        k: Queries in a coding group, 2 or more.
         r: Parity queries, 1.
         layout: ``grid``, or ``row`` for spectrograms, which lays any k of them beside one another in time.
 
     Raises:
-        UnsupportedError: If k fits no such grid, r is not 1, or the layout is another word.
+        UnsupportedError: If r is not 1, or the layout is another word.
 
     Source: Kosaian et al., ParM (SOSP'19), section 4.2.3 (task-specific encoders).
 
@@ -92,13 +83,6 @@ class Concat(LinearCode):
             raise UnsupportedError(f"code.layout={layout}: code=concat lays queries out in a grid or in a row")
         self.grid = grid(max(k, 1)) if layout == "grid" else (1, max(k, 1))
         super().__init__(k, torch.ones(1, max(k, 1)), ConcatEncoder(*self.grid))
-        if layout == "grid" and not fits(k):
-            nearest = [other for other in range(2, 2 * k) if fits(other)]
-            nearest = sorted(nearest, key=lambda other: abs(other - k))[:2]
-            raise UnsupportedError(
-                f"k={k}: code=concat lays k images out in a grid, and {k} fit none that is near a square; "
-                f"k={' or k='.join(map(str, nearest))} would do, and code=sum takes any k"
-            )
 
     def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return ``query_shape``, which must be an image ``[c, h, w]`` no smaller than the grid."""

@@ -89,7 +89,7 @@ class ConvNet(nn.Module):
         return predictions
 
 
-def resnet18(query_shape: Sequence[int], outputs: int) -> nn.Module:
+def resnet18(query_shape: Sequence[int], outputs: int, grid: int = 1) -> nn.Module:
     """Build torchvision's ResNet-18 with random weights.
 
     Images under 64 pixels get the first layer that is usual for CIFAR: 3×3, stride 1, no pooling behind it.
@@ -97,6 +97,8 @@ def resnet18(query_shape: Sequence[int], outputs: int) -> nn.Module:
     Args:
         query_shape: ``[c, h, w]``.
         outputs: Length of one prediction.
+        grid: Rows and columns that the last layer is pooled to. A parity model with a head for each cell of a picture
+            needs more than one, or it cannot tell where in the picture something is.
 
     Source: He et al., Deep Residual Learning (arXiv 1512.03385), sections 3.3 and 4.2.
 
@@ -105,6 +107,9 @@ def resnet18(query_shape: Sequence[int], outputs: int) -> nn.Module:
         Conv2d(1, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
     """
     network: nn.Module = torchvision.models.resnet18(num_classes=outputs)
+    if grid > 1:
+        network.avgpool = nn.AdaptiveAvgPool2d(grid)
+        network.fc = nn.Linear(512 * grid * grid, outputs)
     if min(query_shape[1:]) < SMALL_IMAGE:
         network.conv1 = nn.Conv2d(query_shape[0], 64, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()
