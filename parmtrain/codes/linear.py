@@ -61,19 +61,55 @@ class LinearEncoder(nn.Module):
         return coded
 
 
+class SubtractionDecoder(nn.Module):
+    """Take the predictions that arrived off the one parity output: ``F̂(X_j) = (F_P(P) − Σ_{i≠j} α_i F(X_i)) ÷ α_j``.
+
+    Args:
+        coefficients: α ``[1, k]``.
+
+    Source: Kosaian et al., ParM (SOSP'19), section 3.2.
+
+    Example:
+        >>> outputs = torch.tensor([[[torch.nan], [2.0], [7.0]]])  # F(X_1) is late, F(X_2) = 2, F_P(P) = 7
+        >>> SubtractionDecoder(torch.ones(1, 2))(outputs, torch.tensor([[False, True, True]]))
+        tensor([[[5.],
+                 [2.]]])
+    """
+
+    terms: Tensor
+    weights: Tensor
+
+    def __init__(self, coefficients: Tensor) -> None:
+        super().__init__()
+        self.k = coefficients.size(1)
+        self.register_buffer("terms", torch.cat([-coefficients, torch.ones(1, 1)], dim=1), persistent=False)
+        self.register_buffer("weights", coefficients.t(), persistent=False)
+
+    def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
+        """Map worker outputs ``[g, k+1, c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``.
+
+        Where more than one of the k + 1 outputs is missing, missing predictions are NaN.
+        """
+        known = outputs.masked_fill(~arrived.unsqueeze(2), 0.0)
+        rebuilt = torch.matmul(self.terms.to(outputs.dtype), known) / self.weights.to(outputs.dtype)
+        unsolvable = arrived.sum(dim=1, keepdim=True) < self.k
+        rebuilt = rebuilt.masked_fill(unsolvable.unsqueeze(2), float("nan"))
+        return torch.where(arrived[:, : self.k].unsqueeze(2), outputs[:, : self.k], rebuilt)
+
+
 class LinearDecoder(nn.Module):
     """Solve ``F_Pj(P_j) = Σ_i α_ji F(X_i)`` for the predictions that are missing.
 
     Any u missing predictions are rebuilt from any u parity outputs; where more than u arrived, all of them are used, by
-    least squares. With one row of ones this is the subtraction ``F̂(X_j) = F_P(P) − Σ_{i≠j} F(X_i)``.
+    least squares.
 
     Args:
         coefficients: α ``[r, k]``.
 
     Example:
-        >>> outputs = torch.tensor([[[torch.nan], [2.0], [7.0]]])  # F(X_1) is late, F(X_2) = 2, F_P(P) = 7
-        >>> LinearDecoder(torch.ones(1, 2))(outputs, torch.tensor([[False, True, True]]))
-        tensor([[[5.],
+        >>> outputs = torch.tensor([[[torch.nan], [torch.nan], [3.0], [-1.0]]])  # both are late, F = 1 and 2
+        >>> LinearDecoder(torch.tensor([[1.0, 1.0], [1.0, -1.0]]))(outputs, torch.tensor([[False, False, True, True]]))
+        tensor([[[1.],
                  [2.]]])
     """
 
@@ -95,10 +131,7 @@ class LinearDecoder(nn.Module):
         rest = parity.masked_fill(late_parity.unsqueeze(2), 0.0)
         rest = rest - coefficients @ predictions.masked_fill(late.unsqueeze(2), 0.0)
         solvable = late.sum(dim=1, keepdim=True) + late_parity.sum(dim=1, keepdim=True) <= self.r
-        if self.r == 1:
-            rebuilt = rest / coefficients.t()
-        else:
-            rebuilt = self.solution(late & solvable, late_parity).to(outputs.dtype) @ rest
+        rebuilt = self.solution(late & solvable, late_parity).to(outputs.dtype) @ rest
         rebuilt = rebuilt.masked_fill(~solvable.unsqueeze(2), float("nan"))
         return torch.where(late.unsqueeze(2), rebuilt, predictions)
 
@@ -127,7 +160,8 @@ class LinearCode(Code):
     coefficients: Tensor
 
     def __init__(self, k: int, coefficients: Tensor, encoder: nn.Module | None = None) -> None:
-        super().__init__(k, len(coefficients), encoder or LinearEncoder(coefficients), LinearDecoder(coefficients))
+        decoder = SubtractionDecoder if len(coefficients) == 1 else LinearDecoder
+        super().__init__(k, len(coefficients), encoder or LinearEncoder(coefficients), decoder(coefficients))
         self.register_buffer("coefficients", coefficients, persistent=False)
 
     def target(self, predictions: Tensor) -> Tensor:
