@@ -21,6 +21,8 @@ def overrides_for(option: Path) -> list[str]:
         return []
     if group == "model":
         return [f"model@deployed.model={name}", "parity=as_deployed"]
+    if option == Path("loss/giou.yaml"):
+        return ["task=garment_boxes", "loss=giou"]
     if group == "features":
         return ["task=speech_commands", f"features={name}"]
     return [f"{group}={name}"]
@@ -112,6 +114,13 @@ def test_the_command_line_wins_over_an_experiment_and_that_over_its_groups() -> 
     assert (cfg.loss._target_, cfg.trainer.max_epochs) == ("parmtrain.losses.mse", 12)
     assert compose("experiment=parm_original", "loss=kl").loss._target_ == "parmtrain.losses.kl"
     assert compose("experiment=parm_original").trainer.max_epochs == 500
+
+
+@pytest.mark.parametrize("task", ["digits", "fashion_mnist", "spoken_words", "garment_boxes"])
+def test_the_papers_recipe_is_the_papers_on_every_task(task: str) -> None:
+    cfg = compose("experiment=parm_original", f"task={task}")
+    assert (cfg.code._target_, cfg.loss._target_) == ("parmtrain.codes.Sum", "parmtrain.losses.mse")
+    assert compose("experiment=parm_original", f"task={task}", "code=stack").code._target_ == "parmtrain.codes.Stack"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 from parmtrain import assemble, compose, load, run
+from parmtrain.check import check
 from parmtrain.codes import Stack
 from parmtrain.errors import ConfigError, DataError, ParmtrainError
 from parmtrain.tasks.audio import FULL_SCALE, read_clip
@@ -296,3 +297,9 @@ def test_a_query_is_a_spectrogram_or_a_waveform() -> None:
     cfg.task.input.query, cfg.task.query_shape = "song", [1]
     with pytest.raises(ConfigError, match=r"task\.input\.query=song: a query is a spectrogram or a waveform"):
         assemble.build(cfg.task)
+
+
+def test_waveforms_are_not_laid_beside_one_another(data_root: Path, tmp_path: Path) -> None:
+    cfg = compose("task=spoken_words", "task.input.query=waveform", f"data.root={data_root}")
+    with pytest.raises(ConfigError, match=r"cannot take a query of shape \[1, 16000\]; code=sum takes any shape"):
+        check(cfg, tmp_path)
