@@ -96,12 +96,15 @@ def test_losses_that_are_for_boxes_or_for_classes_say_so(tmp_path: Path, data_ro
 
 
 def test_parity_models_begin_with_the_target_of_the_mean_box(data_root: Path) -> None:
-    cfg = compose("task=garment_boxes", f"data.root={data_root}", "k=3", *CANVASES)
+    cfg = compose("task=garment_boxes", f"data.root={data_root}", "k=3", "code=sum", *CANVASES)
     task: Localization = assemble.build(cfg.task)
     mean = task.prior(task.splits().train.labels)
     deployed = DeployedModel(assemble.architecture(cfg.deployed.model, task, task.query_shape))
     (model,) = assemble.module(cfg, task, deployed, mean).parity_models
     assert torch.allclose(model.classifier.bias, 3 * mean)  # type: ignore[union-attr, arg-type]
+    cfg.code = compose("task=garment_boxes", "k=3").code
+    (model,) = assemble.module(cfg, task, deployed, mean).parity_models
+    assert torch.allclose(model.classifier.bias, mean.repeat(3))  # type: ignore[union-attr, arg-type]
     cfg.code = compose("code=linear", "k=3").code
     module = assemble.module(cfg, task, deployed, mean)
     for j, model in enumerate(module.parity_models):
@@ -230,7 +233,7 @@ def test_canvases_that_cannot_be_are_refused(tmp_path: Path, data_root: Path) ->
         canvases(data_root, tmp_path, test=21).read()
 
 
-@pytest.mark.parametrize("code", ["sum", "concat", "stack", "linear"])
+@pytest.mark.parametrize("code", ["sum", "concat", "stack", "linear", "concat_heads"])
 def test_garments_are_coded_and_scored_by_their_boxes(code: str, data_root: Path, tmp_path: Path) -> None:
     overrides = ("task=garment_boxes", f"data.root={data_root}", f"code={code}", "groups=10", *CANVASES)
     metrics = small_run(tmp_path, *overrides, "trainer.max_epochs=1", "deployed.fit.epochs=3").metrics
