@@ -250,12 +250,12 @@ def test_garments_are_coded_and_scored_by_their_boxes(code: str, data_root: Path
 
 def test_cub200_runs_to_the_exported_bundle(data_root: Path, tmp_path: Path) -> None:
     overrides = ("task=cub200", f"data.root={data_root}", "task.source.validation=4", "data.workers=0")
-    small = ("model@deployed.model=conv_net", "groups=4", "deployed.fit.batch=8", "trainer.max_epochs=1")
-    metrics = small_run(tmp_path / "run", *overrides, *small).metrics
+    small = ("model@deployed.model=conv_net", "task.query_shape=[3,96,96]", "groups=4", "deployed.fit.batch=8")
+    metrics = small_run(tmp_path / "run", *overrides, *small, "trainer.max_epochs=1").metrics
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["degraded"]["groups"] == 6
     assert 0 <= metrics["degraded"]["iou"] <= 1
     bundle = load(tmp_path / "run")
-    assert bundle.predict(bundle.encode(torch.rand(3, 2, 3, 224, 224))).shape == (3, 1, 4)
+    assert bundle.predict(bundle.encode(torch.rand(3, 2, 3, 96, 96))).shape == (3, 1, 4)
     picture = np.asarray(Image.open(tmp_path / "run" / "examples.png").convert("RGB"))
     assert picture.std() > 20
 

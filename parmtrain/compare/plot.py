@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from parmtrain.compare.table import GUESS, Row
 from parmtrain.files import replacing
@@ -21,6 +22,7 @@ STYLES = [
 ACCURACIES = {"degraded": "reconstructed predictions alone, $A_d$", "all_k": "all k predictions, one straggler"}
 RESOURCES = {"workers": "extra workers for each query", "arithmetic": "extra arithmetic for each query ÷ that of F"}
 STRAIGHT_UNDER = 0.1
+TICKS = [0, 0.05, *(round(step * 10.0**power, 1) for power in range(-1, 4) for step in (1, 2, 3, 5))]
 
 
 def accuracy_against_resources(rows: Sequence[Row], available: float, title: str, path: Path) -> None:
@@ -45,8 +47,10 @@ def accuracy_against_resources(rows: Sequence[Row], available: float, title: str
         for (colour, marker), (label, points) in zip(STYLES, sorted(codes.items()), strict=False):
             _draw(axes, points, resource, accuracy, {"label": label, "color": colour, "marker": marker})
         axes.axhline(available, color="black", linestyle=":", linewidth=1)
-        axes.text(1, available, "$A_a$", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
+        axes.text(0.01, available, "$A_a$", transform=axes.get_yaxis_transform(), ha="left", va="bottom")
         axes.set_xscale("symlog", linthresh=STRAIGHT_UNDER)
+        axes.xaxis.set_major_locator(FixedLocator(TICKS))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel=unit if i else "", ylabel="" if j else meaning)
         axes.grid(alpha=0.25)

@@ -1,0 +1,42 @@
+"""Plot A_d against k, of tables that ``python -m parmtrain.compare`` wrote.
+
+    python experiments/accuracy/plot.py out.png A_a label=table.csv:code …
+
+Each argument names a line: what it is called, the table, and the code in it.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from parmtrain.plots import finish, save
+
+
+def points(table: str, code: str) -> list[tuple[int, float, float]]:
+    """Return k, A_d and its spread over seeds with one prediction missing, for each k of a code."""
+    with Path(table).open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["code"] == code and row["late"] == "1"]
+    return sorted((int(row["k"]), float(row["degraded"]), float(row["degraded_spread"] or 0)) for row in rows)
+
+
+def draw(path: Path, available: float, lines: list[str]) -> None:
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(available, color="black", linestyle=":", label="deployed model, $A_a$")
+    for line in lines:
+        label, _, source = line.partition("=")
+        table, _, code = source.rpartition(":")
+        ks, values, spreads = zip(*points(table, code), strict=True)
+        axes.errorbar(ks, values, spreads, label=label, marker="o", capsize=3, linewidth=1.2)
+    axes.set(xlabel="queries in a coding group $k$", ylabel="degraded-mode accuracy $A_d$")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    finish(axes)
+    save(figure, path)
+
+
+if __name__ == "__main__":
+    out, available, *lines = sys.argv[1:]
+    draw(Path(out), float(available), lines)
