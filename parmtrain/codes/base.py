@@ -66,7 +66,7 @@ class Code(nn.Module):
         self.k, self.r = k, r
         self.encoder, self.decoder = encoder, decoder
 
-    @cached_property
+    @property
     def name(self) -> str:
         """What the field calls this code."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()

@@ -74,8 +74,12 @@ class Corrected(Code):
     def __init__(self, code: LinearCode, outputs: int, hidden: int = 64) -> None:
         r = only(f"{code.name}_corrected", code.r, 1, "corrects what one parity output gives")
         super().__init__(code.k, r, code.encoder, CorrectingDecoder(code.decoder, code.k, outputs, hidden))
-        self.name = f"{code.name}_corrected"
         self.inner = code
+
+    @property
+    def name(self) -> str:
+        """The other code's name and what is different."""
+        return f"{self.inner.name}_corrected"
 
     def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the linear code's parity query."""

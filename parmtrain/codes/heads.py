@@ -61,9 +61,13 @@ class Heads(Code):
         super().__init__(
             code.k, only(f"{code.name}_heads", code.r, 1, "reads one parity output"), code.encoder, HeadsDecoder(code.k)
         )
-        self.name = f"{code.name}_heads"
         self.heads = code.k
         self.inner = code
+
+    @property
+    def name(self) -> str:
+        """The other code's name and what is different."""
+        return f"{self.inner.name}_heads"
 
     def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the other code's parity query."""
