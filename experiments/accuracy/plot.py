@@ -2,7 +2,7 @@
 
     python experiments/accuracy/plot.py out.png A_a label=table.csv:code …
 
-Each argument names a line: what it is called, the table, and the code in it.
+Each argument names a line: what it is called, the table, and the code in it. Every k of the first one is drawn.
 """
 
 import csv
@@ -26,10 +26,13 @@ def draw(path: Path, available: float, lines: list[str]) -> None:
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     axes.axhline(available, color="black", linestyle=":", label="deployed model, $A_a$")
+    shown: set[int] = set()
     for line in lines:
         label, _, source = line.partition("=")
         table, _, code = source.rpartition(":")
-        ks, values, spreads = zip(*points(table, code), strict=True)
+        found = points(table, code)
+        shown = shown or {k for k, _, _ in found}
+        ks, values, spreads = zip(*(point for point in found if point[0] in shown), strict=True)
         axes.errorbar(ks, values, spreads, label=label, marker="o", capsize=3, linewidth=1.2)
     axes.set(xlabel="queries in a coding group $k$", ylabel="degraded-mode accuracy $A_d$")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
