@@ -21,7 +21,6 @@ from timeit import Timer
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -55,7 +54,7 @@ def training() -> Iterator[Row]:
         for name, build, shape, groups, queries in (
             ("MLP", MLP, (1, 28, 28), 64, 30_000),
             ("MLP", MLP, (1, 28, 28), 512, 60_000),
-            ("ResNet-18", resnet18, (1, 28, 28), 16, 256),
+            ("ResNet-18", resnet18, (1, 28, 28), 16, 96),
         ):
             lightning, bare = loops(build(shape, 10), build(shape, 10), shape, groups, queries)
             yield ratios(f"{name}, {groups} groups, {threads} threads", "queries/s", lightning, bare)
@@ -172,7 +171,8 @@ def main(names: list[str]) -> None:
     machine = f"{platform.machine()}, {torch.get_num_threads()} cores, PyTorch {torch.__version__}"
     table = Table("what", "ratio of", "median", "least", "greatest", title=machine, title_justify="left")
     for name in names or MEASURED:
-        for title, unit, *figures in track(MEASURED[name](), description=name, transient=True):
+        for title, unit, *figures in MEASURED[name]():
+            print(f"{title}: {figures[0]:.2f}", file=sys.stderr)
             table.add_row(title, unit, *(f"{figure:.2f}" for figure in figures))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
