@@ -100,7 +100,7 @@ def test_what_is_wrong_with_a_file_is_said(write: Callable[[Path], None], senten
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [
-        (nn.Flatten(0), r"answers 2 queries with \[128\]; \[batch, classes\] = \[2, 10\] is right here"),
+        (nn.Flatten(0), r"answers 2 queries with \[128\]; \[batch, outputs\] = \[2, 10\] is right here"),
         (lambda queries: queries.flatten(1), r"answers 2 queries with \[2, 64\]"),
         (lambda queries: (queries,), "answers 2 queries with tuple"),
         (lambda queries: queries.flatten(1)[:, :10] / 0, "NaN or infinite"),
