@@ -59,6 +59,7 @@ class ParityModule(pl.LightningModule):
             {"degraded_accuracy": DegradedAccuracy(), "agreement": ReconstructionAgreement()}
         )
         self.val_metrics = metrics.clone(prefix="val/")
+        self._losses: list[Tensor] = []
 
     @property
     def k(self) -> int:
@@ -112,10 +113,17 @@ class ParityModule(pl.LightningModule):
             predictions = self.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
         return CodedGroups(self.code, predictions, self(batch.queries), batch.labels)
 
+    def on_train_epoch_start(self) -> None:
+        """Forget the losses of the epoch before."""
+        self._losses.clear()
+
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch of groups."""
+        """Return the loss of one batch of groups; the mean over an epoch is logged with its last batch."""
         loss = self.loss(self.coded(batch))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels))
+        self._losses.append(loss.detach())
+        if self.trainer.is_last_batch:
+            mean = torch.stack(self._losses).mean()
+            self.log("train/loss", mean, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return loss
 
     def validation_step(self, batch: GroupBatch, batch_idx: int) -> None:
