@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import pad
 
 from parmtrain.codes.base import only
 from parmtrain.codes.linear import LinearCode
@@ -23,22 +23,21 @@ def grid(k: int) -> tuple[int, int]:
 
 
 def downsampled(images: Tensor, height: int, width: int) -> Tensor:
-    """Return images ``[..., c, h, w]`` at ``height`` × ``width``: means of the pixels that fall into each smaller one.
+    """Return images ``[..., h, w]`` at ``height`` × ``width``, each pixel the mean of equally many.
 
-    Where both sides divide evenly, neighbours are added row by row and column by column, which takes little longer than
-    reading them.
+    Neighbours are added row by row and column by column, which takes little longer than reading them. What is left over
+    at the edges, where a side does not divide evenly, is cut off.
 
     Example:
         >>> downsampled(torch.arange(8.0).view(1, 2, 4), height=1, width=2)
         tensor([[[2.5000, 4.5000]]])
     """
     down, across = images.size(-2) // height, images.size(-1) // width
-    if down * height != images.size(-2) or across * width != images.size(-1):
-        return adaptive_avg_pool2d(images, (height, width))
-    rows = images[..., 0::down, :]
+    top, left = (images.size(-2) - down * height) // 2, (images.size(-1) - across * width) // 2
+    rows = images[..., top : top + down * height : down, left : left + across * width]
     for i in range(1, down):
-        rows = rows + images[..., i::down, :]
-    pixels = rows[..., 0::across]
+        rows = rows + images[..., top + i : top + down * height : down, left : left + across * width]
+    pixels = rows[..., ::across]
     for i in range(1, across):
         pixels = pixels + rows[..., i::across]
     return pixels / (down * across)
@@ -47,8 +46,8 @@ def downsampled(images: Tensor, height: int, width: int) -> Tensor:
 class ConcatEncoder(nn.Module):
     """Downsample the k images of a group and lay them out in a grid of one image's size.
 
-    Where height or width does not divide evenly, the cells differ by one pixel. Downsampling averages the pixels that
-    fall into each smaller one. Cells of the grid that no image is left for are zero.
+    All cells are of one size. Cells that no image is left for are zero, and so is what the grid leaves over at the
+    right and at the bottom, where height or width does not divide evenly.
 
     Args:
         rows: Rows of the grid.
@@ -68,17 +67,16 @@ class ConcatEncoder(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """Map images ``[g, k, c, h, w]`` to one parity image a group ``[g, 1, c, h, w]``."""
         height, width = queries.size(-2), queries.size(-1)
-        bands: list[Tensor] = []
-        for row in range(self.rows):
-            cell_height = (row + 1) * height // self.rows - row * height // self.rows
-            cells: list[Tensor] = []
-            for column in range(self.columns):
-                cell_width = (column + 1) * width // self.columns - column * width // self.columns
-                i = row * self.columns + column
-                image = queries[:, i] if i < queries.size(1) else torch.zeros_like(queries[:, 0])
-                cells.append(downsampled(image, cell_height, cell_width))
-            bands.append(torch.cat(cells, dim=-1))
-        return torch.cat(bands, dim=-2).unsqueeze(1)
+        cells = downsampled(queries, height // self.rows, width // self.columns)
+        empty = self.rows * self.columns - cells.size(1)
+        if empty:
+            cells = pad(cells, (0, 0, 0, 0, 0, 0, 0, empty))
+        laid_out = cells.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 4, 2, 5)
+        image = laid_out.flatten(4, 5).flatten(2, 3)
+        below, beside = height - image.size(-2), width - image.size(-1)
+        if below or beside:
+            image = pad(image, (0, beside, 0, below))
+        return image.unsqueeze(1)
 
 
 class Concat(LinearCode):

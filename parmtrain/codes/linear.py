@@ -76,25 +76,24 @@ class SubtractionDecoder(nn.Module):
                  [2.]]])
     """
 
-    terms: Tensor
-    weights: Tensor
+    solutions: Tensor
 
     def __init__(self, coefficients: Tensor) -> None:
         super().__init__()
         self.k = coefficients.size(1)
-        self.register_buffer("terms", torch.cat([-coefficients, torch.ones(1, 1)], dim=1), persistent=False)
-        self.register_buffer("weights", coefficients.t(), persistent=False)
+        equation = torch.cat([coefficients, -torch.ones(1, 1)], dim=1)  # @ all worker outputs = 0
+        solutions = -equation / equation.t()  # row i: worker output i, of the others
+        self.register_buffer("solutions", solutions.fill_diagonal_(0.0), persistent=False)
 
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, k+1, c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``.
 
         Where more than one of the k + 1 outputs is missing, missing predictions are NaN.
         """
-        known = outputs.masked_fill(~arrived.unsqueeze(2), 0.0)
-        rebuilt = torch.matmul(self.terms.to(outputs.dtype), known) / self.weights.to(outputs.dtype)
-        unsolvable = arrived.sum(dim=1, keepdim=True) < self.k
-        rebuilt = rebuilt.masked_fill(unsolvable.unsqueeze(2), float("nan"))
-        return torch.where(arrived[:, : self.k].unsqueeze(2), outputs[:, : self.k], rebuilt)
+        here = arrived.unsqueeze(2)
+        blank = torch.where(here.sum(dim=1, keepdim=True) < self.k, float("nan"), 0.0)
+        rebuilt = self.solutions.to(outputs.dtype) @ torch.where(here, outputs, blank.to(outputs.dtype))
+        return torch.where(here, outputs, rebuilt)[:, : self.k]
 
 
 class LinearDecoder(nn.Module):
