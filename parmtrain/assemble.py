@@ -50,6 +50,10 @@ def fresh_model(
     model = architecture(cfg.parity.model or cfg.deployed.model, task, shape, heads)
     if cfg.parity.start is Start.deployed:
         start_from(model, deployed)
+    if cfg.parity.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if cfg.parity.compile:
+        model.compile()
     return model if task.input.features is None else nn.Sequential(task.input.features, model)
 
 
@@ -115,7 +119,7 @@ def deployed_model(
 
 def _trained(cfg: DictConfig, task: Task, splits: "Splits[QuerySet]") -> nn.Module:
     pl.seed_everything(cfg.deployed.fit.seed, verbose=False)
-    machine = {name: cfg.trainer[name] for name in ("accelerator", "devices", "precision") if name in cfg.trainer}
+    machine = {name: cfg.trainer[name] for name in ("accelerator", "precision") if name in cfg.trainer}
     recipe = {
         **cast("dict[str, Any]", OmegaConf.to_container(cfg.deployed.fit, resolve=True)),
         "model": OmegaConf.to_container(cfg.deployed.model, resolve=True),
@@ -128,7 +132,7 @@ def _trained(cfg: DictConfig, task: Task, splits: "Splits[QuerySet]") -> nn.Modu
         architecture(cfg.deployed.model, task, task.query_shape),
         optim=build(cfg.deployed.fit.optim),
         schedule=build(cfg.deployed.fit.scheduler),
-        trainer=partial(_trainer, pl.Trainer, logger=False, **machine),
+        trainer=partial(_trainer, pl.Trainer, logger=False, devices=1, **machine),
         recipe=recipe,
         cache=cache_folder(cfg),
         workers=cfg.data.workers,
@@ -164,8 +168,9 @@ def module(cfg: DictConfig, task: Task, deployed: DeployedModel, prior: Tensor |
 
 
 def trainer(cfg: DictConfig, callbacks: Sequence[pl.Callback], logger: Any) -> pl.Trainer:
-    """Build the Lightning trainer."""
-    return _trainer(partial(build, cfg.trainer), callbacks=list(callbacks), logger=logger)
+    """Build the Lightning trainer, which averages weights where the configuration says so."""
+    averaging = [build(cfg.averaging)] if cfg.averaging else []
+    return _trainer(partial(build, cfg.trainer), callbacks=[*averaging, *callbacks], logger=logger)
 
 
 def _trainer(make: Any, **settings: Any) -> pl.Trainer:

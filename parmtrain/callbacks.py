@@ -53,7 +53,7 @@ class Checkpoints(ModelCheckpoint):
 
 
 class ReproducibleEpochs(Callback):
-    """Seed PyTorch's generators from seed and epoch, so that a resumed training draws what it would have drawn.
+    """Seed PyTorch's generators from seed, epoch and process: a resumed training draws what it would have drawn.
 
     Args:
         seed: The run's seed.
@@ -64,7 +64,7 @@ class ReproducibleEpochs(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed the generators of all devices."""
-        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch + (trainer.global_rank << 48))
 
 
 class FiniteLoss(Callback):

@@ -115,7 +115,7 @@ def _trial_faults(cfg: DictConfig, given: Network | None, known: list[str]) -> l
     deployed: DeployedModel | None = None
     task: Task | None = trial("task", lambda: assemble.build(cfg.task))
     optimizer = trial("optim", lambda: assemble.build(cfg.optim)([nn.Parameter(torch.zeros(1))]))
-    trial("trainer", lambda: assemble.trainer(cfg, [], logger=False))
+    trial("trainer", lambda: _try_trainer(cfg))
     with tempfile.TemporaryDirectory() as scratch:
         trial("logger", lambda: assemble.build(cfg.logger, save_dir=scratch))
     if optimizer is not None:
@@ -133,6 +133,14 @@ def _trial_faults(cfg: DictConfig, given: Network | None, known: list[str]) -> l
             if module is not None:
                 trial("loss", lambda: _try_step(cfg, module, task))
     return found
+
+
+def _try_trainer(cfg: DictConfig) -> None:
+    processes = assemble.trainer(cfg, [], logger=False).world_size
+    if processes > 1 and cfg.averaging:
+        raise ConfigError([f"averaging: it stays in one process, and trainer.devices gives {processes}; null is right"])
+    if isinstance(cfg.groups, int) and cfg.groups % processes:
+        raise ConfigError([f"groups={cfg.groups}: {processes} processes share each batch; a multiple of it is right"])
 
 
 def _untrained(cfg: DictConfig, task: Task) -> DeployedModel:

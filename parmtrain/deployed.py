@@ -1,6 +1,7 @@
 """The deployed model F: read from a file or wrapped, frozen for certain, known by a fingerprint."""
 
 import hashlib
+import io
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -64,6 +65,22 @@ class DeployedModel(nn.Module):
         if isinstance(self.network, nn.Module):
             self.network.to(fn(torch.empty(0)).device)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process is sent: of TorchScript, which cannot be pickled, its archive."""
+        state = self.__dict__.copy()
+        if isinstance(self.network, torch.jit.ScriptModule):
+            archive = io.BytesIO()
+            torch.jit.save(self.network, archive)
+            state["_held"] = (archive.getvalue(),)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what another process sent."""
+        (held,) = state["_held"]
+        if isinstance(held, bytes):
+            state = {**state, "_held": (torch.jit.load(io.BytesIO(held)),)}
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
 
     def check_unchanged(self) -> None:
         """Raise a ``DeployedModelError`` if a weight differs from when the model was wrapped."""

@@ -1,7 +1,6 @@
 """From a set of queries to batches of coding groups."""
 
 from collections.abc import Iterator
-from math import ceil
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -31,15 +30,18 @@ class GroupSampler(Sampler[Tensor]):
     """Yield batches of coding groups as tensors of query indices ``[g, k]``.
 
     Shuffled, every epoch draws fresh random groups, which depend on the seed and the epoch alone: a resumed training
-    sees the groups it would have seen. A remainder of fewer than k queries is left out. Several processes share each
-    batch of groups; a group is never split.
+    sees the groups it would have seen. A remainder of fewer than k queries is left out.
+
+    Several processes share each batch of groups; a group is never split, and no two see the same one. Shuffled, their
+    shares of a batch are equal, so that the mean of their gradients is the gradient of the batch: a last batch that
+    does not divide is cut. Otherwise nothing is left out, and shares may differ by one.
 
     Args:
         queries: How many queries there are.
         k: Queries in a group.
-        groups: Groups in a batch, over all processes.
+        groups: Groups in a batch, over all processes; a multiple of their number.
         seed: Seed of the grouping.
-        shuffle: Whether each epoch has a grouping of its own; otherwise all have the same, a random one.
+        shuffle: Whether each epoch has a grouping of its own, for training; otherwise all have the same, a random one.
         rank: Which of the processes this is.
         processes: How many processes share each batch.
 
@@ -60,13 +62,17 @@ class GroupSampler(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return ceil(self.queries // self.k / self.groups)
+        whole, rest = divmod(self.queries // self.k, self.groups)
+        return whole + (rest >= (self.processes if self.shuffle else self.rank + 1))
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + (self.epoch if self.shuffle else 0))
         order = torch.randperm(self.queries, generator=generator)[: self.queries // self.k * self.k].view(-1, self.k)
         for batch in order.split(self.groups):
-            yield batch[self.rank :: self.processes]
+            shared = len(batch) // self.processes * self.processes if self.shuffle else len(batch)
+            mine = batch[self.rank : shared : self.processes]
+            if len(mine):
+                yield mine
 
 
 class GroupDataset(Dataset[GroupBatch]):

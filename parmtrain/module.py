@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 
 from parmtrain import losses, schedules
 from parmtrain.codes import Code, run_coded
@@ -58,7 +58,7 @@ class ParityModule(pl.LightningModule):
         metrics = metrics or MetricCollection(
             {"degraded_accuracy": DegradedAccuracy(), "agreement": ReconstructionAgreement()}
         )
-        self.val_metrics = metrics.clone(prefix="val/")
+        self.val_metrics, self.val_loss = metrics.clone(prefix="val/"), MeanMetric()
         self._losses: list[Tensor] = []
 
     @property
@@ -129,7 +129,8 @@ class ParityModule(pl.LightningModule):
     def validation_step(self, batch: GroupBatch, batch_idx: int) -> None:
         """Log the loss and the metrics of reconstructed predictions."""
         groups = self.coded(batch)
-        self.log("val/loss", self.loss(groups), batch_size=len(batch.labels), sync_dist=True)
+        self.val_loss.update(self.loss(groups), weight=len(batch.labels))
+        self.log("val/loss", self.val_loss)
         self.val_metrics.update(reconstructed=groups.reconstructed, predictions=groups.own, labels=groups.own_labels)
         self.log_dict(self.val_metrics, prog_bar=True)
 

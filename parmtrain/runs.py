@@ -21,7 +21,7 @@ from parmtrain.deployed import DeployedModel, Network
 from parmtrain.errors import ConfigError, TrainingError
 from parmtrain.export import export
 from parmtrain.files import write_json, write_text
-from parmtrain.fitting import fit, quiet
+from parmtrain.fitting import QuietProcesses, fit, quiet
 from parmtrain.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared, require_a_group
 from parmtrain.module import ParityModule
 from parmtrain.predictions import predict_all
@@ -84,7 +84,14 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
 
     history = History()
     checkpoints = Checkpoints(folder / CHECKPOINTS, monitor=f"val/degraded_{task.measures.name}")
-    callbacks = [history, ReproducibleEpochs(cfg.seed), FiniteLoss(checkpoints.last), checkpoints, Bar()]
+    callbacks = [
+        history,
+        ReproducibleEpochs(cfg.seed),
+        FiniteLoss(checkpoints.last),
+        checkpoints,
+        Bar(),
+        QuietProcesses(),
+    ]
     trainer = assemble.trainer(cfg, callbacks, logger)
     device = assemble.device_of(trainer)
 
@@ -94,8 +101,9 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
     log.info("deployed model: available %s A_a %.4f on the validation split", task.measures.name, available)
 
     module = assemble.module(cfg, task, frozen, task.prior(splits.train.labels))
-    fitting = _groups(cfg, task, splits.train, FITTING_GROUPS, device)
-    module.code.fit(frozen, fitting.queries, fitting.labels)
+    if module.code.fits:
+        fitting = _groups(cfg, task, splits.train, FITTING_GROUPS, device)
+        module.code.fit(frozen, fitting.queries, fitting.labels)
     if module.trains:
         data = GroupsDataModule(
             splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, cfg.data.workers, task.augment_query

@@ -61,6 +61,8 @@ class ParityConfig:
 
     model: dict[str, Any] = field(default_factory=dict)
     start: Start = Start.deployed
+    channels_last: bool = False
+    compile: bool = False
 
 
 @dataclass
@@ -84,6 +86,7 @@ class Config:
     loss: dict[str, Any] = MISSING
     optim: dict[str, Any] = MISSING
     scheduler: dict[str, Any] = MISSING
+    averaging: dict[str, Any] | None = None
     trainer: dict[str, Any] = MISSING
     logger: dict[str, Any] = MISSING
 

@@ -11,6 +11,7 @@ import torch
 from torchvision import datasets
 
 from parmtrain.errors import DataError
+from parmtrain.tasks.arrays import Arrays
 from parmtrain.tasks.cifar import Cifar
 from parmtrain.tasks.digits import Digits
 from parmtrain.tasks.folder import FolderImages
@@ -184,3 +185,43 @@ def test_a_truncated_photograph_is_said_when_it_is_decoded(data_root: Path, tmp_
 def test_too_few_images_for_validation(data_root: Path) -> None:
     with pytest.raises(DataError, match="holds 80 images, but 5000 are for validation alone"):
         IdxImages(str(data_root), "MNIST", validation=5000).read()
+
+
+def write_arrays(root: Path, count: int = 12) -> None:
+    for seed, split in enumerate(("train", "val", "test")):
+        pixels, labels = formats.images(count, 10, (1, 28, 28), seed)
+        np.save(root / f"{split}_queries.npy", pixels)
+        np.save(root / f"{split}_labels.npy", labels)
+
+
+def test_arrays_stay_in_their_files(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    train = Arrays(str(tmp_path), [1, 28, 28], 10).read().train
+    index = torch.tensor([[3, 0], [11, 5]])
+    stored = np.load(tmp_path / "train_queries.npy")
+    assert torch.equal(train[index][0], torch.from_numpy(stored[index.numpy()]))
+    assert train.to(torch.device("meta"))[index][0].device.type == "cpu"
+    array = np.load(tmp_path / "train_queries.npy", mmap_mode="r+")
+    array[0] = 7  # what the file says now is what is read
+    array.flush()
+    assert bool((train[torch.tensor([0])][0] == 7).all())
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("val_labels", None, r"no val_labels\.npy in "),
+        ("val_labels", np.full(12, 10), r"val_labels\.npy: labels reach \[10\]; 0 to 9 is right"),
+        ("val_labels", np.zeros(12), r"val_labels\.npy holds torch\.float64; whole numbers are right"),
+        ("val_labels", np.zeros(11, int), r"\[11\]; \[n, 1, 28, 28\] and \[n\] are right"),
+        ("test_queries", np.zeros((12, 28, 28)), r"holds \[12, 28, 28\] and "),
+        ("test_queries", np.array(["a"] * 12), r"test_queries\.npy is no \.npy file of numbers, or damaged"),
+    ],
+)
+def test_faults_of_arrays(file: str, content: np.ndarray | None, sentence: str, tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    (tmp_path / f"{file}.npy").unlink()
+    if content is not None:
+        np.save(tmp_path / f"{file}.npy", content)
+    with pytest.raises(DataError, match=sentence):
+        Arrays(str(tmp_path), [1, 28, 28], 10).read()

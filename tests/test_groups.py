@@ -14,16 +14,12 @@ from parmtrain.tasks.queries import TensorQueries
     k=st.integers(2, 5),
     groups=st.integers(1, 9),
     processes=st.integers(1, 3),
-    epoch=st.integers(0, 5),
 )
 @settings(deadline=None, max_examples=60)
-def test_each_query_is_in_one_group_over_all_processes(
-    queries: int, k: int, groups: int, processes: int, epoch: int
-) -> None:
+def test_each_query_is_in_one_group_over_all_processes(queries: int, k: int, groups: int, processes: int) -> None:
     drawn = []
     for rank in range(processes):
-        sampler = GroupSampler(queries, k, groups, seed=1, rank=rank, processes=processes)
-        sampler.set_epoch(epoch)
+        sampler = GroupSampler(queries, k, groups * processes, 1, shuffle=False, rank=rank, processes=processes)
         batches = list(sampler)
         assert len(batches) == len(sampler)
         assert all(batch.shape[1] == k for batch in batches)
@@ -76,3 +72,20 @@ def test_input_repeats_resizes_and_normalizes() -> None:
     assert colour.shape == (2, 3, 16, 12)
     assert torch.allclose(colour[0, :, 5, 5], torch.tensor([1.0, 0.0, -0.2]), atol=1e-6)
     assert ImageInput([1, 8, 8])(grey.expand(-1, 3, -1, -1)).shape == (2, 1, 8, 8)
+
+
+@given(queries=st.integers(5, 60), groups=st.integers(1, 6), processes=st.integers(1, 3))
+@settings(deadline=None, max_examples=60)
+def test_processes_take_equal_shares_of_each_training_batch(queries: int, groups: int, processes: int) -> None:
+    def batches(rank: int, processes: int) -> list[torch.Tensor]:
+        return list(GroupSampler(queries, 2, groups * processes, seed=1, rank=rank, processes=processes))
+
+    whole = list(GroupSampler(queries, 2, groups * processes, seed=1))
+    shares = [batches(rank, processes) for rank in range(processes)]
+    assert len({len(share) for share in shares}) == 1
+    for number, parts in enumerate(zip(*shares, strict=True)):
+        assert len({len(part) for part in parts}) == 1
+        together = {tuple(group) for part in parts for group in part.tolist()}
+        batch = {tuple(group) for group in whole[number].tolist()}
+        assert together <= batch
+        assert len(batch - together) < processes

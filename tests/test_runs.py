@@ -1,6 +1,7 @@
 """Whole runs on small real inputs."""
 
 import json
+import re
 import time
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 
 from parmtrain import assemble, compose, load, run
 from parmtrain.codes import arrivals, decode_each
-from parmtrain.errors import DataError, ExportError, TrainingError
+from parmtrain.errors import ConfigError, DataError, ExportError, TrainingError
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
 from parmtrain.runs import Result
@@ -173,6 +174,43 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     same_folder = small_run(tmp_path / "first", f"ckpt_path={stopped.value.checkpoint}")
     assert figures(same_folder) == figures(finished)
     assert (tmp_path / "first" / "logs" / "version_0" / "metrics.csv").exists()
+
+
+def test_two_processes_give_the_figures_of_one(tmp_path: Path) -> None:
+    network = tmp_path / "f.ts"
+    save_torchscript(MLP([1, 8, 8], 10), network)
+    shared = (f"deployed.path={network}", "groups=32")
+    one = small_run(tmp_path / "one", *shared).metrics
+    two = small_run(tmp_path / "two", "trainer=ddp", *shared).metrics
+    for part in ("validation", "degraded", "all_k"):
+        assert two[part] == one[part]
+    columns = [(tmp_path / name / "logs/version_0/metrics.csv").read_text().splitlines() for name in ("one", "two")]
+    assert columns[0][0] == columns[1][0]
+    assert len(columns[0]) == len(columns[1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("groups=63",), "groups=63: 2 processes share each batch; a multiple of it is right"),
+        (("averaging=ema",), "averaging: it stays in one process, and trainer.devices gives 2; null is right"),
+    ],
+)
+def test_what_two_processes_cannot_share(overrides: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        small_run(tmp_path / "run", "trainer=ddp", *overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("averaging=ema", "averaging.decay=0.9"), ("parity.channels_last=true",), ("trainer.precision=bf16-mixed",)],
+    ids=" ".join,
+)
+def test_ways_to_train(overrides: tuple[str, ...], finished: Result, tmp_path: Path) -> None:
+    network = tmp_path / "f.ts"
+    save_torchscript(finished.module.deployed.network, network)
+    ours = small_run(tmp_path / "run", f"deployed.path={network}", *overrides).metrics["degraded"]["accuracy"]
+    assert ours == pytest.approx(finished.metrics["degraded"]["accuracy"], abs=0.05)
 
 
 def test_a_checkpoint_of_another_training_is_refused(finished: Result, tmp_path: Path) -> None:

@@ -106,6 +106,11 @@ class Code(nn.Module):
         """
         return [fresh(self.parity_shape(query_shape)) for _ in range(self.r)]
 
+    @property
+    def fits(self) -> bool:
+        """Whether there is anything to choose without gradients."""
+        return type(self).fit is not Code.fit
+
     def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor) -> None:
         """Choose what is chosen without gradients, on groups of training queries alone; most codes choose nothing.
 

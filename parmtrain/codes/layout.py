@@ -72,7 +72,7 @@ class ConcatEncoder(nn.Module):
         if empty:
             cells = pad(cells, (0, 0, 0, 0, 0, 0, 0, empty))
         laid_out = cells.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 4, 2, 5)
-        image = laid_out.flatten(4, 5).flatten(2, 3)
+        image: Tensor = laid_out.flatten(4, 5).flatten(2, 3)
         below, beside = height - image.size(-2), width - image.size(-1)
         if below or beside:
             image = pad(image, (0, beside, 0, below))

@@ -29,7 +29,7 @@ class Classification(Task):
         name: Its name on the command line.
         query_shape: Shape of one query as the deployed model takes it.
         outputs: Number of classes.
-        classes: A word for each.
+        classes: A word for each; without them, their numbers.
         source: Where the queries come from.
         input: What the deployed model expects of its input.
         augment: Random change of stored queries in training.
@@ -43,12 +43,13 @@ class Classification(Task):
         name: str,
         query_shape: Sequence[int],
         outputs: int,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         source: Source,
         input: TaskInput,
         augment: nn.Module | None = None,
         augment_query: nn.Module | None = None,
     ) -> None:
+        classes = [str(number) for number in range(outputs)] if classes is None else classes
         if len(classes) != outputs:
             raise ConfigError([f"task.classes has {len(classes)} words; task.outputs={outputs} is right"])
         super().__init__(name, query_shape, classes, source, input, augment, augment_query)
