@@ -1,0 +1,131 @@
+"""How long instances take: service times, and what slows them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+BLOCK = 4096
+
+
+def constant(value: float) -> Draw:
+    """Return a distribution of one value."""
+    return lambda random, count: np.full(count, value)
+
+
+def lognormal(mean: float, variation: float) -> Draw:
+    """Return the log-normal distribution of a mean and a coefficient of variation.
+
+    Example:
+        >>> draws = lognormal(mean=2.0, variation=0.1)(np.random.default_rng(0), 10_000)
+        >>> [round(float(value), 2) for value in (draws.mean(), draws.std())]
+        [2.0, 0.2]
+    """
+    sigma = np.sqrt(np.log1p(variation**2))
+    return lambda random, count: random.lognormal(np.log(mean) - sigma**2 / 2, sigma, count)
+
+
+def exponential(mean: float) -> Draw:
+    """Return the exponential distribution of a mean."""
+    return lambda random, count: random.exponential(mean, count)
+
+
+def pareto(mean: float, shape: float = 1.5) -> Draw:
+    """Return the Pareto distribution of a mean, whose tail falls with the power ``shape`` (above 1).
+
+    Example:
+        >>> draws = pareto(mean=3.0, shape=3.0)(np.random.default_rng(0), 100_000)
+        >>> [round(float(value), 1) for value in (draws.min(), draws.mean())]
+        [2.0, 3.0]
+    """
+    return lambda random, count: mean * (shape - 1) / shape * (1 + random.pareto(shape, count))
+
+
+@dataclass(frozen=True)
+class Slowdowns:
+    """When an instance is slow, and what that adds to the work it begins then.
+
+    Time is cut into slots. In each slot an instance is slow with ``probability``; of the slots, the share
+    ``correlation`` throws one coin for all instances, the others one for each. Slots are fixed in experiment time: the
+    same seed slows the same instances at the same times, whatever runs on them. Without slots every piece of work has a
+    coin of its own.
+
+    Args:
+        probability: That an instance is slow, 0 to 1.
+        delay: What is added to slow work, in seconds.
+        slot: Length of a slot in seconds; 0 for a coin for each piece of work.
+        correlation: Share of slots in which all instances are slow or none is, 0 to 1.
+        seed: Seed of the schedule.
+
+    Example:
+        >>> slowdowns = Slowdowns(probability=0.25, delay=constant(0.1), slot=1.0, seed=0)
+        >>> sum(slowdowns.slow(instance=3, now=float(second)) for second in range(1000))
+        263
+    """
+
+    probability: float
+    delay: Draw
+    slot: float = 0.0
+    correlation: float = 0.0
+    seed: int = 0
+
+    def slow(self, instance: int, now: float) -> bool:
+        """Whether an instance is slow at a time."""
+        block, slot = divmod(int(now / self.slot), BLOCK)
+        return bool(self._block(block, instance)[slot])
+
+    def _block(self, block: int, instance: int) -> np.ndarray:
+        key = (block, instance)
+        if key not in self._drawn:
+            common = np.random.default_rng([self.seed, block])
+            shared = common.random(BLOCK) < self.correlation
+            together = common.random(BLOCK) < self.probability
+            alone = np.random.default_rng([self.seed, block, instance + 1]).random(BLOCK) < self.probability
+            self._drawn[key] = np.where(shared, together, alone)
+        return self._drawn[key]
+
+    @cached_property
+    def _drawn(self) -> dict[tuple[int, int], np.ndarray]:
+        return {}
+
+
+class Service:
+    """Service times of all instances.
+
+    Args:
+        base: Of work on an instance that is not slow, in seconds.
+        slowdowns: What slows instances; None for nothing.
+        speed: For each pool, how many times as fast as the deployed model's its instances are.
+        seed: Seed of the times.
+
+    Example:
+        >>> service = Service(constant(0.02), Slowdowns(1.0, constant(0.2)))
+        >>> round(service(instance=0, pool=0, now=0.0), 2)
+        0.22
+    """
+
+    def __init__(
+        self, base: Draw, slowdowns: Slowdowns | None = None, speed: tuple[float, ...] = (1.0,), seed: int = 0
+    ) -> None:
+        self.slowdowns, self.speed = slowdowns, speed
+        random = np.random.default_rng(seed)
+        self._times = drawn(base, random)
+        self._coins = drawn(lambda random, count: random.random(count), random)
+        self._delays = drawn(slowdowns.delay, random) if slowdowns else iter(())
+
+    def __call__(self, instance: int, pool: int, now: float) -> float:
+        """Return how long work that begins now takes."""
+        time = next(self._times) / (self.speed[pool] if pool < len(self.speed) else 1.0)
+        if self.slowdowns is None:
+            return time
+        by_slot = self.slowdowns.slot > 0
+        slow = self.slowdowns.slow(instance, now) if by_slot else next(self._coins) < self.slowdowns.probability
+        return time + next(self._delays) if slow else time
+
+
+def drawn(draw: Draw, random: np.random.Generator) -> Iterator[float]:
+    """Yield draws one by one, made many at a time."""
+    while True:
+        yield from draw(random, BLOCK).tolist()

@@ -1,0 +1,165 @@
+"""A discrete-event simulation of a service: the frontend of the real one, with instances that only take time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+import simpy
+
+from parmtrain.serving.delays import Draw, Service, drawn
+from parmtrain.serving.frontend import Action, Answer, Dispatch, Frontend, Kind, Overloaded, Restart
+
+KINDS = tuple(Kind)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that the frontend itself takes, and that a new instance takes to come up."""
+
+    encode: float = 0.0
+    decode: float = 0.0
+    restart: float = 14.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a service did.
+
+    Args:
+        latency: Of each query that was answered ``[n]``, in seconds.
+        kind: How its answer was made ``[n]``, as an index into ``KINDS``.
+        work: Seconds that instances were busy, for each query.
+        utilisation: Of the deployed model's instances, 0 to 1.
+        counts: The frontend's own.
+    """
+
+    latency: np.ndarray
+    kind: np.ndarray
+    work: float
+    utilisation: float
+    counts: dict[str, int]
+
+    def percentile(self, percent: float) -> float:
+        """Return a percentile of the latency in seconds."""
+        return float(np.percentile(self.latency, percent))
+
+    def share(self, kind: Kind) -> float:
+        """Return the share of answers of a kind."""
+        return float((self.kind == KINDS.index(kind)).mean())
+
+
+class Simulation:
+    """Drives a frontend through simulated time.
+
+    Args:
+        frontend: The frontend; it must be new.
+        service: How long instances take.
+        costs: How long the frontend takes.
+
+    Source: the experiments of Kosaian et al., ParM (SOSP'19), section 5.
+
+    Example:
+        >>> from parmtrain.serving import Frontend, erasure_code
+        >>> from parmtrain.serving.delays import Service, constant
+        >>> frontend = Frontend(erasure_code(k=2, r=1), instances=[2, 1])
+        >>> outcome = Simulation(frontend, Service(constant(0.1))).run([0.0, 0.01, 0.02, 0.03])
+        >>> outcome.latency.round(3).tolist(), outcome.counts["deployed"]
+        ([0.1, 0.1, 0.18, 0.18], 4)
+    """
+
+    def __init__(self, frontend: Frontend, service: Service, costs: Costs | None = None) -> None:
+        self.frontend, self.service, self.costs = frontend, service, costs or Costs()
+        self.environment = simpy.Environment()
+        self._busy = [0.0] * len(frontend.pool_of)
+        self._tick_at = inf
+        self._latency: list[float] = []
+        self._kind: list[int] = []
+
+    def run(self, arrivals: Iterable[float], kills: Iterable[tuple[float, int]] = ()) -> Outcome:
+        """Send queries at ``arrivals`` (seconds, rising) and kill instances at times; return what came of it."""
+        self._arrive_next(iter(arrivals))
+        for at, instance in kills:
+            self._after(at, lambda _, instance=instance: self._kill(instance))
+        self.environment.run()
+        span = max(self.environment.now, 1e-9)
+        deployed = [busy for busy, pool in zip(self._busy, self.frontend.pool_of, strict=True) if pool == 0]
+        return Outcome(
+            np.array(self._latency),
+            np.array(self._kind, dtype=np.int8),
+            sum(self._busy) / max(len(self._latency), 1),
+            sum(deployed) / span / len(deployed),
+            dict(self.frontend.counts),
+        )
+
+    @property
+    def now(self) -> float:
+        """Simulated time in seconds."""
+        return float(self.environment.now)
+
+    def _after(self, delay: float, call: Any) -> None:
+        self.environment.timeout(delay).callbacks.append(call)
+
+    def _arrive_next(self, arrivals: Any) -> None:
+        at = next(arrivals, None)
+        if at is not None:
+            self._after(at - self.now, lambda _: self._arrive(arrivals))
+
+    def _arrive(self, arrivals: Any) -> None:
+        try:
+            self._do(self.frontend.submit(self.now, None))
+        except Overloaded:
+            pass  # the frontend counts what it refuses
+        self._arrive_next(arrivals)
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Dispatch):
+                self._dispatch(action)
+            elif isinstance(action, Answer):
+                decode = self.costs.decode if action.kind is Kind.reconstructed else 0.0
+                self._latency.append(self.now - action.query.at + decode)
+                self._kind.append(KINDS.index(action.kind))
+            elif isinstance(action, Restart):
+                self._come_back(action.instance)
+        self._schedule_tick()
+
+    def _dispatch(self, dispatch: Dispatch) -> None:
+        instance, job = dispatch
+        taken = self.service(instance, job.pool, self.now) + (self.costs.encode if job.query is None else 0.0)
+        self._busy[instance] += taken
+        self._after(taken, lambda _: self._do(self.frontend.finished(self.now, instance, job, True)))
+
+    def _kill(self, instance: int) -> None:
+        self._do(self.frontend.lost(self.now, instance))
+        self._come_back(instance)
+
+    def _come_back(self, instance: int) -> None:
+        self._after(self.costs.restart, lambda _: self._do(self.frontend.restored(self.now, instance)))
+
+    def _schedule_tick(self) -> None:
+        at = self.frontend.next_tick
+        if at < self._tick_at:
+            self._tick_at = at
+            self._after(max(at - self.now, 0.0), lambda _: self._tick(at))
+
+    def _tick(self, at: float) -> None:
+        if at == self._tick_at:
+            self._tick_at = inf
+            self._do(self.frontend.tick(max(self.now, at)))
+
+
+def poisson(rate: float, count: int, seed: int) -> Iterable[float]:
+    """Yield the times of ``count`` arrivals at ``rate`` a second, at random.
+
+    Example:
+        >>> times = list(poisson(rate=100.0, count=1000, seed=0))
+        >>> 8 < times[-1] < 12
+        True
+    """
+    gaps: Draw = lambda random, number: random.exponential(1 / rate, number)  # noqa: E731
+    now, source = 0.0, drawn(gaps, np.random.default_rng(seed))
+    for _ in range(count):
+        now += next(source)
+        yield now
