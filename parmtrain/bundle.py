@@ -11,7 +11,19 @@ from torch import Tensor
 from parmtrain.codes import run_coded, worker_outputs
 from parmtrain.deployed import DeployedModel, Network, read_torchscript
 from parmtrain.errors import ExportError
-from parmtrain.export import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_file
+
+FORMAT = 3
+ENCODER, DECODER, DESCRIPTION = "encoder.ts", "decoder.ts", "bundle.json"
+
+
+def parity_file(j: int) -> str:
+    """Return the file name of parity model j, counted from 0.
+
+    Example:
+        >>> parity_file(0), parity_file(1)
+        ('parity_model.ts', 'parity_model_2.ts')
+    """
+    return "parity_model.ts" if j == 0 else f"parity_model_{j + 1}.ts"
 
 
 class Bundle:

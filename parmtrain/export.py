@@ -9,25 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parmtrain.bundle import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_file
 from parmtrain.deployed import DeployedModel, fingerprint
 from parmtrain.errors import ExportError
 from parmtrain.files import replacing, write_json
 from parmtrain.module import ParityModule
 
-FORMAT = 3
 TOLERANCE = 1e-5
-ENCODER, DECODER, DESCRIPTION = "encoder.ts", "decoder.ts", "bundle.json"
 BATCHES = (1, 2, 5)
-
-
-def parity_file(j: int) -> str:
-    """Return the file name of parity model j, counted from 0.
-
-    Example:
-        >>> parity_file(0), parity_file(1)
-        ('parity_model.ts', 'parity_model_2.ts')
-    """
-    return "parity_model.ts" if j == 0 else f"parity_model_{j + 1}.ts"
 
 
 def export(

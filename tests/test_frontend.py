@@ -46,9 +46,7 @@ class Service(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
     )
     @precondition(lambda self: not hasattr(self, "frontend"))
-    def begin(
-        self, name: str, copy_after: float, reconstruct_after: float, waiting: int, attempts: int
-    ) -> None:
+    def begin(self, name: str, copy_after: float, reconstruct_after: float, waiting: int, attempts: int) -> None:
         self.scheme, instances = SCHEMES[name]
         limits = Limits(10.0, copy_after, reconstruct_after, 6.0, waiting, attempts)
         self.frontend = Frontend(self.scheme, instances, limits)

@@ -6,6 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+from parmtrain.serving.frontend import Job
+
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 BLOCK = 4096
 
@@ -102,7 +104,7 @@ class Service:
 
     Example:
         >>> service = Service(constant(0.02), Slowdowns(1.0, constant(0.2)))
-        >>> round(service(instance=0, pool=0, now=0.0), 2)
+        >>> round(service.seconds(instance=0, pool=0, now=0.0), 2)
         0.22
     """
 
@@ -115,8 +117,12 @@ class Service:
         self._coins = drawn(lambda random, count: random.random(count), random)
         self._delays = drawn(slowdowns.delay, random) if slowdowns else iter(())
 
-    def __call__(self, instance: int, pool: int, now: float) -> float:
-        """Return how long work that begins now takes."""
+    def __call__(self, instance: int, job: Job, now: float) -> float:
+        """Return how long a job that begins now takes."""
+        return self.seconds(instance, job.pool, now)
+
+    def seconds(self, instance: int, pool: int, now: float) -> float:
+        """Return how long work of a pool that begins now takes."""
         time = next(self._times) / (self.speed[pool] if pool < len(self.speed) else 1.0)
         if self.slowdowns is None:
             return time

@@ -79,15 +79,17 @@ class Group:
         outputs: What its n workers returned; None where nothing did.
         arrived: Bit mask of the workers that returned.
         full: Whether all of its queries are there, so that it is coded.
+        coded: What a driver keeps of its encoding.
     """
 
-    __slots__ = ("arrived", "full", "number", "outputs", "queries")
+    __slots__ = ("arrived", "coded", "full", "number", "outputs", "queries")
 
     def __init__(self, number: int, n: int) -> None:
         self.number = number
         self.queries: list[Query] = []
         self.outputs: list[Any] = [None] * n
         self.arrived, self.full = 0, False
+        self.coded: Any = None
 
     @property
     def waits(self) -> bool:
@@ -189,7 +191,9 @@ class Frontend:
         self.scheme, self.limits = scheme, limits or Limits()
         self.pool_of = [pool for pool, count in enumerate(instances) for _ in range(count)]
         if not instances or max((DEPLOYED, *scheme.pools)) >= len(instances) or min(instances) < 1:
-            raise ValueError(f"instances={list(instances)}: pools 0 to {max((DEPLOYED, *scheme.pools))} need one or more")
+            raise ValueError(
+                f"instances={list(instances)}: pools 0 to {max((DEPLOYED, *scheme.pools))} need one or more"
+            )
         self.counts: Counter[str] = Counter()
         self.fill_time = 0.0
         self._idle: list[deque[int]] = [deque() for _ in instances]
@@ -257,9 +261,9 @@ class Frontend:
         if group.full and group.waits:
             given = self.scheme.recoverable(group.arrived)
             for other in group.queries:
-                if given >> other.position & 1 and not other.answered:
-                    if now - other.at >= self.limits.reconstruct_after:
-                        actions.append(self._reconstruction(other))
+                waited = now - other.at >= self.limits.reconstruct_after
+                if given >> other.position & 1 and waited and not other.answered:
+                    actions.append(self._reconstruction(other))
         return actions + self._assign(now)
 
     def garbage(self, now: float, instance: int, job: Job) -> list[Action]:

@@ -1,6 +1,7 @@
 """A discrete-event simulation of a service: the frontend of the real one, with instances that only take time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import numpy as np
 import simpy
 
-from parmtrain.serving.delays import Draw, Service, drawn
-from parmtrain.serving.frontend import Action, Answer, Dispatch, Frontend, Kind, Overloaded, Restart
+from parmtrain.serving.delays import Draw, drawn
+from parmtrain.serving.frontend import Action, Answer, Dispatch, Frontend, Job, Kind, Overloaded, Restart
+from parmtrain.serving.log import Record, unrecorded
 
 KINDS = tuple(Kind)
 
@@ -55,8 +57,9 @@ class Simulation:
 
     Args:
         frontend: The frontend; it must be new.
-        service: How long instances take.
+        service: How long an instance takes for a job that it begins at a time.
         costs: How long the frontend takes.
+        record: Told of every event and what was decided.
 
     Source: the experiments of Kosaian et al., ParM (SOSP'19), section 5.
 
@@ -69,8 +72,14 @@ class Simulation:
         ([0.1, 0.1, 0.18, 0.18], 4)
     """
 
-    def __init__(self, frontend: Frontend, service: Service, costs: Costs | None = None) -> None:
-        self.frontend, self.service, self.costs = frontend, service, costs or Costs()
+    def __init__(
+        self,
+        frontend: Frontend,
+        service: Callable[[int, Job, float], float],
+        costs: Costs | None = None,
+        record: Record = unrecorded,
+    ) -> None:
+        self.frontend, self.service, self.costs, self.record = frontend, service, costs or Costs(), record
         self.environment = simpy.Environment()
         self._busy = [0.0] * len(frontend.pool_of)
         self._tick_at = inf
@@ -107,13 +116,12 @@ class Simulation:
             self._after(at - self.now, lambda _: self._arrive(arrivals))
 
     def _arrive(self, arrivals: Any) -> None:
-        try:
-            self._do(self.frontend.submit(self.now, None))
-        except Overloaded:
-            pass  # the frontend counts what it refuses
+        with suppress(Overloaded):  # the frontend counts what it refuses
+            self._do("submit", self.frontend.submit(self.now, None))
         self._arrive_next(arrivals)
 
-    def _do(self, actions: list[Action]) -> None:
+    def _do(self, event: str, actions: list[Action]) -> None:
+        self.record(self.now, event, actions)
         for action in actions:
             if isinstance(action, Dispatch):
                 self._dispatch(action)
@@ -127,16 +135,16 @@ class Simulation:
 
     def _dispatch(self, dispatch: Dispatch) -> None:
         instance, job = dispatch
-        taken = self.service(instance, job.pool, self.now) + (self.costs.encode if job.query is None else 0.0)
+        taken = self.service(instance, job, self.now) + (self.costs.encode if job.query is None else 0.0)
         self._busy[instance] += taken
-        self._after(taken, lambda _: self._do(self.frontend.finished(self.now, instance, job, True)))
+        self._after(taken, lambda _: self._do("finished", self.frontend.finished(self.now, instance, job, True)))
 
     def _kill(self, instance: int) -> None:
-        self._do(self.frontend.lost(self.now, instance))
+        self._do("lost", self.frontend.lost(self.now, instance))
         self._come_back(instance)
 
     def _come_back(self, instance: int) -> None:
-        self._after(self.costs.restart, lambda _: self._do(self.frontend.restored(self.now, instance)))
+        self._after(self.costs.restart, lambda _: self._do("restored", self.frontend.restored(self.now, instance)))
 
     def _schedule_tick(self) -> None:
         at = self.frontend.next_tick
@@ -147,7 +155,7 @@ class Simulation:
     def _tick(self, at: float) -> None:
         if at == self._tick_at:
             self._tick_at = inf
-            self._do(self.frontend.tick(max(self.now, at)))
+            self._do("tick", self.frontend.tick(max(self.now, at)))
 
 
 def poisson(rate: float, count: int, seed: int) -> Iterable[float]:

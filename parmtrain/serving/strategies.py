@@ -59,7 +59,9 @@ def strategies(
     if unknown:
         raise ConfigError([f"strategies: there is no {', '.join(unknown)}; there are {', '.join(NAMES)}"])
     if instances < 1 or k < 2 or r < 1 or instances % k:
-        raise ConfigError([f"instances={instances}, k={k}, r={r}: whole groups of k ≥ 2 instances, and r ≥ 1, are right"])
+        raise ConfigError(
+            [f"instances={instances}, k={k}, r={r}: whole groups of k ≥ 2 instances, and r ≥ 1, are right"]
+        )
     extra = instances // k
     more = instances + r * extra
     every = {

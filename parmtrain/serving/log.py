@@ -1,0 +1,50 @@
+"""Event logs: what happened to a frontend, when, and what it decided, as plain values."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from parmtrain.serving.frontend import Action, Answer, Dispatch
+
+Record = Callable[[float, str, list[Action]], None]
+Line = tuple[float, str, tuple[Any, ...]]
+
+
+def unrecorded(now: float, event: str, actions: list[Action]) -> None:
+    """Record nothing."""
+
+
+class EventLog:
+    """Remembers every event and decision of a frontend, whoever drives it.
+
+    Attributes:
+        lines: The time of each event, its name, and the decisions: ``("dispatch", instance, job)``, ``("answer",
+            query, kind)`` and ``("restart", instance)``, by their numbers.
+
+    Example:
+        >>> from parmtrain.serving import Frontend, uncoded
+        >>> log, frontend = EventLog(), Frontend(uncoded(), [1])
+        >>> log(0.5, "submit", frontend.submit(0.5, "a"))
+        >>> log.lines
+        [(0.5, 'submit', (('dispatch', 0, 0),))]
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+
+    def __call__(self, now: float, event: str, actions: Sequence[Action]) -> None:
+        """Write a line."""
+        self.lines.append((now, event, tuple(map(decision, actions))))
+
+    @property
+    def decisions(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """The lines without their times, but for events that decided nothing."""
+        return [(event, decided) for _, event, decided in self.lines if decided]
+
+
+def decision(action: Action) -> tuple[Any, ...]:
+    """Return an action as plain values."""
+    if isinstance(action, Dispatch):
+        return "dispatch", action.instance, action.job.number
+    if isinstance(action, Answer):
+        return "answer", action.query.number, action.kind.value
+    return "restart", action.instance

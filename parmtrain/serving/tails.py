@@ -1,0 +1,121 @@
+"""Tables and plots of latency: what a service did, beside what others did with the same resources."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from parmtrain import plots
+from parmtrain.files import replacing
+from parmtrain.serving.frontend import Kind
+from parmtrain.serving.simulator import Outcome
+
+PERCENTILES = (50.0, 99.0, 99.9, 99.99)
+BEHIND = 10  # samples that must lie behind a percentile for it to be stated
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """What an answer of each kind is worth.
+
+    Args:
+        deployed: A_a.
+        reconstructed: A_d.
+        default: Of a default answer.
+    """
+
+    deployed: float
+    reconstructed: float
+    default: float
+
+    def overall(self, outcome: Outcome) -> float:
+        """Return the accuracy of all answers of a service."""
+        worth = zip((self.deployed, self.reconstructed, self.default), Kind, strict=True)
+        return sum(value * outcome.share(kind) for value, kind in worth)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One service in a table.
+
+    Args:
+        name: Of its strategy.
+        instances: Of each pool.
+        outcome: What it did.
+        accuracy: Of all its answers, where that is known.
+    """
+
+    name: str
+    instances: tuple[int, ...]
+    outcome: Outcome
+    accuracy: float | None = None
+
+    def percentile(self, percent: float) -> float | None:
+        """Return a percentile of the latency in ms; None where too few samples lie behind it."""
+        behind = len(self.outcome.latency) * (100 - percent) / 100
+        return self.outcome.percentile(percent) * 1e3 if behind >= BEHIND * (1 - 1e-9) else None
+
+    def figures(self) -> dict[str, str | float | int | None]:
+        """Return all figures of a line by name."""
+        counts = self.outcome.counts
+        return {
+            "strategy": self.name,
+            "instances": " + ".join(map(str, self.instances)),
+            "queries": len(self.outcome.latency),
+            **{f"p{percent:g} ms": self.percentile(percent) for percent in PERCENTILES},
+            **{kind.value: self.outcome.share(kind) for kind in Kind},
+            "refused": counts.get("refused", 0),
+            "overall accuracy": self.accuracy,
+            "work per query ms": self.outcome.work * 1e3,
+            "utilisation": self.outcome.utilisation,
+        }
+
+
+def table(rows: Sequence[Row], title: str) -> Table:
+    """Return a table for the terminal, a line for each service."""
+    made = Table(title=title, title_justify="left")
+    for number, row in enumerate(rows):
+        figures = row.figures()
+        if not number:
+            for name in figures:
+                made.add_column(name, justify="left" if name in ("strategy", "instances") else "right")
+        made.add_row(*(_text(name, value) for name, value in figures.items()))
+    return made
+
+
+def _text(name: str, value: str | float | int | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.1f}" if "ms" in name else f"{value:.4f}"
+    return str(value)
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write the same figures to a file."""
+    lines = [row.figures() for row in rows]
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def plot(rows: Sequence[Row], title: str, path: Path) -> None:
+    """Plot, for every latency, the share of queries that take longer."""
+    figure = Figure(figsize=(7.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    styles = ("-", "--", "-.", ":")
+    for number, row in enumerate(rows):
+        latency = np.sort(row.outcome.latency) * 1e3
+        longer = 1 - np.arange(1, len(latency) + 1) / (len(latency) + 1)
+        axes.plot(latency, longer, styles[number // 10 % len(styles)], color=f"C{number % 10}", label=row.name, lw=1.6)
+    axes.set(
+        title=title, xlabel="latency in ms", ylabel="share of queries that take longer", xscale="log", yscale="log"
+    )
+    axes.grid(alpha=0.3)
+    plots.finish(axes)
+    plots.save(figure, path)
