@@ -7,13 +7,14 @@ import sys
 import threading
 from contextlib import suppress
 
-from parmtrain.errors import ConfigError, ParmtrainError
+from parmtrain.errors import ParmtrainError
 
 HELP = """Serve an exported bundle: python -m parmtrain.serve bundle=FOLDER [key=value …]
 
   bundle             folder of a run, or its export folder; the run's config.yaml says what its deployed model is
   k                  the bundle's k, to be sure of it
   deployed           file of the deployed model, if not where it was
+  coded              false serves the deployed model alone; copy_after=0 then asks two instances, more hedges
   replicas           instances of the deployed model, m
   parity_replicas    instances of each parity model; m/k where nothing is said
   host, port         where to listen; other hosts than this machine itself only if told
@@ -49,8 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read(ServeSettings, given)
         settings.check()
         served = read_served(settings)  # what is wrong is said before anything starts
-        if any(count < 1 for count in pools(settings, served)):
-            raise ConfigError(["replicas: 1 or more is right"])
     except ParmtrainError as fault:
         print(fault, file=sys.stderr)
         return 1
@@ -63,8 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": "WARNING"})
     about = served.bundle.about
     serve.run(build(vars(settings)), name="parmtrain", route_prefix="/")
+    code = f"code={about['code']}, k={about['k']}" if settings.coded else "uncoded"
     print(
-        f"{about['task']}, code={about['code']}, k={about['k']}: instances {pools(settings, served)}\n"
+        f"{about['task']}, {code}: instances {pools(settings, served)}\n"
         f"http://{settings.host}:{settings.port}/ takes POST, /healthz GET; "
         f"metrics for Prometheus: http://127.0.0.1:{settings.metrics_port}/metrics",
         flush=True,

@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
@@ -16,6 +17,9 @@ from parmtrain.serving.strategies import NAMES, Strategy, strategies
 from parmtrain.serving.tails import Accuracies, Row, plot, table, write_csv
 
 DELAYS = {"constant": constant, "exponential": exponential, "pareto": pareto}
+ABOVE = ("instances", "rate", "queries", "service", "deadline", "hung_after", "backup_speed", "waiting")
+LEAST = ("variation", "slot", "delay_mean", "kills", "restart", "encode", "decode", "reconstruct_after", "seed")
+SHARES = ("slow", "correlation", "fallback", "available", "degraded", "backup_accuracy")
 HELP = """Simulate a prediction service: python -m parmtrain.simulate [key=value …]
 
   strategies  which to compare: {names}; all where none is named
@@ -40,13 +44,10 @@ HELP = """Simulate a prediction service: python -m parmtrain.simulate [key=value
 
 
 @dataclass
-class Settings:
-    """What to simulate; ``HELP`` explains each."""
+class Load:
+    """A service, what slows it, and what it is sent; ``HELP`` explains each."""
 
-    strategies: list[str] = field(default_factory=lambda: list(NAMES))
     instances: int = 12
-    k: list[int] = field(default_factory=lambda: [2, 3, 4])
-    r: int = 1
     rate: float = 270.0
     queries: int = 100_000
     service: float = 0.025
@@ -66,23 +67,18 @@ class Settings:
     waiting: int = 10_000
     hedge: float = 95.0
     backup_speed: float = 5.0
-    available: float = 0.895
-    degraded: float = 0.88
-    backup_accuracy: float = 0.869
     fallback: float = 0.1
     seed: int = 0
     folder: str = "runs/simulate"
 
     def check(self) -> None:
         """Raise a ``ConfigError`` with every value that is not right."""
-        above = ("rate", "queries", "service", "deadline", "hung_after", "backup_speed", "waiting")
-        found = [f"{name}={getattr(self, name)}: more than 0 is right" for name in above if getattr(self, name) <= 0]
-        shares = ("slow", "correlation", "available", "degraded", "fallback", "backup_accuracy")
+        found = [f"{name}={getattr(self, name)}: more than 0 is right" for name in ABOVE if getattr(self, name) <= 0]
+        found += [f"{name}={getattr(self, name)}: 0 or more is right" for name in LEAST if getattr(self, name) < 0]
+        shares = [name for name in SHARES if hasattr(self, name)]
         found += [
             f"{name}={getattr(self, name)}: 0 to 1 is right" for name in shares if not 0 <= getattr(self, name) <= 1
         ]
-        rest = ("variation", "slot", "delay_mean", "kills", "restart", "encode", "decode", "reconstruct_after", "seed")
-        found += [f"{name}={getattr(self, name)}: 0 or more is right" for name in rest if getattr(self, name) < 0]
         if self.delay not in DELAYS:
             found.append(f"delay={self.delay}: one of {', '.join(DELAYS)} is right")
         if not 0 < self.hedge < 100:
@@ -90,14 +86,23 @@ class Settings:
         if found:
             raise ConfigError(found)
 
-    def chosen(self) -> list[Strategy]:
-        """Return the strategies to compare, each once."""
-        every = [
-            one
-            for k in self.k
-            for one in strategies(self.strategies, self.instances, k, self.r, self.backup_speed, self.hedge)
-        ]
-        return list({(one.name, one.instances): one for one in every}.values())
+
+@dataclass
+class Settings(Load):
+    """What to simulate."""
+
+    strategies: list[str] = field(default_factory=lambda: list(NAMES))
+    k: list[int] = field(default_factory=lambda: [2, 3, 4])
+    r: int = 1
+    available: float = 0.895
+    degraded: float = 0.88
+    backup_accuracy: float = 0.869
+
+    def chosen(self) -> dict[int, list[Strategy]]:
+        """Return the strategies to compare, for each k."""
+        return {
+            k: strategies(self.strategies, self.instances, k, self.r, self.backup_speed, self.hedge) for k in self.k
+        }
 
     def accuracies(self, strategy: Strategy) -> Accuracies:
         """Return what the answers of a strategy are worth."""
@@ -105,7 +110,7 @@ class Settings:
         return Accuracies(self.available, rebuilt, self.fallback)
 
 
-def simulate(settings: Settings, strategy: Strategy, title: str | None = None) -> Outcome:
+def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Outcome:
     """Simulate one strategy.
 
     Args:
@@ -115,7 +120,7 @@ def simulate(settings: Settings, strategy: Strategy, title: str | None = None) -
 
     Example:
         >>> settings = Settings(queries=1000, slow=0.0)
-        >>> outcome = simulate(settings, settings.chosen()[0])
+        >>> outcome = simulate(settings, settings.chosen()[2][0])
         >>> len(outcome.latency), outcome.counts["deployed"]
         (1000, 1000)
     """
@@ -133,21 +138,33 @@ def simulate(settings: Settings, strategy: Strategy, title: str | None = None) -
     return Simulation(frontend, service, costs).run(shown, _kills(settings, sum(strategy.instances)))
 
 
-def _percentile(settings: Settings, strategy: Strategy) -> float:
+def _percentile(settings: Load, strategy: Strategy) -> float:
     """Return the latency behind which a query is sent once more: that of as many instances that hedge nothing."""
     plain = Strategy("equal", strategy.scheme, strategy.instances)
     assert strategy.copy_after is not None
     return simulate(settings, plain).percentile(strategy.copy_after)
 
 
-def _kills(settings: Settings, instances: int) -> list[tuple[float, int]]:
-    import numpy as np
-
+def _kills(settings: Load, instances: int) -> list[tuple[float, int]]:
     random = np.random.default_rng([settings.seed, 3])
     times = random.random(settings.kills) * settings.queries / settings.rate
     return [
         (float(at), int(which)) for at, which in zip(times, random.integers(0, instances, settings.kills), strict=True)
     ]
+
+
+def _panels(settings: Settings) -> dict[str, list[Row]]:
+    """Simulate every strategy once, and return those of each k."""
+    done: dict[tuple[str, tuple[int, ...]], Row] = {}
+    panels: dict[str, list[Row]] = {}
+    for k, chosen in settings.chosen().items():
+        for one in chosen:
+            if (one.name, one.instances) not in done:
+                outcome = simulate(settings, one, one.name)
+                accuracy = settings.accuracies(one).overall(outcome)
+                done[one.name, one.instances] = Row(one.name, one.instances, outcome, accuracy)
+        panels[f"k = {k}, r = {settings.r}"] = [done[one.name, one.instances] for one in chosen]
+    return panels
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -159,21 +176,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read(Settings, given)
         settings.check()
-        chosen = settings.chosen()
-        rows = []
-        for strategy in chosen:
-            outcome = simulate(settings, strategy, strategy.name)
-            accuracy = settings.accuracies(strategy).overall(outcome)
-            rows.append(Row(strategy.name, strategy.instances, outcome, accuracy))
+        panels = _panels(settings)
     except ParmtrainError as fault:
         print(fault, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    title = f"{settings.rate:g} queries/s, {settings.instances} instances, slow {settings.slow:g}"
+    rows = list({(row.name, row.instances): row for shown in panels.values() for row in shown}.values())
     folder = Path(settings.folder)
     write_csv(rows, folder / "table.csv")
-    plot(rows, title, folder / "latency.png")
+    plot(panels, folder / "latency.png")
+    title = f"{settings.rate:g} queries/s, {settings.instances} instances and more, slow {settings.slow:g}"
     Console(width=None if sys.stdout.isatty() else 190).print(table(rows, title))
     print(f"in {folder}: table.csv, latency.png")
     return 0

@@ -1,6 +1,7 @@
 """The frontend at work: real codes and outputs, faulty instances, malformed requests, and both drivers alike."""
 
 import asyncio
+import csv
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from parmtrain import advise
 from parmtrain.codes import Code, Concat, Heads, Linear, Replication, Stack, Sum
 from parmtrain.errors import ConfigError
 from parmtrain.serving import Frontend, Kind, Limits, Overloaded, erasure_code, scheme_of, uncoded
@@ -317,8 +319,8 @@ def test_a_simulation_of_one_queue_has_the_waiting_time_of_the_textbook() -> Non
 
 
 def test_the_same_seed_gives_the_same_simulation_and_killed_instances_lose_nothing() -> None:
-    settings = Settings(queries=3000, slow=0.05, kills=30, restart=1.0, hung_after=5.0)
-    for strategy in settings.chosen():
+    settings = Settings(k=[2], queries=3000, slow=0.05, kills=30, restart=1.0, hung_after=5.0)
+    for strategy in settings.chosen()[2]:
         one, other = simulate(settings, strategy), simulate(settings, strategy)
         assert np.array_equal(one.latency, other.latency)
         assert len(one.latency) == 3000
@@ -328,7 +330,7 @@ def test_the_same_seed_gives_the_same_simulation_and_killed_instances_lose_nothi
 
 def test_a_coded_service_keeps_its_tail_where_slowness_is_rare() -> None:
     settings = Settings(queries=20_000, k=[2], slow=0.01, strategies=["equal", "coded"])
-    equal, coded = (simulate(settings, strategy) for strategy in settings.chosen())
+    equal, coded = (simulate(settings, strategy) for strategy in settings.chosen()[2])
     assert coded.percentile(50) == pytest.approx(equal.percentile(50), rel=0.05)
     gap = (equal.percentile(99.9) - equal.percentile(50)) / (coded.percentile(99.9) - coded.percentile(50))
     assert gap > 3.5
@@ -371,3 +373,20 @@ def test_concat_needs_images_and_heads_give_all() -> None:
     scheme = scheme_of(Heads(Concat(3)), 1, width=30)
     assert scheme.recoverable(0b1000) == 0b111
     assert scheme.recoverable(0b0010) == 0b010
+
+
+def test_advice_on_the_codes_of_a_comparison(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "table.csv"
+    lines = ["code,k,r,late,nobody_late,degraded", "sum,2,1,1,0.9,0.8", "concat_heads,4,1,1,0.9,0.85"]
+    results.write_text("\n".join([*lines, "linear,4,2,1,0.9,0.7", "linear,4,2,2,0.9,0.6", "backup,2,2,1,0.9,0.85"]))
+    given = [f"results={results}", f"folder={tmp_path / 'advice'}", "queries=1500", "slow=0.02"]
+    assert advise.main(given) == 0
+    with open(tmp_path / "advice" / "table.csv", newline="") as file:
+        advised = {(line["strategy"], line["instances"]): line for line in csv.DictReader(file)}
+    assert {"sum k=2 r=1", "concat_heads k=4 r=1", "linear k=4 r=2", "backup"} <= {name for name, _ in advised}
+    ours = advised["sum k=2 r=1", "12 + 6"]
+    share = float(ours["reconstructed"])
+    assert float(ours["overall accuracy"]) == pytest.approx(0.9 - 0.1 * share, abs=1e-6)
+    for wrong, sentence in (([], "results=: the table.csv"), (["results=nowhere"], "results=nowhere cannot be read")):
+        assert advise.main(wrong) == 1
+        assert sentence in capsys.readouterr().err

@@ -25,7 +25,7 @@ from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, DataError, DeployedModelError
 from parmtrain.serving.frontend import Frontend, Kind, Limits, Overloaded
 from parmtrain.serving.requests import RAW, Refused, as_json, check, most_bytes, parse
-from parmtrain.serving.scheme import scheme_of
+from parmtrain.serving.scheme import Scheme, scheme_of, uncoded
 from parmtrain.serving.service import Prediction, Service
 from parmtrain.serving.worker import Worker, archive
 
@@ -40,6 +40,7 @@ class ServeSettings:
     bundle: str = ""
     k: int | None = None
     deployed: str | None = None
+    coded: bool = True
     replicas: int = 2
     parity_replicas: int | None = None
     host: str = "127.0.0.1"
@@ -77,6 +78,7 @@ class Served:
 
     bundle: Bundle
     deployed: DeployedModel
+    coded: bool
 
     @property
     def query_shape(self) -> tuple[int, ...]:
@@ -96,8 +98,13 @@ class Served:
     @property
     def models(self) -> list[nn.Module]:
         """The model of each pool."""
-        own = self.bundle.about["parity"]["models"]
+        own = self.bundle.about["parity"]["models"] if self.coded else 0
         return [self.deployed, *(self.bundle.parity_models[:own])]  # type: ignore[list-item]
+
+    @property
+    def scheme(self) -> Scheme:
+        """Who runs what."""
+        return scheme_of(self.bundle, len(self.models) - 1, self.width) if self.coded else uncoded()
 
 
 def read_served(settings: ServeSettings) -> Served:
@@ -130,7 +137,7 @@ def read_served(settings: ServeSettings) -> Served:
             f"the bundle in {settings.bundle} was trained for the deployed model {expected[:16]}…, and this one is "
             f"{deployed.fingerprint[:16]}…; deployed=… names the file of the right one"
         )
-    return Served(bundle, deployed)
+    return Served(bundle, deployed, settings.coded)
 
 
 def pools(settings: ServeSettings, served: Served) -> list[int]:
@@ -208,7 +215,7 @@ class FrontendDeployment:
         served = read_served(self.settings)
         self.shape = served.query_shape
         counts = pools(self.settings, served)
-        scheme = scheme_of(served.bundle, len(served.models) - 1, served.width)
+        scheme = served.scheme
         models = [ray.put(archive(model)) for model in served.models]
         pool_of = [pool for pool, count in enumerate(counts) for _ in range(count)]
         waits = waits or [None] * len(pool_of)
@@ -228,9 +235,9 @@ class FrontendDeployment:
         )
         torch.set_num_threads(1)
         for _ in range(WARM_UP):  # TorchScript optimises as it runs
-            coded = served.bundle.encode(torch.zeros(1, scheme.k, *self.shape))
-            served.bundle.decode(torch.zeros(1, scheme.n, served.width), torch.arange(scheme.n).ne(0).unsqueeze(0))
-        del coded
+            served.bundle.encode(torch.zeros(1, served.bundle.k, *self.shape))
+            late = torch.arange(served.bundle.n).eq(0).unsqueeze(0)
+            served.bundle.decode(torch.zeros(1, served.bundle.n, served.width), ~late)
         self._groups, self._fill_time = 0, 0.0
 
     async def predict(self, query: Any) -> dict[str, Any]:

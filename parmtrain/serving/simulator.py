@@ -32,8 +32,8 @@ class Outcome:
     Args:
         latency: Of each query that was answered ``[n]``, in seconds.
         kind: How its answer was made ``[n]``, as an index into ``KINDS``.
-        work: Seconds that instances were busy, for each query.
-        utilisation: Of the deployed model's instances, 0 to 1.
+        work: Seconds that instances were busy, for each query; NaN where that was not measured.
+        utilisation: Of the deployed model's instances, 0 to 1; or NaN.
         counts: The frontend's own.
     """
 

@@ -1,8 +1,9 @@
 """Tables and plots of latency: what a service did, beside what others did with the same resources."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,14 @@ class Row:
             **{kind.value: self.outcome.share(kind) for kind in Kind},
             "refused": counts.get("refused", 0),
             "overall accuracy": self.accuracy,
-            "work per query ms": self.outcome.work * 1e3,
-            "utilisation": self.outcome.utilisation,
+            "work per query ms": known(self.outcome.work * 1e3),
+            "utilisation": known(self.outcome.utilisation),
         }
+
+
+def known(value: float) -> float | None:
+    """Return a figure, or None where it was not measured (NaN)."""
+    return None if isnan(value) else value
 
 
 def table(rows: Sequence[Row], title: str) -> Table:
@@ -104,18 +110,17 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(lines)
 
 
-def plot(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Plot, for every latency, the share of queries that take longer."""
-    figure = Figure(figsize=(7.4, 4.6), layout="constrained")
-    axes = figure.subplots()
-    styles = ("-", "--", "-.", ":")
-    for number, row in enumerate(rows):
-        latency = np.sort(row.outcome.latency) * 1e3
-        longer = 1 - np.arange(1, len(latency) + 1) / (len(latency) + 1)
-        axes.plot(latency, longer, styles[number // 10 % len(styles)], color=f"C{number % 10}", label=row.name, lw=1.6)
-    axes.set(
-        title=title, xlabel="latency in ms", ylabel="share of queries that take longer", xscale="log", yscale="log"
-    )
-    axes.grid(alpha=0.3)
-    plots.finish(axes)
+def plot(panels: Mapping[str, Sequence[Row]], path: Path) -> None:
+    """Plot, for every latency, the share of queries that take longer: a panel for each title."""
+    figure = Figure(figsize=(2.2 + 4.4 * len(panels), 4.6), layout="constrained")
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, rows) in zip(every, panels.items(), strict=True):
+        for row in rows:
+            latency = np.sort(row.outcome.latency) * 1e3
+            longer = 1 - np.arange(1, len(latency) + 1) / (len(latency) + 1)
+            axes.plot(latency, longer, label=f"{row.name} ({sum(row.instances)})", lw=1.6)
+        axes.set(title=title, xlabel="latency in ms", xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+        plots.finish(axes)
+    every[0].set_ylabel("share of queries that take longer")
     plots.save(figure, path)
