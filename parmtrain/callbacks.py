@@ -1,6 +1,7 @@
 """What Lightning does around the training of any model here: checkpoints, progress, reproducible epochs, history."""
 
 import time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,10 @@ class FiniteLoss(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the loss of one step; raise a ``TrainingError`` that says which."""
-        if not outputs["loss"].isfinite():
+        loss = outputs["loss"].item()
+        if not isfinite(loss):
             raise TrainingError(
-                f"the loss became {outputs['loss'].item()} at step {trainer.global_step} (epoch "
+                f"the loss became {loss} at step {trainer.global_step} (epoch "
                 f"{trainer.current_epoch}, batch {batch_idx}); the last good state is kept in {self.kept}; "
                 "a lower optim.lr or trainer.gradient_clip_val=1 may help"
             )
@@ -135,6 +137,13 @@ class Bar(RichProgressBar):
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=50)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move on where the screen is written anew, and not before."""
+        if (batch_idx + 1) % self.refresh_rate == 0 or trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Leave out the version number of a logger."""

@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError:
         print("serving needs Ray: pip install 'parmtrain[serve]'", file=sys.stderr)
         return 1
-    from parmtrain.serving.app import ServeSettings, build, pools, read_served
+    from parmtrain.serving.app import build
+    from parmtrain.serving.served import ServeSettings, pools, read_served
     from parmtrain.serving.settings import read
 
     try:

@@ -34,6 +34,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         formats.write_idx_family(root / variant / "raw", train=80, test=20)
     formats.write_cifar10(root, images=20)
     formats.write_cifar100(root, train=80, test=20)
+    formats.write_arrays(root, 20)
     formats.write_folders(root / "cats_vs_dogs", ("cat", "dog"), images=4)
     formats.write_cub200(root / "CUB_200_2011", images=36)
     for task, version in (("speech_commands", "0.01"), ("speech_commands_v2", "0.02")):

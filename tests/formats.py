@@ -38,6 +38,14 @@ def write_idx_family(folder: Path, train: int, test: int, suffix: str = ".gz") -
         write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", labels.astype(np.uint8))
 
 
+def write_arrays(folder: Path, count: int) -> None:
+    """Write the six files of ``task=arrays``."""
+    for seed, split in enumerate(("train", "val", "test")):
+        pixels, labels = images(count, 10, (1, 28, 28), seed)
+        np.save(folder / f"{split}_queries.npy", pixels)
+        np.save(folder / f"{split}_labels.npy", labels)
+
+
 class Python2Pickler(pickle._Pickler):
     """Write bytes as the strings of Python 2, which CIFAR's archives were pickled with."""
 

@@ -1,5 +1,6 @@
 """The command line as a user meets it: in a process of its own, in another folder."""
 
+import io
 import os
 import re
 import shlex
@@ -7,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from parmtrain.__main__ import main
 
 SHORT = ("trainer.max_epochs=2", "deployed.fit.epochs=4")
 
@@ -23,9 +27,27 @@ def refused(folder: Path, *arguments: str) -> str:
     """Return the sentence that a faulty command line ends with, having left nothing behind."""
     ended = parmtrain(folder, *arguments)
     assert ended.returncode == 1, ended.stderr
-    assert "Traceback" not in ended.stderr + ended.stdout
+    return left_nothing(folder, ended.stdout, ended.stderr)
+
+
+def refused_here(folder: Path, *arguments: str) -> str:
+    """Return the same, of the command line in this process."""
+    said, complained = io.StringIO(), io.StringIO()
+    before, os_folder = sys.argv, os.getcwd()
+    os.chdir(folder)
+    try:
+        with redirect_stdout(said), redirect_stderr(complained):
+            assert main(list(arguments)) == 1
+    finally:
+        os.chdir(os_folder)
+        sys.argv = before
+    return left_nothing(folder, said.getvalue(), complained.getvalue())
+
+
+def left_nothing(folder: Path, said: str, complained: str) -> str:
+    assert "Traceback" not in complained + said
     assert not list(folder.rglob("metrics.json"))
-    return ended.stderr
+    return complained
 
 
 def test_help_waits_for_no_pytorch(tmp_path: Path) -> None:
@@ -85,7 +107,7 @@ def test_a_data_set_that_cannot_be_had_stops_before_any_work(tmp_path: Path) -> 
     ],
 )
 def test_a_users_mistake_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
-    assert sentence in refused(tmp_path, *arguments)
+    assert sentence in refused_here(tmp_path, *arguments)
 
 
 def test_evaluating_what_is_no_run(tmp_path: Path) -> None:

@@ -187,15 +187,8 @@ def test_too_few_images_for_validation(data_root: Path) -> None:
         IdxImages(str(data_root), "MNIST", validation=5000).read()
 
 
-def write_arrays(root: Path, count: int = 12) -> None:
-    for seed, split in enumerate(("train", "val", "test")):
-        pixels, labels = formats.images(count, 10, (1, 28, 28), seed)
-        np.save(root / f"{split}_queries.npy", pixels)
-        np.save(root / f"{split}_labels.npy", labels)
-
-
 def test_arrays_stay_in_their_files(tmp_path: Path) -> None:
-    write_arrays(tmp_path)
+    formats.write_arrays(tmp_path, 12)
     train = Arrays(str(tmp_path), [1, 28, 28], 10).read().train
     index = torch.tensor([[3, 0], [11, 5]])
     stored = np.load(tmp_path / "train_queries.npy")
@@ -219,7 +212,7 @@ def test_arrays_stay_in_their_files(tmp_path: Path) -> None:
     ],
 )
 def test_faults_of_arrays(file: str, content: np.ndarray | None, sentence: str, tmp_path: Path) -> None:
-    write_arrays(tmp_path)
+    formats.write_arrays(tmp_path, 12)
     (tmp_path / f"{file}.npy").unlink()
     if content is not None:
         np.save(tmp_path / f"{file}.npy", content)

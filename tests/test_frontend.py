@@ -22,7 +22,7 @@ from parmtrain.serving import (
     scheme_of,
     uncoded,
 )
-from parmtrain.serving.frontend import Job
+from parmtrain.serving.events import Job
 
 SCHEMES: dict[str, tuple[Scheme, list[int]]] = {
     "none": (uncoded(), [2]),

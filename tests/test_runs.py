@@ -279,14 +279,14 @@ def test_a_parity_model_starts_from_the_deployed_models_weights(finished: Result
     assert not torch.equal(next(random.parameters()), next(deployed.network.parameters()))
 
 
-@pytest.mark.parametrize("task", ["cifar10", "cifar100", "cats_vs_dogs", "mnist"])
+@pytest.mark.parametrize("task", ["cifar10", "cifar100", "cats_vs_dogs", "mnist", "arrays"])
 def test_every_task_runs_on_its_own_format(task: str, data_root: Path, tmp_path: Path) -> None:
-    validation = [] if task == "cats_vs_dogs" else ["task.source.validation=20"]
+    validation = [] if task in ("cats_vs_dogs", "arrays") else ["task.source.validation=20"]
     overrides = [f"task={task}", f"data.root={data_root}", *validation, "trainer.max_epochs=1", "groups=20"]
     network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LazyLinear(100 if task == "cifar100" else 10))
     if task == "cats_vs_dogs":
         network[2] = nn.LazyLinear(2)
-    network(torch.zeros(1, 1 if task == "mnist" else 3, 32, 32))
+    network(torch.zeros(1, 1 if task in ("mnist", "arrays") else 3, 32, 32))
     metrics = small_run(tmp_path, *overrides, "parity=lenet", deployed=network).metrics
     assert metrics["task"] == task
     assert ("top5" in metrics["degraded"]) == (task != "cats_vs_dogs")

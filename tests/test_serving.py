@@ -19,7 +19,7 @@ from parmtrain.errors import ConfigError
 from parmtrain.serving import Frontend, Kind, Limits, Overloaded, erasure_code, scheme_of, uncoded
 from parmtrain.serving.delays import Service as Times
 from parmtrain.serving.delays import Slowdowns, constant, exponential, lognormal, pareto
-from parmtrain.serving.frontend import Job
+from parmtrain.serving.events import Job
 from parmtrain.serving.log import EventLog
 from parmtrain.serving.requests import Refused, check, parse
 from parmtrain.serving.service import Prediction, Service

@@ -1,6 +1,7 @@
 """Serving with parity models: one frontend, run by Ray Serve or by a simulator."""
 
-from parmtrain.serving.frontend import Answer, Dispatch, Frontend, Kind, Limits, Overloaded, Restart
+from parmtrain.serving.events import Answer, Dispatch, Kind, Limits, Overloaded, Restart
+from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.scheme import Scheme, backed_up, erasure_code, scheme_of, uncoded
 
 __all__ = [

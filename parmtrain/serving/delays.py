@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from parmtrain.serving.frontend import Job
+from parmtrain.serving.events import Job
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 BLOCK = 4096

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parmtrain.serving.frontend import Action, Answer, Dispatch
+from parmtrain.serving.events import Action, Answer, Dispatch
 
 Record = Callable[[float, str, list[Action]], None]
 Line = tuple[float, str, tuple[Any, ...]]

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from parmtrain.serving.frontend import Action, Answer, Dispatch, Frontend, Group, Job, Kind, Restart
+from parmtrain.serving.events import Action, Answer, Dispatch, Group, Job, Kind, Restart
+from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
 
 
@@ -59,6 +60,7 @@ class Service:
         width: Length of an output of a parity model.
         default: What a default answer says ``[c]``.
         happened: Told of every answer, for metrics.
+        filled: Told of every full group how many seconds it took to fill.
         record: Told of every event and what was decided.
 
     Example:
@@ -84,11 +86,12 @@ class Service:
         width: int,
         default: Tensor | None = None,
         happened: Callable[[Prediction], None] = lambda prediction: None,
+        filled: Callable[[float], None] = lambda seconds: None,
         record: Record = unrecorded,
     ) -> None:
         self.frontend, self.coding, self.instances = frontend, coding, list(instances)
         self.outputs, self.width, self.default = outputs, width, default
-        self.happened, self.record = happened, record
+        self.happened, self.filled, self.record = happened, filled, record
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
 
@@ -104,8 +107,10 @@ class Service:
             Overloaded: If too many queries wait.
         """
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
-        now = self.now
+        now, groups, fill_time = self.now, self.frontend.counts["groups"], self.frontend.fill_time
         actions = self.frontend.submit(now, (query, future))
+        if self.frontend.counts["groups"] > groups:
+            self.filled(self.frontend.fill_time - fill_time)
         self._do(now, "submit", actions)
         return await future
 

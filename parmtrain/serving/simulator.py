@@ -10,7 +10,8 @@ import numpy as np
 import simpy
 
 from parmtrain.serving.delays import Draw, drawn
-from parmtrain.serving.frontend import Action, Answer, Dispatch, Frontend, Job, Kind, Overloaded, Restart
+from parmtrain.serving.events import Action, Answer, Dispatch, Job, Kind, Overloaded, Restart
+from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
 
 KINDS = tuple(Kind)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parmtrain.errors import ConfigError
-from parmtrain.serving.frontend import Limits
+from parmtrain.serving.events import Limits
 from parmtrain.serving.scheme import Scheme, backed_up, erasure_code, uncoded
 
 NAMES = ("none", "equal", "coded", "replication", "hedged", "backup")

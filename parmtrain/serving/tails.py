@@ -12,7 +12,7 @@ from rich.table import Table
 
 from parmtrain import plots
 from parmtrain.files import replacing
-from parmtrain.serving.frontend import Kind
+from parmtrain.serving.events import Kind
 from parmtrain.serving.simulator import Outcome
 
 PERCENTILES = (50.0, 99.0, 99.9, 99.99)
