@@ -100,22 +100,22 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def plot(rows: list[Row], title: str, path: Path) -> None:
-    """Plot accuracy against the 99.9th percentile of latency; the more instances, the larger the mark."""
-    figure = Figure(figsize=(7.4, 4.8), layout="constrained")
+    """Plot accuracy against the 99.9th percentile of latency, each mark with its number of instances."""
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        families.setdefault(row.name.split()[0], []).append(row)
+    figure = Figure(figsize=(8.4, 5.2), layout="constrained")
     axes = figure.subplots()
-    least = min(sum(row.instances) for row in rows)
-    for number, row in enumerate(rows):
-        size = 40 + 60 * (sum(row.instances) - least)
-        label = f"{row.name} ({sum(row.instances)})"
-        marker = "osD^v*P"[number // 10 % 7]
-        axes.scatter(
-            row.outcome.percentile(99.9) * 1e3, row.accuracy or 0.0, s=size, alpha=0.7, marker=marker, label=label
-        )
+    for number, (family, members) in enumerate(families.items()):
+        tails = [row.outcome.percentile(99.9) * 1e3 for row in members]
+        accuracies = [row.accuracy or 0.0 for row in members]
+        axes.plot(tails, accuracies, "osD^v*P"[number % 7], color=f"C{number % 10}", alpha=0.7, ms=8, label=family)
+        for row, tail, accuracy in zip(members, tails, accuracies, strict=True):
+            place = {"xytext": (6, 3), "textcoords": "offset points", "fontsize": 6}
+            axes.annotate(str(sum(row.instances)), (tail, accuracy), **place)  # type: ignore[arg-type]
     axes.set(title=title, xlabel="99.9th percentile of latency in ms", ylabel="overall accuracy", xscale="log")
     axes.grid(alpha=0.3)
-    legend = axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), title="strategy (instances)")
-    for handle in legend.legend_handles:
-        handle.set_sizes([40])  # type: ignore[union-attr]
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     plots.save(figure, path)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from parmtrain import advise
-from parmtrain.codes import Code, Concat, Heads, Linear, Replication, Stack, Sum
+from parmtrain.codes import Code, Concat, Default, Heads, Linear, Replication, Stack, Sum
 from parmtrain.errors import ConfigError
 from parmtrain.serving import Frontend, Kind, Limits, Overloaded, erasure_code, scheme_of, uncoded
 from parmtrain.serving.delays import Service as Times
@@ -369,7 +369,9 @@ def test_mistakes_on_the_command_line(arguments: list[str], sentence: str, capsy
     assert sentence in capsys.readouterr().err
 
 
-def test_concat_needs_images_and_heads_give_all() -> None:
+def test_one_output_with_heads_gives_all_and_no_output_nothing() -> None:
+    default = scheme_of(Default(2, outputs=3), 0, width=3)
+    assert [default.recoverable(arrived) for arrived in (0b00, 0b01, 0b11)] == [0b00, 0b01, 0b11]
     scheme = scheme_of(Heads(Concat(3)), 1, width=30)
     assert scheme.recoverable(0b1000) == 0b111
     assert scheme.recoverable(0b0010) == 0b010

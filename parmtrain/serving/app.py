@@ -58,6 +58,7 @@ class FrontendDeployment:
             instances,
             served.outputs,
             served.width,
+            default=served.default,
             happened=self.metrics.answered,
             filled=self.metrics.filled,
         )

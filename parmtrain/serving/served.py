@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from parmtrain.bundle import Bundle
 from parmtrain.deployed import DeployedModel
@@ -73,6 +74,13 @@ class Served:
     def width(self) -> int:
         """Length of an output of a parity model."""
         return int(self.bundle.about["shapes"]["worker_output"][0])
+
+    @property
+    def default(self) -> Tensor | None:
+        """What the decoder answers without any output ``[c]``; None for codes that have no such answer."""
+        n = self.bundle.n
+        answer = self.bundle.decode(torch.zeros(1, n, self.width), torch.zeros(1, n, dtype=torch.bool))[0, 0]
+        return answer if bool(answer.isfinite().all()) else None
 
     @property
     def models(self) -> list[nn.Module]:
