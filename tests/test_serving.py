@@ -169,6 +169,24 @@ def test_instances_that_die_hang_and_return_garbage_lose_no_query(seed: int, rat
         assert given_up[i] or torch.allclose(answer.output, right[i], atol=1e-4)
 
 
+def test_an_instance_that_hangs_is_replaced_once() -> None:
+    class Hangs(Instance):
+        async def run(self, query: Tensor) -> Any:
+            if not self.restarts:
+                while not self.restarts:
+                    await asyncio.sleep(0.1)
+                raise RuntimeError("the old one was killed")
+            return await super().run(query)
+
+    hangs = Hangs(flat(linear_network()))
+    service = Service(Frontend(uncoded(), [1], Limits(deadline=60.0, hung_after=1.0)), None, [hangs], 3, 3)
+    answers = in_virtual_time(ask(service, torch.rand(4, 1, 3, 4)))
+    assert [answer.kind for answer in answers] == [Kind.deployed] * 4
+    assert hangs.restarts == 1
+    assert service.frontend.counts["hung"] == 1
+    assert service.frontend.counts["lost"] == 0
+
+
 def test_an_overloaded_service_refuses() -> None:
     async def flood() -> list[Any]:
         frontend = Frontend(uncoded(), [1], Limits(waiting=5))

@@ -84,6 +84,10 @@ class Frontend:
             counts[self.pool_of[instance]] += 1
         return counts
 
+    def runs(self, instance: int, job: Job) -> bool:
+        """Whether an instance has a job, as far as is known."""
+        return self._running.get(instance) is job
+
     def submit(self, now: float, payload: Any) -> list[Action]:
         """Take a query.
 

@@ -137,9 +137,10 @@ class Service:
         except asyncio.CancelledError:
             raise
         except Exception:  # whatever ends a call, the instance has to prove itself anew
-            now = self.now
-            self._do(now, "lost", self.frontend.lost(now, instance))
-            await self._restart(instance)
+            if self.frontend.runs(instance, job):  # or it hung, and is being replaced already
+                now = self.now
+                self._do(now, "lost", self.frontend.lost(now, instance))
+                await self._restart(instance)
             return
         now = self.now
         length = self.outputs if job.query is not None or job.pool == 0 else self.width
