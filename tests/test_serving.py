@@ -45,6 +45,10 @@ class VirtualTime(asyncio.SelectorEventLoop):
         return self.passed
 
 
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def in_virtual_time(work: Coroutine[Any, Any, Any]) -> Any:
     with asyncio.Runner(loop_factory=VirtualTime) as runner:
         return runner.run(work)
@@ -97,7 +101,7 @@ def test_a_linear_model_behind_a_linear_code_is_rebuilt_exactly(code: Code) -> N
     pool = [Instance(network, lambda: next(slow)) for _ in range(code.k)]
     parity = [Instance(network) for _ in range(code.r)]
     frontend = Frontend(scheme_of(code, code.r, width=3), [code.k, *[1] * code.r])
-    service = Service(frontend, code, [*pool, *parity], outputs=3, width=3)
+    service = Service(frontend, code, [*pool, *parity], outputs=3, width=3, clock=loop_time)
     answers = in_virtual_time(ask(service, queries, 0.001))
     assert torch.allclose(torch.stack([answer.output for answer in answers]), network(queries), atol=1e-5)
     assert {answer.kind for answer in answers} == {Kind.deployed, Kind.reconstructed}
@@ -110,13 +114,13 @@ def test_heads_and_replication_answer_what_their_models_say() -> None:
     both = lambda stacked: torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])  # noqa: E731
     never = [Instance(flat(linear_network()), lambda: 60.0) for _ in range(2)]
     frontend = Frontend(scheme_of(heads, 1, width=6), [2, 1])
-    service = Service(frontend, heads, [*never, Instance(both)], outputs=3, width=6)
+    service = Service(frontend, heads, [*never, Instance(both)], outputs=3, width=6, clock=loop_time)
     answers = in_virtual_time(ask(service, queries[:2]))
     assert [answer.output.tolist() for answer in answers] == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
     network, code = flat(linear_network()), Replication(2)
     slow = [Instance(network, lambda: 60.0), *[Instance(network) for _ in range(3)]]
-    service = Service(Frontend(scheme_of(code, 0, width=3), [4]), code, slow, outputs=3, width=3)
+    service = Service(Frontend(scheme_of(code, 0, width=3), [4]), code, slow, outputs=3, width=3, clock=loop_time)
     answers = in_virtual_time(ask(service, queries))
     assert torch.allclose(torch.stack([answer.output for answer in answers]), network(queries), atol=1e-6)
 
@@ -134,7 +138,9 @@ def test_garbage_is_counted_and_never_answered(fault: Any) -> None:
     network, code = flat(linear_network()), Sum(2)
     faults = iter([fault, fault, *[None] * 99])
     instances = [Instance(network, lambda: next(faults)), Instance(network), Instance(network)]
-    service = Service(Frontend(scheme_of(code, 1, width=3), [2, 1]), code, instances, outputs=3, width=3)
+    service = Service(
+        Frontend(scheme_of(code, 1, width=3), [2, 1]), code, instances, outputs=3, width=3, clock=loop_time
+    )
     queries = torch.rand(6, 1, 3, 4)
     answers = in_virtual_time(ask(service, queries, 0.02))
     assert service.frontend.counts["garbage"] == 2
@@ -158,6 +164,7 @@ def test_instances_that_die_hang_and_return_garbage_lose_no_query(seed: int, rat
         [Instance(network, fault) for _ in range(5)],
         outputs=3,
         width=3,
+        clock=loop_time,
     )
     queries = torch.rand(40, 1, 3, 4)
     answers = in_virtual_time(ask(service, queries, 0.05))
@@ -179,7 +186,9 @@ def test_an_instance_that_hangs_is_replaced_once() -> None:
             return await super().run(query)
 
     hangs = Hangs(flat(linear_network()))
-    service = Service(Frontend(uncoded(), [1], Limits(deadline=60.0, hung_after=1.0)), None, [hangs], 3, 3)
+    service = Service(
+        Frontend(uncoded(), [1], Limits(deadline=60.0, hung_after=1.0)), None, [hangs], 3, 3, clock=loop_time
+    )
     answers = in_virtual_time(ask(service, torch.rand(4, 1, 3, 4)))
     assert [answer.kind for answer in answers] == [Kind.deployed] * 4
     assert hangs.restarts == 1
@@ -190,7 +199,7 @@ def test_an_instance_that_hangs_is_replaced_once() -> None:
 def test_an_overloaded_service_refuses() -> None:
     async def flood() -> list[Any]:
         frontend = Frontend(uncoded(), [1], Limits(waiting=5))
-        service = Service(frontend, None, [Instance(flat(linear_network()))], outputs=3, width=3)
+        service = Service(frontend, None, [Instance(flat(linear_network()))], outputs=3, width=3, clock=loop_time)
         asked = [service.predict(query) for query in torch.rand(8, 1, 3, 4)]
         return await asyncio.gather(*asked, return_exceptions=True)
 
@@ -234,7 +243,7 @@ def test_the_service_and_the_simulator_decide_alike(seed: int, scheme: Any, limi
 
     frontend = Frontend(*scheme, limits)
     instances = [Scripted(number) for number in range(len(frontend.pool_of))]
-    service = Service(frontend, Sums(), instances, outputs=1, width=1, record=live)
+    service = Service(frontend, Sums(), instances, outputs=1, width=1, record=live, clock=loop_time)
 
     async def send() -> list[Prediction]:
         async def at(moment: float) -> Prediction:

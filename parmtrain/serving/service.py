@@ -1,6 +1,7 @@
 """A frontend at work: it runs in one event loop, in front of instances that may be anywhere."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -62,6 +63,7 @@ class Service:
         happened: Told of every answer, for metrics.
         filled: Told of every full group how many seconds it took to fill.
         record: Told of every event and what was decided.
+        clock: Seconds, rising; those of an event loop may be no finer than a millisecond.
 
     Example:
         >>> class Doubler:
@@ -88,17 +90,13 @@ class Service:
         happened: Callable[[Prediction], None] = lambda prediction: None,
         filled: Callable[[float], None] = lambda seconds: None,
         record: Record = unrecorded,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.frontend, self.coding, self.instances = frontend, coding, list(instances)
         self.outputs, self.width, self.default = outputs, width, default
-        self.happened, self.filled, self.record = happened, filled, record
+        self.happened, self.filled, self.record, self.clock = happened, filled, record, clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
-
-    @property
-    def now(self) -> float:
-        """The time of the event loop in seconds."""
-        return asyncio.get_running_loop().time()
 
     async def predict(self, query: Tensor) -> Prediction:
         """Answer a query ``[*query]``, which must be one that the models can take.
@@ -107,7 +105,7 @@ class Service:
             Overloaded: If too many queries wait.
         """
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
-        now, groups, fill_time = self.now, self.frontend.counts["groups"], self.frontend.fill_time
+        now, groups, fill_time = self.clock(), self.frontend.counts["groups"], self.frontend.fill_time
         actions = self.frontend.submit(now, (query, future))
         if self.frontend.counts["groups"] > groups:
             self.filled(self.frontend.fill_time - fill_time)
@@ -138,11 +136,11 @@ class Service:
             raise
         except Exception:  # whatever ends a call, the instance has to prove itself anew
             if self.frontend.runs(instance, job):  # or it hung, and is being replaced already
-                now = self.now
+                now = self.clock()
                 self._do(now, "lost", self.frontend.lost(now, instance))
                 await self._restart(instance)
             return
-        now = self.now
+        now = self.clock()
         length = self.outputs if job.query is not None or job.pool == 0 else self.width
         if well_formed(output, length):
             self._do(now, "finished", self.frontend.finished(now, instance, job, output))
@@ -151,7 +149,7 @@ class Service:
 
     async def _restart(self, instance: int) -> None:
         await self.instances[instance].restart()
-        now = self.now
+        now = self.clock()
         self._do(now, "restored", self.frontend.restored(now, instance))
 
     def _which(self, job: Job) -> int:
@@ -174,7 +172,7 @@ class Service:
             output = self._decoded(output)[query.position]
         elif answer.kind is Kind.default:
             output = self.default
-        prediction = Prediction(answer.kind, output, self.now - query.at)
+        prediction = Prediction(answer.kind, output, self.clock() - query.at)
         self.happened(prediction)
         future: asyncio.Future[Prediction] = query.payload[1]
         if not future.done():  # whoever asked may have gone
@@ -199,12 +197,12 @@ class Service:
             return
         if self._tick is not None:
             self._tick[1].cancel()
-        handle = asyncio.get_running_loop().call_later(max(at - self.now, 0.0), self._on_tick)
+        handle = asyncio.get_running_loop().call_later(max(at - self.clock(), 0.0), self._on_tick)
         self._tick = (at, handle)
 
     def _on_tick(self) -> None:
         self._tick = None
-        now = self.now
+        now = self.clock()
         self._do(now, "tick", self.frontend.tick(now))
 
 
