@@ -6,9 +6,11 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from importlib.util import find_spec
 
 from parmtrain.errors import ParmtrainError
 
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 keeps Ray's own ports off the network, on Linux too
 HELP = """Serve an exported bundle: python -m parmtrain.serve bundle=FOLDER [key=value …]
 
   bundle             folder of a run, or its export folder; the run's config.yaml says what its deployed model is
@@ -36,14 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     if any(argument in ("-h", "--help") for argument in given):
         print(HELP)
         return 0
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        from ray import serve
-    except ImportError:
+    if find_spec("ray") is None:
         print("serving needs Ray: pip install 'parmtrain[serve]'", file=sys.stderr)
         return 1
-    from parmtrain.serving.app import build
     from parmtrain.serving.served import ServeSettings, pools, read_served
     from parmtrain.serving.settings import read
 
@@ -54,6 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
     except ParmtrainError as fault:
         print(fault, file=sys.stderr)
         return 1
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if settings.local and "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault(LOOPBACK, "0")
+    import ray
+    from ray import serve
+
+    from parmtrain.serving.app import application
+
     ray.init(
         logging_level=logging.WARNING,
         log_to_driver=False,
@@ -62,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": "WARNING"})
     about = served.bundle.about
-    serve.run(build(vars(settings)), name="parmtrain", route_prefix="/")
+    serve.run(application(settings), name="parmtrain", route_prefix="/")
     code = f"code={about['code']}, k={about['k']}" if settings.coded else "uncoded"
     print(
         f"{about['task']}, {code}: instances {pools(settings, served)}\n"

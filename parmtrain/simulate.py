@@ -18,7 +18,18 @@ from parmtrain.serving.tails import Accuracies, Row, plot, table, write_csv
 
 DELAYS = {"constant": constant, "exponential": exponential, "pareto": pareto}
 ABOVE = ("instances", "rate", "queries", "service", "deadline", "hung_after", "backup_speed", "waiting")
-LEAST = ("variation", "slot", "delay_mean", "kills", "restart", "encode", "decode", "reconstruct_after", "seed")
+LEAST = (
+    "variation",
+    "slot",
+    "slow_instances",
+    "delay_mean",
+    "kills",
+    "restart",
+    "encode",
+    "decode",
+    "reconstruct_after",
+    "seed",
+)
 SHARES = ("slow", "correlation", "fallback", "available", "degraded", "backup_accuracy")
 HELP = """Simulate a prediction service: python -m parmtrain.simulate [key=value …]
 
@@ -29,11 +40,13 @@ HELP = """Simulate a prediction service: python -m parmtrain.simulate [key=value
   queries     how many
   service     seconds that a prediction takes; variation: its standard deviation ÷ mean
   slow        probability that an instance is slow; slot: for how many seconds, 0 for each prediction by itself
+  slow_instances           how many instances are slow at any time
   correlation share of slots in which all instances are slow or none is
   delay       what slowness adds: constant, exponential or pareto, of mean delay_mean seconds
   kills       instances that die, at random times; a new one takes restart seconds
   encode, decode           seconds that the frontend takes
   deadline, hung_after, reconstruct_after, waiting     limits of the frontend
+  copy_after  seconds after which a coded service sends a query whose group is not full once more
   hedge       percentile of latency behind which hedged sends a query once more
   backup_speed             how many times as fast as the deployed model the cheaper backup is
   available, degraded, fallback    accuracy of deployed, reconstructed and default answers
@@ -54,6 +67,7 @@ class Load:
     variation: float = 0.1
     slow: float = 0.01
     slot: float = 1.0
+    slow_instances: int = 0
     correlation: float = 0.0
     delay: str = "constant"
     delay_mean: float = 0.25
@@ -64,6 +78,7 @@ class Load:
     deadline: float = 10.0
     hung_after: float = float("inf")
     reconstruct_after: float = 0.0
+    copy_after: float = float("inf")
     waiting: int = 10_000
     hedge: float = 95.0
     backup_speed: float = 5.0
@@ -126,12 +141,15 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
     """
     arrivals = poisson(settings.rate, settings.queries, settings.seed)
     delay: Draw = DELAYS[settings.delay](settings.delay_mean)
-    slowdowns = Slowdowns(settings.slow, delay, settings.slot, settings.correlation, settings.seed)
+    slowdowns = Slowdowns(
+        settings.slow, delay, settings.slot, settings.correlation, settings.seed, settings.slow_instances
+    )
     service = Service(lognormal(settings.service, settings.variation), slowdowns, strategy.speed, settings.seed + 1)
     after = None
     if strategy.copy_after is not None:
         after = _percentile(settings, strategy) if strategy.copy_after else 0.0
-    base = Limits(settings.deadline, float("inf"), settings.reconstruct_after, settings.hung_after, settings.waiting)
+    copy_after = settings.copy_after if strategy.scheme.k > 1 else float("inf")
+    base = Limits(settings.deadline, copy_after, settings.reconstruct_after, settings.hung_after, settings.waiting)
     frontend = Frontend(strategy.scheme, strategy.instances, strategy.limits(base, after))
     costs = Costs(settings.encode, settings.decode, settings.restart)
     shown = track(arrivals, title, settings.queries, transient=True) if title else arrivals

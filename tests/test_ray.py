@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from parmtrain import compose, run
+from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
+from parmtrain.serve import LOOPBACK
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[serve]'")
 PORT, METRICS = 8317, 8318
@@ -45,6 +47,20 @@ def service(trained: Result, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield process
     if process.poll() is None:
         process.kill()
+
+
+HANDLE = """
+import ray, torch
+from ray import serve
+ray.init(address="auto", log_to_driver=False)
+handle = serve.get_app_handle("parmtrain")
+answer = handle.predict.remote(torch.zeros(1, 8, 8)).result()
+print(answer["kind"], len(answer["prediction"]))
+try:
+    handle.predict.remote(torch.zeros(8, 8)).result()
+except Exception as fault:
+    print(fault.cause)
+"""
 
 
 def post(body: bytes, kind: str = "application/json") -> tuple[int, dict[str, object]]:
@@ -85,6 +101,7 @@ def test_the_service_from_start_to_end(trained: Result, service: subprocess.Pope
 
     with urllib.request.urlopen(f"{URL}/healthz", timeout=30) as health:
         state = json.load(health)
+    assert all(seconds > 0 for seconds in state["occupied"])
     assert state["status"] == "ok"
     assert state["waiting"] == 0
     assert sum(state["counts"].get(kind, 0) for kind in ("deployed", "reconstructed")) == 48
@@ -92,6 +109,13 @@ def test_the_service_from_start_to_end(trained: Result, service: subprocess.Pope
     while "parmtrain_answers" not in (text := metrics()):
         assert time.monotonic() < until, text[:1000]
         time.sleep(1.0)
+    own = {**os.environ, LOOPBACK: "0"}
+    command = [sys.executable, "-c", HANDLE]
+    handle = subprocess.run(command, env=own, capture_output=True, text=True, timeout=120, check=False)
+    assert handle.stdout.splitlines() == [
+        "deployed 10",
+        "the query is torch.float32 [8, 8]; numbers of shape [1, 8, 8] are right",
+    ], handle.stderr
     service.send_signal(signal.SIGTERM)
     assert service.wait(60) == 0
 
@@ -130,3 +154,13 @@ def test_mistakes_are_said_before_anything_starts(
     folder = str(trained.folder)
     assert main([argument.format(folder=folder) for argument in arguments]) == 1
     assert sentence.format(folder=folder) in capsys.readouterr().err
+
+
+def test_an_application_for_serve_deploy() -> None:
+    from ray.serve import Application
+
+    from parmtrain.serving.app import build
+
+    assert isinstance(build({"bundle": "run", "replicas": 12}), Application)
+    with pytest.raises(ConfigError, match="bundle="):
+        build({})

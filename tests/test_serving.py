@@ -332,6 +332,27 @@ def test_slowdowns_are_the_same_for_everyone_and_as_likely_as_said() -> None:
     assert np.mean([each.seconds(0, 0, 0.0) for _ in range(9000)]) == pytest.approx(0.2, abs=0.02)
 
 
+def test_instances_that_are_always_slow_and_predictions_that_are_by_themselves() -> None:
+    by_coin = Slowdowns(probability=0.25, delay=constant(1.0), instances=2)
+    assert [by_coin.slow(instance, 0.0, coin=0.3) for instance in range(4)] == [True, True, False, False]
+    assert by_coin.slow(3, 0.0, coin=0.2)
+    times = Times(constant(0.5), by_coin)
+    assert [times.seconds(instance, 0, 0.0) for instance in (0, 1)] == [1.5, 1.5]
+    assert np.mean([times.seconds(2, 0, 0.0) for _ in range(4000)]) == pytest.approx(0.75, abs=0.03)
+
+
+def test_work_is_counted_from_dispatch_to_result_or_loss() -> None:
+    frontend = Frontend(erasure_code(k=2, r=1), [2, 1])
+    (first,) = frontend.submit(0.0, "a")
+    second, coded = frontend.submit(1.0, "b")
+    frontend.finished(3.0, first.instance, first.job, "F(a)")
+    (again,) = frontend.lost(5.0, second.instance)
+    frontend.finished(6.0, coded.instance, coded.job, "P")
+    assert frontend.occupied == [3.0 + 4.0, 5.0]
+    frontend.finished(8.0, again.instance, again.job, "F(b)")
+    assert frontend.occupied == [3.0 + 4.0 + 3.0, 5.0]
+
+
 @pytest.mark.parametrize("draw", [exponential(2.0), lognormal(2.0, 0.5), pareto(2.0, 3.0), constant(2.0)])
 def test_delays_have_their_mean(draw: Any) -> None:
     assert draw(np.random.default_rng(0), 200_000).mean() == pytest.approx(2.0, rel=0.03)

@@ -1,15 +1,23 @@
-"""Tail latency on Ray on one machine: modes that use as many instances, one after the other, twice around.
+"""Tail latency on Ray on one machine: modes that use as many instances, one after the other.
 
-    python experiments/serving/on_ray.py RUN FOLDER [rate=30] [queries=2500] [kills=0] [modes=equal,coded] …
+    python experiments/serving/on_ray.py FOLDER run=RUN [modes=equal,coded,hedged] [rate=30] [queries=2500] …
 
-RUN is a run's folder; its bundle is served with k = 2 by 4 + 2 instances, or its deployed model alone by 6. An
-instance's prediction takes ``service`` seconds, during which its process is blocked; in 3 % of time slots an instance
-is slow, and takes ten times as long. The slots are the same for all modes, counted from the first query. Queries come
-over HTTP from this process, at random times (Poisson) that do not wait for answers, and latency counts from when a
-query was meant to be sent. Each mode's figures are put beside the simulator's on the same slots and arrivals.
+RUN is the folder of a run with k = 2; its bundle is served by 4 + 2 instances, or its deployed model alone by 4
+(``none``) or 6 (``equal``, ``hedged``, ``replication``). ``run3`` and ``run4`` are runs of k = 3 and 4, for ``coded3``
+with 6 + 2 instances beside ``equal8``, and ``coded4`` with 4 + 1 beside ``equal5``; ``backup`` is a run of
+``code=backup``.
+
+An instance's prediction takes ``service`` seconds, during which its process is blocked; a backup's a fifth of that. In
+a share ``slow`` of time slots an instance is slow, or a share of predictions where ``slot`` is 0, or the first
+``slow_instances`` always are: that adds ``delay_mean`` seconds, of a ``delay`` distribution. Slots are the same for all
+modes, counted from the first query. Queries come over HTTP from this process, at random times (Poisson) that do not
+wait for answers, and latency counts from when a query was meant to be sent. Hedged sends a query once more behind the
+95th percentile of ``equal``, which is measured before it. Each mode's figures are put beside the simulator's with the
+same slots and arrivals.
 """
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -19,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -29,19 +38,41 @@ from rich.console import Console
 from rich.progress import Progress
 
 from parmtrain import load
-from parmtrain.errors import ParmtrainError
-from parmtrain.serving import Frontend, Kind, Limits, erasure_code, uncoded
-from parmtrain.serving.app import build
+from parmtrain.errors import ConfigError, ParmtrainError
+from parmtrain.serving import Frontend, Kind, Limits, Scheme, scheme_of, uncoded
+from parmtrain.serving.app import application
 from parmtrain.serving.delays import Service, Slowdowns, constant
+from parmtrain.serving.served import ServeSettings
 from parmtrain.serving.settings import read
 from parmtrain.serving.simulator import KINDS, Outcome, Simulation, poisson
-from parmtrain.serving.tails import Row, plot, table, write_csv
+from parmtrain.serving.tails import Accuracies, Row, plot, table, write_csv
+from parmtrain.simulate import DELAYS
+
+ADDRESS = "http://127.0.0.1:8000/"
+BACKUP_SPEED = 5.0
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to use instances: of which run, how many of each pool, and whether it is coded."""
+
+    run: str
+    instances: tuple[int, ...]
+    coded: bool = False
+    copies: str = ""
+
 
 MODES = {
-    "none": (uncoded(), (4,), {"coded": False, "replicas": 4}),
-    "equal": (uncoded(), (6,), {"coded": False, "replicas": 6}),
-    "coded": (erasure_code(2, 1), (4, 2), {"replicas": 4}),
-    "replication": (uncoded(), (6,), {"coded": False, "replicas": 6}),
+    "none": Mode("run", (4,)),
+    "equal": Mode("run", (6,)),
+    "coded": Mode("run", (4, 2), coded=True),
+    "hedged": Mode("run", (6,), copies="late"),
+    "replication": Mode("run", (6,), copies="at once"),
+    "backup": Mode("backup", (4, 2), coded=True),
+    "equal5": Mode("run", (5,)),
+    "coded4": Mode("run4", (4, 1), coded=True),
+    "equal8": Mode("run", (8,)),
+    "coded3": Mode("run3", (6, 2), coded=True),
 }
 
 
@@ -49,6 +80,10 @@ MODES = {
 class Settings:
     """What to measure."""
 
+    run: str = ""
+    run3: str = ""
+    run4: str = ""
+    backup: str = ""
     modes: list[str] = field(default_factory=lambda: ["equal", "coded"])
     rate: float = 30.0
     queries: int = 2500
@@ -56,8 +91,31 @@ class Settings:
     service: float = 0.05
     slow: float = 0.03
     slot: float = 0.1
+    slow_instances: int = 0
+    delay: str = "constant"
+    delay_mean: float = 0.45
     kills: int = 0
     seed: int = 0
+
+    def check(self) -> None:
+        found = [f"modes: there is no {mode}; there are {', '.join(MODES)}" for mode in self.modes if mode not in MODES]
+        for name in sorted({MODES[mode].run for mode in self.modes if mode in MODES}):
+            if not (Path(getattr(self, name)) / "metrics.json").is_file() or not getattr(self, name):
+                found.append(f"{name}={getattr(self, name)}: the folder of a finished run is right")
+        if "hedged" in self.modes and "equal" not in self.modes[: self.modes.index("hedged")]:
+            found.append("modes: hedged waits as long as 95 % of the queries of equal do, which must come before it")
+        if found:
+            raise ConfigError(found)
+
+    def folder(self, mode: Mode) -> Path:
+        return Path(getattr(self, mode.run)).resolve()
+
+    def times(self, mode: Mode, seed: int) -> Service:
+        """Return how long instances take."""
+        slowdowns = Slowdowns(
+            self.slow, DELAYS[self.delay](self.delay_mean), self.slot, 0.0, self.seed, self.slow_instances
+        )
+        return Service(constant(self.service), slowdowns, (1.0, BACKUP_SPEED if mode.run == "backup" else 1.0), seed)
 
 
 @dataclass
@@ -65,28 +123,29 @@ class Blocked:
     """Blocks an instance as long as its schedule says; experiment time begins when the file says so."""
 
     instance: int
+    pool: int
+    mode: Mode
     settings: Settings
     begun: Path
     since: float | None = None
+    times: Service | None = None
 
     def __call__(self) -> None:
+        if self.times is None:
+            self.times = self.settings.times(self.mode, self.settings.seed + self.instance)
         if self.since is None and self.begun.exists():
             self.since = float(self.begun.read_text())
         now = 0.0 if self.since is None else time.time() - self.since
-        slow = self.slowdowns().slow(self.instance, max(now, 0.0))
-        time.sleep(self.settings.service * (10 if slow else 1))
-
-    def slowdowns(self) -> Slowdowns:
-        if not hasattr(self, "_slowdowns"):
-            self._slowdowns = slowdowns(self.settings)
-        return self._slowdowns
+        time.sleep(self.times.seconds(self.instance, self.pool, max(now, 0.0)))
 
 
-def slowdowns(settings: Settings) -> Slowdowns:
-    return Slowdowns(settings.slow, constant(9 * settings.service), settings.slot, seed=settings.seed)
+async def health(session: aiohttp.ClientSession) -> dict[str, Any]:
+    async with session.get(f"{ADDRESS}healthz") as answer:
+        state: dict[str, Any] = await answer.json()
+        return state
 
 
-async def send(url: str, shape: list[int], settings: Settings, begun: Path, kill: Callable[[], None]) -> Outcome:
+async def send(shape: list[int], instances: int, settings: Settings, begun: Path, kill: Callable[[], None]) -> Outcome:
     """Send all queries at their times; return their latencies and how they were answered."""
     arrivals = list(poisson(settings.rate, settings.queries, settings.seed))
     queries = torch.rand(64, *shape, generator=torch.Generator().manual_seed(settings.seed)).numpy()
@@ -99,7 +158,7 @@ async def send(url: str, shape: list[int], settings: Settings, begun: Path, kill
 
         async def ask(number: int) -> None:
             body = queries[number % 64].tobytes()
-            async with session.post(url, data=body, headers=headers) as answer:
+            async with session.post(ADDRESS, data=body, headers=headers) as answer:
                 content = await answer.json()
             latency[number] = time.time() - begun_at - arrivals[number]
             answers[number] += 1
@@ -109,8 +168,10 @@ async def send(url: str, shape: list[int], settings: Settings, begun: Path, kill
                 refused[answer.status] += 1
 
         for number in range(20):  # connections and caches
-            async with session.post(url, data=queries[number].tobytes(), headers=headers) as answer:
+            async with session.post(ADDRESS, data=queries[number].tobytes(), headers=headers) as answer:
                 await answer.read()
+        await asyncio.sleep(1.0)  # what the others of a group still run
+        before = await health(session)
         begun_at = time.time() + 0.5
         begun.write_text(str(begun_at))
         asked = []
@@ -124,11 +185,14 @@ async def send(url: str, shape: list[int], settings: Settings, begun: Path, kill
                     kill()
                 progress.update(bar, completed=number)
             await asyncio.gather(*asked)
-        async with session.get(f"{url}healthz") as health:
-            counts = (await health.json())["counts"]
+        span = time.time() - begun_at
+        await asyncio.sleep(1.0)
+        after = await health(session)
+    counts = {name: count - before["counts"].get(name, 0) for name, count in after["counts"].items()}
+    occupied = np.subtract(after["occupied"], before["occupied"])
     lost, twice = sum(answers[i] == 0 for i in range(len(arrivals))), sum(count > 1 for count in answers.values())
     print(f"sent {len(arrivals)}, lost {lost}, answered twice {twice}, refused {dict(refused)}, frontend {counts}")
-    return Outcome(latency, kinds, float("nan"), float("nan"), counts)
+    return Outcome(latency, kinds, float(occupied.sum()) / len(arrivals), float(occupied[0]) / span / instances, counts)
 
 
 def kill_one() -> None:
@@ -144,29 +208,53 @@ def kill_one() -> None:
         os.kill(random.choice(found), signal.SIGKILL)
 
 
-def on_ray(run: Path, mode: str, settings: Settings, folder: Path) -> Outcome:
+def copy_after(mode: Mode, equal: list[Outcome]) -> float:
+    """Return when a query is sent once more."""
+    if mode.copies == "at once":
+        return 0.0
+    return equal[-1].percentile(95.0) if mode.copies == "late" else 5.0
+
+
+def on_ray(mode: Mode, after: float, settings: Settings, folder: Path) -> Outcome:
     """Serve in one mode, and send it all queries."""
-    _, instances, arguments = MODES[mode]
     begun = folder / "begun.txt"
     begun.unlink(missing_ok=True)
-    waits = [Blocked(instance, settings, begun) for instance in range(sum(instances))]
-    arguments = {"bundle": str(run.resolve()), "copy_after": 0.0 if mode == "replication" else 5.0, **arguments}
-    arguments |= {"deadline": 60.0, "hung_after": 30.0}
-    serve.run(build(arguments, waits), name="parmtrain", route_prefix="/")
+    pool_of = [pool for pool, count in enumerate(mode.instances) for _ in range(count)]
+    waits = [Blocked(instance, pool, mode, settings, begun) for instance, pool in enumerate(pool_of)]
+    run = settings.folder(mode)
+    served = ServeSettings(
+        str(run),
+        coded=mode.coded,
+        replicas=mode.instances[0],
+        parity_replicas=mode.instances[1] if mode.coded else None,
+        deadline=60.0,
+        copy_after=after,
+        hung_after=30.0,
+    )
+    serve.run(application(served, waits), name="parmtrain", route_prefix="/")
     shape = load(run).about["shapes"]["query"]
-    outcome = asyncio.run(send("http://127.0.0.1:8000/", shape, settings, begun, kill_one))
+    outcome = asyncio.run(send(shape, mode.instances[0], settings, begun, kill_one))
     serve.delete("parmtrain")
     return outcome
 
 
-def simulated(mode: str, settings: Settings, overhead: float) -> Outcome:
-    """Simulate the same mode on the same slots and arrivals, with what Ray adds to every query put on top."""
-    scheme, instances, _ = MODES[mode]
-    limits = Limits(60.0, 0.0 if mode == "replication" else 5.0)
-    times = Service(constant(settings.service), slowdowns(settings))
-    simulation = Simulation(Frontend(scheme, instances, limits), times)
-    outcome = simulation.run(poisson(settings.rate, settings.queries, settings.seed))
-    return Outcome(outcome.latency + overhead, outcome.kind, outcome.work, outcome.utilisation, outcome.counts)
+def simulated(mode: Mode, after: float, settings: Settings) -> Outcome:
+    """Simulate the same mode with the same slots and arrivals."""
+    frontend = Frontend(scheme(settings.folder(mode)) if mode.coded else uncoded(), mode.instances, Limits(60.0, after))
+    simulation = Simulation(frontend, settings.times(mode, settings.seed))
+    return simulation.run(poisson(settings.rate, settings.queries, settings.seed))
+
+
+def scheme(run: Path) -> Scheme:
+    bundle = load(run)
+    about = bundle.about
+    return scheme_of(bundle, about["parity"]["models"], about["shapes"]["worker_output"][0])
+
+
+def accuracies(run: Path) -> Accuracies:
+    """Return what answers of each kind are worth, as the run measured it on its test split."""
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    return Accuracies(*(metrics[part]["accuracy"] for part in ("available", "degraded", "default")))
 
 
 def together(outcomes: list[Outcome]) -> Outcome:
@@ -174,49 +262,64 @@ def together(outcomes: list[Outcome]) -> Outcome:
     counts: Counter[str] = Counter()
     for outcome in outcomes:
         counts.update(outcome.counts)
-    latency = np.concatenate([outcome.latency for outcome in outcomes])
-    return Outcome(latency, np.concatenate([o.kind for o in outcomes]), float("nan"), float("nan"), dict(counts))
+    return Outcome(
+        np.concatenate([outcome.latency for outcome in outcomes]),
+        np.concatenate([outcome.kind for outcome in outcomes]),
+        float(np.mean([outcome.work for outcome in outcomes])),
+        float(np.mean([outcome.utilisation for outcome in outcomes])),
+        dict(counts),
+    )
 
 
-def main(run: Path, folder: Path, settings: Settings) -> None:
+def compared(rows: dict[str, Row], one: str, other: str) -> None:
+    """Print how much nearer to its median the tail of the other is."""
+    if one in rows and other in rows:
+        medians, high = ([rows[name].percentile(percent) for name in (one, other)] for percent in (50, 99))
+        if None in high:
+            return  # too few queries
+        tails = np.subtract(high, medians)
+        print(
+            f"(p99 − median) of {one} ÷ that of {other}: {tails[0] / tails[1]:.2f}; "
+            f"median of {other} ÷ that of {one}: {medians[1] / medians[0]:.3f}"
+        )
+
+
+def main(folder: Path, settings: Settings) -> None:
+    settings.check()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(log_to_driver=False, include_dashboard=False, logging_level="WARNING")
     serve.start(http_options={"host": "127.0.0.1", "port": 8000}, logging_config={"log_level": "WARNING"})
     measured: dict[str, list[Outcome]] = {mode: [] for mode in settings.modes}
+    waited: dict[str, float] = {}
     for number in range(settings.rounds):
         order = settings.modes if number % 2 == 0 else settings.modes[::-1]
-        for mode in order:
-            print(f"round {number + 1}, {mode}", flush=True)
-            measured[mode].append(on_ray(run, mode, settings, folder))
+        for name in order:
+            print(f"round {number + 1}, {name}", flush=True)
+            waited[name] = copy_after(MODES[name], measured.get("equal", []))
+            measured[name].append(on_ray(MODES[name], waited[name], settings, folder))
     serve.shutdown()
     ray.shutdown()
-    rows = []
-    for mode, outcomes in measured.items():
-        outcome = together(outcomes)
-        model = simulated(mode, settings, 0.0)
-        overhead = outcome.percentile(50) - model.percentile(50)
-        rows.append(Row(f"{mode}, Ray", MODES[mode][1], outcome))
-        rows.append(
-            Row(f"{mode}, simulated + {overhead * 1e3:.0f} ms", MODES[mode][1], simulated(mode, settings, overhead))
-        )
-    title = (
-        f"{settings.rate:g} queries/s, {settings.service * 1e3:g} ms, {settings.slow:.0%} of slots ten times as slow"
-    )
+    rows, real, model = [], {}, {}
+    for name, outcomes in measured.items():
+        mode, worth = MODES[name], accuracies(settings.folder(MODES[name]))
+        simulation = simulated(mode, copy_after(mode, [model["equal"].outcome] if "equal" in model else []), settings)
+        for label, found, outcome in (("Ray", real, together(outcomes)), ("simulated", model, simulation)):
+            found[name] = Row(f"{name}, {label}", mode.instances, outcome, worth.overall(outcome))
+            rows.append(found[name])
+    slow = f"{settings.slow:.0%} of {'slots' if settings.slot else 'predictions'} slow"
+    title = f"{settings.rate:g} queries/s, {settings.service * 1e3:g} ms, {slow}"
     write_csv(rows, folder / "table.csv")
-    plot({title: rows}, folder / "latency.png")
+    plot({f"Ray: {title}": list(real.values()), "simulated": list(model.values())}, folder / "latency.png")
     Console(width=None if sys.stdout.isatty() else 190).print(table(rows, title))
-    tails = {row.name: row.outcome.percentile(99) - row.outcome.percentile(50) for row in rows}
-    if {"equal, Ray", "coded, Ray"} <= set(tails):
-        medians = [row.outcome.percentile(50) for row in rows if row.name in ("equal, Ray", "coded, Ray")]
-        print(
-            f"(p99 − median) of equal ÷ that of coded: {tails['equal, Ray'] / tails['coded, Ray']:.2f}; "
-            f"median of coded ÷ that of equal: {medians[1] / medians[0]:.3f}"
-        )
+    for label, found in (("Ray", real), ("simulated", model)):
+        print(f"{label}:")
+        for one, other in (("equal", "coded"), ("hedged", "coded"), ("equal5", "coded4"), ("equal8", "coded3")):
+            compared(found, one, other)
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), read(Settings, sys.argv[3:]))
+        main(Path(sys.argv[1]), read(Settings, sys.argv[2:]))
     except ParmtrainError as fault:
         sys.exit(str(fault))

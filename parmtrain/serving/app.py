@@ -107,21 +107,30 @@ class FrontendDeployment:
     def _health(self, path: str) -> Response:
         if not path.endswith("/healthz"):
             return self._refuse(404, f"there is nothing at {path}; POST a query, or GET /healthz")
-        return JSONResponse({"status": "ok", "waiting": self.frontend.waiting, "counts": self.counts()})
+        state = {"waiting": self.frontend.waiting, "counts": self.counts(), "occupied": self.frontend.occupied}
+        return JSONResponse({"status": "ok", **state})
 
     def _refuse(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
         self.metrics.refused.inc(tags={"status": str(status)})
         return JSONResponse({"error": sentence}, status, headers)
 
 
-def build(arguments: dict[str, Any], waits: list[Callable[[], None] | None] | None = None) -> Any:
-    """Build the Serve application, for ``serve.run`` and for ``import_path`` in a file for ``serve deploy``.
+def build(arguments: dict[str, Any]) -> Any:
+    """Build the Serve application, for ``import_path`` in a file for ``serve deploy``.
 
     Args:
         arguments: Fields of ``ServeSettings``; ``bundle`` is needed. Every node must see the bundle's folder.
+    """
+    return application(ServeSettings(**arguments))
+
+
+def application(settings: ServeSettings, waits: list[Callable[[], None] | None] | None = None) -> Any:
+    """Build the Serve application, for ``serve.run``.
+
+    Args:
+        settings: What to serve, and how.
         waits: For each instance, what slows it, in experiments.
     """
-    settings = ServeSettings(**arguments)
     settings.check()
     deployment = serve.deployment(
         FrontendDeployment,

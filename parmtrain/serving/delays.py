@@ -52,7 +52,7 @@ class Slowdowns:
     Time is cut into slots. In each slot an instance is slow with ``probability``; of the slots, the share
     ``correlation`` throws one coin for all instances, the others one for each. Slots are fixed in experiment time: the
     same seed slows the same instances at the same times, whatever runs on them. Without slots every piece of work has a
-    coin of its own.
+    coin of its own. The first ``instances`` of all are slow at any time.
 
     Args:
         probability: That an instance is slow, 0 to 1.
@@ -60,6 +60,7 @@ class Slowdowns:
         slot: Length of a slot in seconds; 0 for a coin for each piece of work.
         correlation: Share of slots in which all instances are slow or none is, 0 to 1.
         seed: Seed of the schedule.
+        instances: How many instances are always slow.
 
     Example:
         >>> slowdowns = Slowdowns(probability=0.25, delay=constant(0.1), slot=1.0, seed=0)
@@ -72,9 +73,14 @@ class Slowdowns:
     slot: float = 0.0
     correlation: float = 0.0
     seed: int = 0
+    instances: int = 0
 
-    def slow(self, instance: int, now: float) -> bool:
-        """Whether an instance is slow at a time."""
+    def slow(self, instance: int, now: float, coin: float = 1.0) -> bool:
+        """Whether an instance is slow at a time; ``coin``, 0 to 1, decides where there are no slots."""
+        if instance < self.instances:
+            return True
+        if not self.slot:
+            return coin < self.probability
         block, slot = divmod(int(now / self.slot), BLOCK)
         return bool(self._block(block, instance)[slot])
 
@@ -126,9 +132,8 @@ class Service:
         time = next(self._times) / (self.speed[pool] if pool < len(self.speed) else 1.0)
         if self.slowdowns is None:
             return time
-        by_slot = self.slowdowns.slot > 0
-        slow = self.slowdowns.slow(instance, now) if by_slot else next(self._coins) < self.slowdowns.probability
-        return time + next(self._delays) if slow else time
+        coin = 0.0 if self.slowdowns.slot else next(self._coins)
+        return time + next(self._delays) if self.slowdowns.slow(instance, now, coin) else time
 
 
 def drawn(draw: Draw, random: np.random.Generator) -> Iterator[float]:

@@ -100,13 +100,14 @@ class Job:
         worker: The worker of the group whose output it is; -1 for a query that no worker of its code runs by itself.
         pool: The pool of instances that can run it.
         tries: How often it was given out.
+        began: When it was given out last.
     """
 
-    __slots__ = ("group", "number", "pool", "query", "tries", "worker")
+    __slots__ = ("began", "group", "number", "pool", "query", "tries", "worker")
 
     def __init__(self, number: int, group: Group, query: Query | None, worker: int, pool: int) -> None:
         self.number, self.group, self.query = number, group, query
-        self.worker, self.pool, self.tries = worker, pool, 0
+        self.worker, self.pool, self.tries, self.began = worker, pool, 0, 0.0
 
     @property
     def needed(self) -> bool:

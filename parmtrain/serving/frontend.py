@@ -31,6 +31,7 @@ class Frontend:
         counts: What happened: answers by kind, ``refused`` queries, ``copies``, ``coded`` queries, jobs ``dropped`` and
             ``retried``, results that were ``garbage`` or ``stale``, instances ``lost`` and ``hung``.
         fill_time: Seconds that full groups took to fill, in all.
+        occupied: Seconds that the instances of each pool had a job, in all.
 
     Source: Kosaian et al., ParM (SOSP'19), sections 3.1 and 3.3.
 
@@ -57,6 +58,7 @@ class Frontend:
             )
         self.counts: Counter[str] = Counter()
         self.fill_time = 0.0
+        self.occupied = [0.0] * len(instances)
         self._idle: list[deque[int]] = [deque() for _ in instances]
         for instance, pool in enumerate(self.pool_of):
             self._idle[pool].append(instance)
@@ -114,7 +116,7 @@ class Frontend:
 
     def finished(self, now: float, instance: int, job: Job, output: Any) -> list[Action]:
         """Take a result, which the driver has found to be well formed."""
-        if not self._free(instance, job):
+        if not self._free(now, instance, job):
             return []
         group, query = job.group, job.query
         actions: list[Action] = []
@@ -133,7 +135,7 @@ class Frontend:
 
     def garbage(self, now: float, instance: int, job: Job) -> list[Action]:
         """Take note of a result that is none: the work is given out once more, where that is allowed."""
-        if not self._free(instance, job):
+        if not self._free(now, instance, job):
             return []
         self.counts["garbage"] += 1
         self._retry(job)
@@ -144,7 +146,7 @@ class Frontend:
         if instance in self._down:
             return []
         self.counts["lost"] += 1
-        self._take_down(instance)
+        self._take_down(now, instance)
         return self._assign(now)
 
     def restored(self, now: float, instance: int) -> list[Action]:
@@ -178,7 +180,7 @@ class Frontend:
             _, instance, job = self._hung.popleft()
             if self._running.get(instance) is job:
                 self.counts["hung"] += 1
-                self._take_down(instance)
+                self._take_down(now, instance)
                 actions.append(Restart(instance))
         return actions + self._assign(now)
 
@@ -224,6 +226,7 @@ class Frontend:
                     continue
                 instance = idle.popleft()
                 job.tries += 1
+                job.began = now
                 self.counts["coded"] += job.query is None
                 self._running[instance] = job
                 if self.limits.hung_after < inf:
@@ -240,21 +243,23 @@ class Frontend:
         self.counts[kind] += 1
         return Answer(query, kind, output)
 
-    def _free(self, instance: int, job: Job) -> bool:
+    def _free(self, now: float, instance: int, job: Job) -> bool:
         """Free an instance of a job; say no where it does not have it: the result is late, or came twice."""
         if self._running.get(instance) is not job:
             self.counts["stale"] += 1
             return False
         del self._running[instance]
+        self.occupied[job.pool] += now - job.began
         self._idle[self.pool_of[instance]].append(instance)
         return True
 
-    def _take_down(self, instance: int) -> None:
+    def _take_down(self, now: float, instance: int) -> None:
         self._down.add(instance)
         job = self._running.pop(instance, None)
         if job is None:
             self._idle[self.pool_of[instance]].remove(instance)
         else:
+            self.occupied[job.pool] += now - job.began
             self._retry(job)
 
     def _retry(self, job: Job) -> None:

@@ -27,8 +27,11 @@ class Refused(ParmtrainError):
     """
 
     def __init__(self, status: int, sentence: str) -> None:
-        self.status = status
-        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+        super().__init__(status, sentence)  # as it is made anew where it comes out of another process
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 def most_bytes(shape: tuple[int, ...]) -> int:

@@ -47,6 +47,11 @@ class ServeSettings:
             raise ConfigError(found)
 
     @property
+    def local(self) -> bool:
+        """Whether only this machine is to ask."""
+        return self.host == "localhost" or self.host.startswith("127.")
+
+    @property
     def limits(self) -> Limits:
         """The frontend's limits."""
         return Limits(self.deadline, self.copy_after, self.reconstruct_after, self.hung_after, self.waiting)

@@ -13,6 +13,7 @@ from parmtrain.serving.delays import Draw, drawn
 from parmtrain.serving.events import Action, Answer, Dispatch, Job, Kind, Overloaded, Restart
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
+from parmtrain.serving.scheme import DEPLOYED
 
 KINDS = tuple(Kind)
 
@@ -82,8 +83,8 @@ class Simulation:
     ) -> None:
         self.frontend, self.service, self.costs, self.record = frontend, service, costs or Costs(), record
         self.environment = simpy.Environment()
-        self._busy = [0.0] * len(frontend.pool_of)
         self._tick_at = inf
+        self._until = 0.0
         self._latency: list[float] = []
         self._kind: list[int] = []
 
@@ -93,13 +94,12 @@ class Simulation:
         for at, instance in kills:
             self._after(at, lambda _, instance=instance: self._kill(instance))
         self.environment.run()
-        span = max(self.environment.now, 1e-9)
-        deployed = [busy for busy, pool in zip(self._busy, self.frontend.pool_of, strict=True) if pool == 0]
+        occupied, deployed = self.frontend.occupied, self.frontend.pool_of.count(DEPLOYED)
         return Outcome(
             np.array(self._latency),
             np.array(self._kind, dtype=np.int8),
-            sum(self._busy) / max(len(self._latency), 1),
-            sum(deployed) / span / len(deployed),
+            sum(occupied) / max(len(self._latency), 1),
+            occupied[DEPLOYED] / max(self._until, 1e-9) / deployed,
             dict(self.frontend.counts),
         )
 
@@ -123,6 +123,8 @@ class Simulation:
 
     def _do(self, event: str, actions: list[Action]) -> None:
         self.record(self.now, event, actions)
+        if actions or event != "tick":  # the ticks of what was answered long ago change nothing
+            self._until = self.now
         for action in actions:
             if isinstance(action, Dispatch):
                 self._dispatch(action)
@@ -137,7 +139,6 @@ class Simulation:
     def _dispatch(self, dispatch: Dispatch) -> None:
         instance, job = dispatch
         taken = self.service(instance, job, self.now) + (self.costs.encode if job.query is None else 0.0)
-        self._busy[instance] += taken
         self._after(taken, lambda _: self._do("finished", self.frontend.finished(self.now, instance, job, True)))
 
     def _kill(self, instance: int) -> None:

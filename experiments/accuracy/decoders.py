@@ -1,0 +1,96 @@
+"""Decoders with more side information than ``code=sum_corrected`` reads, tried beside it.
+
+In a configuration: ``code._target_=experiments.accuracy.decoders.OneByOne`` with ``code=sum_corrected``.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from parmtrain.codes import Code, Concat, Corrected, Heads
+from parmtrain.codes.corrected import CorrectingDecoder
+
+
+class OneByOneDecoder(CorrectingDecoder):
+    """A correction made of the parity output, each prediction that arrived, and which of them did.
+
+    Args:
+        decoder: Rebuilds one late prediction ``[g, k+1, c]`` of a group.
+        k: Queries in a coding group.
+        outputs: Length of one prediction.
+        heads: Predictions that the parity output holds.
+        hidden: Width of the network.
+    """
+
+    def __init__(self, decoder: nn.Module, k: int, outputs: int, heads: int, hidden: int) -> None:
+        super().__init__(decoder, k, outputs, hidden)
+        self.outputs = outputs
+        last = nn.Linear(hidden, k * outputs)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear((heads + k) * outputs + k, hidden), nn.ReLU(), last)
+
+    def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
+        """Map worker outputs ``[g, k+1, heads·c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``."""
+        rebuilt = self.decoder(outputs, arrived)
+        late = ~arrived[:, : self.k].unsqueeze(2)
+        known = outputs[:, : self.k, : self.outputs].masked_fill(late, 0.0)
+        parity = outputs[:, self.k].masked_fill(~arrived[:, self.k :], 0.0)
+        told = torch.cat([parity / self.scale, known.flatten(1) / self.scale, late.squeeze(2).to(parity.dtype)], dim=1)
+        correction = self.layers(told).unflatten(1, (self.k, self.outputs)) * self.scale
+        return torch.where(late, rebuilt + correction, rebuilt)
+
+
+class OneByOne(Corrected):
+    """``sum_corrected`` or, with ``code=Heads``, a correction of the heads, by ``OneByOneDecoder``."""
+
+    def __init__(self, code: Code, outputs: int, hidden: int = 64) -> None:
+        super().__init__(code, outputs, hidden)  # type: ignore[arg-type]
+        self.heads = code.heads
+        self.decoder = OneByOneDecoder(code.decoder, code.k, outputs, code.heads, hidden)
+
+
+def concat_heads(k: int, r: int | None = None) -> Heads:
+    """Return ``code=concat_heads`` for such a correction."""
+    return Heads(Concat(k, r))
+
+
+class AttentionDecoder(CorrectingDecoder):
+    """A correction by attention: the parity output asks, and the set of predictions that arrived answers.
+
+    Args:
+        decoder: Rebuilds one late prediction ``[g, k+1, c]`` of a group.
+        k: Queries in a coding group.
+        outputs: Length of one prediction.
+        hidden: Width of the network, of which each of four attention heads has a quarter.
+    """
+
+    def __init__(self, decoder: nn.Module, k: int, outputs: int, hidden: int) -> None:
+        super().__init__(decoder, k, outputs, hidden)
+        self.asks = nn.Linear(outputs, hidden)
+        self.answers = nn.Linear(2 * outputs, hidden)
+        self.attention = nn.MultiheadAttention(hidden, 4, batch_first=True)
+        last = nn.Linear(hidden, outputs)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(3 * outputs + hidden, hidden), nn.ReLU(), last)
+
+    def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
+        """Map worker outputs ``[g, k+1, c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``."""
+        rebuilt = self.decoder(outputs, arrived)
+        late = ~arrived[:, : self.k].unsqueeze(2)
+        predictions = outputs[:, : self.k].masked_fill(late, 0.0) / self.scale
+        parity = outputs[:, self.k :].masked_fill(~arrived[:, self.k :, None], 0.0) / self.scale
+        known = predictions.sum(dim=1)
+        tokens = self.answers(torch.cat([predictions, parity.expand_as(predictions)], dim=2)).relu()
+        tokens = tokens.masked_fill(late, 0.0)  # a token of nothing, so that no row of the attention is empty
+        heard = self.attention(self.asks(parity), tokens, tokens, need_weights=False)[0][:, 0]
+        told = torch.cat([parity[:, 0], known, parity[:, 0] - known, heard], dim=1)
+        return torch.where(late, rebuilt + (self.layers(told) * self.scale).unsqueeze(1), rebuilt)
+
+
+class Attention(Corrected):
+    """``sum_corrected`` with ``AttentionDecoder``."""
+
+    def __init__(self, code: Code, outputs: int, hidden: int = 64) -> None:
+        super().__init__(code, outputs, hidden)  # type: ignore[arg-type]
+        self.decoder = AttentionDecoder(code.decoder, code.k, outputs, hidden)

@@ -1,0 +1,78 @@
+"""Ways of showing k pictures in one, tried beside those of ``code=concat``. Each keeps every pixel to one query.
+
+In a configuration: ``code.code._target_=experiments.accuracy.mixings.Interleaved`` with ``code=concat_heads``.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from parmtrain.codes import Concat
+from parmtrain.codes.layout import downsampled
+
+
+class InterleavedEncoder(nn.Module):
+    """Downsample the k images, and deal their pixels out to small rectangles of rows × columns: a pixel shuffle.
+
+    Args:
+        rows: Rows of a rectangle.
+        columns: Its columns; rows · columns is k.
+
+    Example:
+        >>> pair = torch.stack([torch.zeros(1, 2, 4), torch.ones(1, 2, 4)])[None]
+        >>> InterleavedEncoder(rows=1, columns=2)(pair)[0, 0, 0]
+        tensor([[0., 1., 0., 1.],
+                [0., 1., 0., 1.]])
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map images ``[g, k, c, h, w]``, sides multiples of the rectangle's, to parity images ``[g, 1, c, h, w]``."""
+        cells = downsampled(queries, queries.size(-2) // self.rows, queries.size(-1) // self.columns)
+        dealt = cells.unflatten(1, (self.rows, self.columns)).permute(0, 3, 4, 1, 5, 2)
+        return dealt.flatten(4, 5).flatten(2, 3).unsqueeze(1)
+
+
+class Interleaved(Concat):
+    """``concat`` with the pixels of the cells dealt out."""
+
+    def __init__(self, k: int, r: int | None = None, layout: str = "grid") -> None:
+        super().__init__(k, r, layout)
+        self.encoder = InterleavedEncoder(*self.grid)
+
+
+class CheckerboardEncoder(nn.Module):
+    """Give the squares of a board to the k images in turn, each at its own place and in full resolution.
+
+    Args:
+        k: Images in a group.
+        square: Pixels on a side of a square: 1 for a checkerboard of pixels, more for patches.
+
+    Example:
+        >>> pair = torch.stack([torch.zeros(1, 2, 4), torch.ones(1, 2, 4)])[None]
+        >>> CheckerboardEncoder(k=2, square=1)(pair)[0, 0, 0]
+        tensor([[0., 1., 0., 1.],
+                [1., 0., 1., 0.]])
+    """
+
+    def __init__(self, k: int, square: int) -> None:
+        super().__init__()
+        self.k, self.square = k, square
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map images ``[g, k, c, h, w]`` to parity images ``[g, 1, c, h, w]``."""
+        down = torch.arange(queries.size(-2)) // self.square
+        across = torch.arange(queries.size(-1)) // self.square
+        owner = (down[:, None] + across) % self.k
+        shown = owner == torch.arange(self.k).view(-1, 1, 1, 1)
+        return (queries * shown).sum(dim=1, keepdim=True)
+
+
+class Checkerboard(Concat):
+    """The board; ``square`` is in pixels."""
+
+    def __init__(self, k: int, r: int | None = None, layout: str = "grid", square: int = 1) -> None:
+        super().__init__(k, r, layout)
+        self.encoder = CheckerboardEncoder(k, square)
