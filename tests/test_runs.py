@@ -297,17 +297,25 @@ def test_the_teacher_sees_what_the_encoder_saw_or_the_unaugmented_image(
 ) -> None:
     from parmtrain import losses
 
-    true_loss, taught = losses.kl, []
+    true_loss, taught, asked, ran = losses.kl, [], [0], []
 
     def noted(groups: Any) -> torch.Tensor:
         taught.append(groups.predictions)
+        ran.append((asked[0], groups.labels.numel() if torch.is_grad_enabled() else 0))
+        asked[0] = 0
         return true_loss(groups)
+
+    def count(network: nn.Module, queries: tuple[torch.Tensor]) -> None:
+        asked[0] += len(queries[0])
 
     monkeypatch.setattr(losses, "kl", noted)
     network = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))
+    network.register_forward_pre_hook(count)
     cifar = ("task=cifar10", f"data.root={data_root}", "task.source.validation=20", "groups=50", "parity=lenet")
     for teacher in ("query", "unaugmented"):
         small_run(tmp_path / teacher, *cifar, "trainer.max_epochs=2", f"teacher={teacher}", deployed=network)
+    assert [calls for calls, _ in ran[2:5]] == [new for _, new in ran[2:5]]  # F runs once on what is augmented
+    assert [calls for calls, _ in ran[7:]] == [0] * 3  # and, once it ran on all of it, never on what is not
     seen = {name: [values.flatten(0, 1) for values in taught[i : i + 4 : 2]] for name, i in (("query", 1), ("un", 6))}
     for name, (first, second) in seen.items():
         same = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1).values < 1e-4
