@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, only
+from parmtrain.codes.built_on import BuiltOn
 from parmtrain.codes.linear import LinearCode
 from parmtrain.deployed import DeployedModel
 
@@ -52,7 +52,7 @@ class CorrectingDecoder(nn.Module):
         return torch.where(late, rebuilt + correction.unsqueeze(1), rebuilt)
 
 
-class Corrected(Code):
+class Corrected(BuiltOn):
     """A linear code whose decoder is trained with its parity model.
 
     The network runs on a miss alone. It costs the service some thousand multiplications in the frontend.
@@ -71,25 +71,11 @@ class Corrected(Code):
         'sum_corrected'
     """
 
+    suffix = "corrected"
+    why = "corrects what one parity output gives"
+
     def __init__(self, code: LinearCode, outputs: int, hidden: int = 64) -> None:
-        r = only(f"{code.name}_corrected", code.r, 1, "corrects what one parity output gives")
-        super().__init__(code.k, r, code.encoder, CorrectingDecoder(code.decoder, code.k, outputs, hidden))
-        self.inner = code
-
-    @property
-    def name(self) -> str:
-        """The other code's name and what is different."""
-        return f"{self.inner.name}_corrected"
-
-    def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the linear code's parity query."""
-        return self.inner.parity_shape(query_shape)
-
-    def parity_models(
-        self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
-    ) -> list[nn.Module]:
-        """Return the linear code's parity model."""
-        return self.inner.parity_models(query_shape, deployed, fresh)
+        super().__init__(code, CorrectingDecoder(code.decoder, code.k, outputs, hidden))
 
     def target(self, predictions: Tensor) -> Tensor:
         """Return the linear code's target ``[g, 1, c]``, which says nothing of the correction."""

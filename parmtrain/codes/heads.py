@@ -1,12 +1,12 @@
 """Codes whose parity model has a head for each position: it predicts each query instead of the sum of predictions."""
 
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, only
-from parmtrain.deployed import DeployedModel
+from parmtrain.codes.base import Code
+from parmtrain.codes.built_on import BuiltOn
 
 
 class HeadsDecoder(nn.Module):
@@ -37,7 +37,7 @@ class HeadsDecoder(nn.Module):
         return torch.where(arrived[:, : self.k].unsqueeze(2), outputs[:, : self.k, :length], heads)
 
 
-class Heads(Code):
+class Heads(BuiltOn):
     """A code with the encoder of another, and a parity model that predicts each of the k queries by itself.
 
     Its output holds k predictions, in the order of the queries. A lost one is read off: no other prediction is needed,
@@ -57,27 +57,11 @@ class Heads(Code):
         ('concat_heads', torch.Size([5, 1, 1, 28, 28]), 4)
     """
 
+    suffix = "heads"
+    why = "reads one parity output"
+
     def __init__(self, code: Code) -> None:
-        super().__init__(
-            code.k, only(f"{code.name}_heads", code.r, 1, "reads one parity output"), code.encoder, HeadsDecoder(code.k)
-        )
-        self.heads = code.k
-        self.inner = code
-
-    @property
-    def name(self) -> str:
-        """The other code's name and what is different."""
-        return f"{self.inner.name}_heads"
-
-    def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the other code's parity query."""
-        return self.inner.parity_shape(query_shape)
-
-    def parity_models(
-        self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
-    ) -> list[nn.Module]:
-        """Return the other code's parity model with outputs for k predictions."""
-        return self.inner.parity_models(query_shape, deployed, partial(fresh, heads=self.heads))
+        super().__init__(code, HeadsDecoder(code.k), heads=code.k)
 
     def target(self, predictions: Tensor) -> Tensor:
         """Return the predictions behind one another: ``[g, k, c]`` to ``[g, 1, k·c]``."""
