@@ -9,13 +9,17 @@ import csv
 import json
 import statistics
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from parmtrain.compare import compare
 from parmtrain.files import replacing
 
 HERE = "experiments.accuracy"
-COMMON = ["seed=0,1,2", "trainer.max_epochs=30"]
+SEEDS = (0, 1, 2)
+EPOCHS = "trainer.max_epochs=30"
+COMMON = [f"seed={','.join(map(str, SEEDS))}", EPOCHS]
 HEADS = ["code=concat_heads"]
 SUM = ["code=sum"]
 CORRECTED = ["code=sum_corrected"]
@@ -51,21 +55,25 @@ WARM = {  # begins with the parity model that another line trained for k=2
 }
 
 
-def runs(folder: Path) -> list[tuple[dict[str, object], Path]]:
+def runs(folder: Path) -> list[tuple[dict[str, Any], Path]]:
     """Return the metrics of each run of a comparison, and its folder."""
     found = sorted(folder.glob("runs/*/metrics.json"))
     return [(json.loads(path.read_text(encoding="utf-8")), path.parent) for path in found]
 
 
-def figures(folder: Path) -> dict[int, tuple[float, float, int]]:
-    """Return for each k the mean of A_d on validation, its standard deviation over seeds, and the seeds."""
-    values: dict[int, list[float]] = {}
-    for metrics, _ in runs(folder):
-        values.setdefault(metrics["k"], []).append(metrics["validation"]["degraded_accuracy"])
-    return {
-        k: (statistics.mean(some), statistics.stdev(some) if len(some) > 1 else 0.0, len(some))
-        for k, some in sorted(values.items())
-    }
+def figures(line: str, found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield for each k the mean of A_d on validation, its standard deviation over seeds, and what a decode takes."""
+    for k in sorted({metrics["k"] for metrics in found}):
+        some = [metrics for metrics in found if metrics["k"] == k]
+        values = [metrics["validation"]["degraded_accuracy"] for metrics in some]
+        yield {
+            "line": line,
+            "k": k,
+            "A_d on validation": f"{statistics.mean(values):.4f}",
+            "spread": f"{statistics.stdev(values):.4f}",
+            "seeds": len(values),
+            "decode µs": f"{statistics.median(metrics['timing']['decode_us'] for metrics in some):.0f}",
+        }
 
 
 def warm(folder: Path, source: Path, overrides: list[str]) -> None:
@@ -74,25 +82,25 @@ def warm(folder: Path, source: Path, overrides: list[str]) -> None:
         if metrics["k"] == 2:
             begun = f"+parity.model.path='{run / 'export' / 'parity_model.ts'}'"
             seed = f"seed={metrics['seed']}"
-            compare([*overrides, *AGAIN, begun, "k=4", seed, COMMON[1]], folder / str(metrics["seed"]))
+            compare([*overrides, *AGAIN, begun, "k=4", seed, EPOCHS], folder / str(metrics["seed"]))
 
 
 def main(study: Path, common: list[str]) -> None:
-    table: list[tuple[str, int, str, str, int]] = []
+    table: list[dict[str, Any]] = []
 
-    def add(line: str, found: dict[int, tuple[float, float, int]]) -> None:
-        table.extend((line, k, f"{mean:.4f}", f"{spread:.4f}", seeds) for k, (mean, spread, seeds) in found.items())
+    def add(line: str, folders: Iterable[Path]) -> None:
+        table.extend(figures(line, [metrics for folder in folders for metrics, _ in runs(folder)]))
         with replacing(study / "lines.csv") as new, new.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("line", "k", "A_d on validation", "spread", "seeds"), *table])
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
 
     for line, overrides in LINES.items():
         compare([*common, *COMMON, *overrides], study / line)
-        add(line, figures(study / line))
+        add(line, [study / line])
     for line, (source, overrides) in WARM.items():
         warm(study / line, study / source, [*common, *overrides])
-        each = [figures(study / line / str(seed)) for seed in range(3)]
-        values = [found[4][0] for found in each]
-        add(line, {4: (statistics.mean(values), statistics.stdev(values), len(values))})
+        add(line, [study / line / str(seed) for seed in SEEDS])
 
 
 if __name__ == "__main__":
