@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parmtrain.codes import Concat
+from parmtrain.codes import Checkerboard, Concat
 from parmtrain.errors import UnsupportedError
 
 groups = st.integers(2, 16)
@@ -32,6 +32,24 @@ def test_concat_shows_each_query_in_a_cell_of_its_own(k: int, shape: tuple[int, 
         rows, columns = cell.any(1).nonzero().flatten(), cell.any(0).nonzero().flatten()
         assert cell.sum() == len(rows) * len(columns) > 0
         assert torch.allclose(difference, cell.float().expand_as(difference), atol=1e-5)
+
+
+@given(k=st.integers(2, 8), shape=images)
+@settings(deadline=None, max_examples=40)
+def test_a_checkerboard_shows_each_query_on_its_own_pixels_at_their_places(k: int, shape: tuple[int, int, int]) -> None:
+    code = Checkerboard(k)
+    queries = torch.rand(3, k, *shape)
+    assert code.parity_shape(shape) == shape
+    parity = code.encode(queries)
+    owner = (torch.arange(shape[1])[:, None] + torch.arange(shape[2])) % k
+    for i in range(k):
+        assert torch.equal(parity[:, 0, :, owner == i], queries[:, i][:, :, owner == i])
+
+
+@pytest.mark.parametrize("shape", [(16000,), (1, 2, 2)])
+def test_a_checkerboard_refuses_what_it_cannot_deal_out(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UnsupportedError, match="checkerboard_heads"):
+        Checkerboard(4).parity_shape(shape)
 
 
 @given(k=groups, shape=images)

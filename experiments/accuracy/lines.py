@@ -34,8 +34,8 @@ LINES = {
     "concat_heads, flips and shifts, teacher on the augmented query": [*HEADS, "k=2", FLIPS],
     "concat_heads, flips and shifts, teacher on the original query": [*HEADS, "k=2", FLIPS, "teacher=unaugmented"],
     "concat_heads, pixels dealt out": [*HEADS, "k=2,4", f"{MIXING}.Interleaved"],
-    "concat_heads, checkerboard of pixels": [*HEADS, "k=2,4", f"{MIXING}.Checkerboard"],
-    "concat_heads, checkerboard of 4×4 patches": [*HEADS, "k=2,4", f"{MIXING}.Checkerboard", "+code.code.square=4"],
+    "checkerboard_heads": ["code=checkerboard_heads", "k=2,4"],
+    "concat_heads, 4×4 patches": [*HEADS, "k=2,4", f"{MIXING}.Patches"],
     "concat_heads, corrected one by one": [
         *CORRECTED,
         "k=2,4",

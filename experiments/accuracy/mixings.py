@@ -43,36 +43,36 @@ class Interleaved(Concat):
         self.encoder = InterleavedEncoder(*self.grid)
 
 
-class CheckerboardEncoder(nn.Module):
-    """Give the squares of a board to the k images in turn, each at its own place and in full resolution.
+class PatchesEncoder(nn.Module):
+    """Give square patches to the k images in turn, each at its own place: a checkerboard of more than one pixel.
 
     Args:
         k: Images in a group.
-        square: Pixels on a side of a square: 1 for a checkerboard of pixels, more for patches.
+        side: Pixels on a side of a patch.
 
     Example:
         >>> pair = torch.stack([torch.zeros(1, 2, 4), torch.ones(1, 2, 4)])[None]
-        >>> CheckerboardEncoder(k=2, square=1)(pair)[0, 0, 0]
-        tensor([[0., 1., 0., 1.],
-                [1., 0., 1., 0.]])
+        >>> PatchesEncoder(k=2, side=2)(pair)[0, 0, 0]
+        tensor([[0., 0., 1., 1.],
+                [0., 0., 1., 1.]])
     """
 
-    def __init__(self, k: int, square: int) -> None:
+    def __init__(self, k: int, side: int) -> None:
         super().__init__()
-        self.k, self.square = k, square
+        self.k, self.side = k, side
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map images ``[g, k, c, h, w]`` to parity images ``[g, 1, c, h, w]``."""
-        down = torch.arange(queries.size(-2)) // self.square
-        across = torch.arange(queries.size(-1)) // self.square
+        down = torch.arange(queries.size(-2)) // self.side
+        across = torch.arange(queries.size(-1)) // self.side
         owner = (down[:, None] + across) % self.k
         shown = owner == torch.arange(self.k).view(-1, 1, 1, 1)
         return (queries * shown).sum(dim=1, keepdim=True)
 
 
-class Checkerboard(Concat):
-    """The board; ``square`` is in pixels."""
+class Patches(Concat):
+    """The patches."""
 
-    def __init__(self, k: int, r: int | None = None, layout: str = "grid", square: int = 1) -> None:
+    def __init__(self, k: int, r: int | None = None, layout: str = "grid", side: int = 4) -> None:
         super().__init__(k, r, layout)
-        self.encoder = CheckerboardEncoder(k, square)
+        self.encoder = PatchesEncoder(k, side)

@@ -3,6 +3,7 @@
 from parmtrain.codes.base import Code, run_coded, worker_outputs
 from parmtrain.codes.berrut import Berrut
 from parmtrain.codes.byzantine import BerrutByzantine
+from parmtrain.codes.checkerboard import Checkerboard
 from parmtrain.codes.copies import Backup, Replication
 from parmtrain.codes.corrected import Corrected
 from parmtrain.codes.default import Default
@@ -18,6 +19,7 @@ __all__ = [
     "Backup",
     "Berrut",
     "BerrutByzantine",
+    "Checkerboard",
     "Code",
     "Concat",
     "Corrected",
