@@ -13,7 +13,7 @@ a share ``slow`` of time slots an instance is slow, or a share of predictions wh
 modes, counted from the first query. Queries come over HTTP from this process, at random times (Poisson) that do not
 wait for answers, and latency counts from when a query was meant to be sent. Hedged sends a query once more behind the
 95th percentile of ``equal``, which is measured before it. Each mode's figures are put beside the simulator's with the
-same slots and arrivals.
+same slots and arrivals. FOLDER gets table.csv, latency.png, and latency.npz with every query's latency.
 """
 
 import asyncio
@@ -310,6 +310,7 @@ def main(folder: Path, settings: Settings) -> None:
     slow = f"{settings.slow:.0%} of {'slots' if settings.slot else 'predictions'} slow"
     title = f"{settings.rate:g} queries/s, {settings.service * 1e3:g} ms, {slow}"
     write_csv(rows, folder / "table.csv")
+    np.savez_compressed(folder / "latency.npz", **{row.name: row.outcome.latency for row in rows})
     plot({f"Ray: {title}": list(real.values()), "simulated": list(model.values())}, folder / "latency.png")
     Console(width=None if sys.stdout.isatty() else 190).print(table(rows, title))
     for label, found in (("Ray", real), ("simulated", model)):

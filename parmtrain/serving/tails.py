@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from rich.table import Table
 
 from parmtrain import plots
@@ -120,6 +121,9 @@ def plot(panels: Mapping[str, Sequence[Row]], path: Path) -> None:
             longer = 1 - np.arange(1, len(latency) + 1) / (len(latency) + 1)
             axes.plot(latency, longer, label=f"{row.name} ({sum(row.instances)})", lw=1.6)
         axes.set(title=title, xlabel="latency in ms", xscale="log", yscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
         plots.finish(axes)
     every[0].set_ylabel("share of queries that take longer")
