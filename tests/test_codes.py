@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from parmtrain.codes import (
+    Attention,
     Backup,
     Berrut,
     BerrutByzantine,
+    Checkerboard,
     Code,
     Concat,
     Corrected,
@@ -58,6 +60,8 @@ ROWS: list[Callable[[], Code]] = [
     lambda: Heads(Stack(3)),
     lambda: Heads(Sum(4)),
     lambda: Corrected(Sum(2), OUTPUTS),
+    lambda: Attention(Sum(3), OUTPUTS, hidden=8),
+    lambda: Checkerboard(3),
     lambda: Corrected(Concat(4), OUTPUTS, hidden=8),
     lambda: Replication(3),
     lambda: Backup(2, cheap),
@@ -283,7 +287,9 @@ def test_what_a_code_cannot_be_is_refused_with_a_sentence(build: Callable[[], Co
     assert str(refused.value).startswith(sentence)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row().name not in ("sum", "linear", "concat", "stack")])
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row().name not in ("sum", "linear", "concat", "checkerboard", "stack")]
+)
 def test_a_code_without_a_target_says_which_losses_do(row: Callable[[], Code]) -> None:
     code = row()
     if isinstance(code, MeanParity | Backup | Heads | Corrected):

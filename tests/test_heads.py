@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from parmtrain import load
-from parmtrain.codes import Concat, Corrected, Heads, Linear, Stack, Sum, decode_each, run_coded
+from parmtrain.codes import Attention, Concat, Corrected, Heads, Linear, Stack, Sum, decode_each, run_coded
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
 from parmtrain.losses import CodedGroups, cross_entropy, decoded_mse, kl, mixed, mse
@@ -44,9 +44,12 @@ def test_heads_are_trained_toward_the_predictions_themselves() -> None:
     assert mse(worse) == pytest.approx(1, abs=1e-5)
 
 
-def test_an_untrained_correction_is_none_and_a_trained_one_reaches_late_predictions_alone() -> None:
+@pytest.mark.parametrize("correction", [Corrected, Attention])
+def test_an_untrained_correction_is_none_and_a_trained_one_reaches_late_predictions_alone(
+    correction: type[Corrected],
+) -> None:
     torch.manual_seed(0)
-    plain, code = Sum(3), Corrected(Sum(3), outputs=4)
+    plain, code = Sum(3), correction(Sum(3), outputs=4)
     outputs, arrived = torch.randn(6, 4, 4), torch.ones(6, 4, dtype=torch.bool)
     arrived[torch.arange(6), torch.arange(6) % 3] = False
     assert torch.equal(code.decode(outputs, arrived), plain.decode(outputs, arrived))
@@ -55,9 +58,10 @@ def test_an_untrained_correction_is_none_and_a_trained_one_reaches_late_predicti
     assert torch.allclose(changed, (~arrived[:, :3]).float().unsqueeze(2).expand(-1, -1, 4), atol=1e-6)
 
 
-def test_a_correction_learns_what_subtraction_cannot() -> None:
+@pytest.mark.parametrize("correction", [Corrected, Attention])
+def test_a_correction_learns_what_subtraction_cannot(correction: type[Corrected]) -> None:
     torch.manual_seed(0)
-    code, network = Corrected(Sum(2), outputs=3), nn.Linear(5, 3)
+    code, network = correction(Sum(2), outputs=3), nn.Linear(5, 3)
     deployed = DeployedModel(lambda queries: network(queries).square())
     model = lambda parity: network(parity - 0).square()  # F itself on the sum: wrong by a product  # noqa: E731
     queries = torch.randn(512, 2, 5)
@@ -84,8 +88,17 @@ def test_losses_are_mixed_by_their_weights() -> None:
         mixed(groups, [kl], [1.0, 1.0])
 
 
-@pytest.mark.parametrize("code", ["concat_heads", "stack_heads", "sum_corrected"])
-@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize(
+    ("code", "k"),
+    [
+        ("concat_heads", 2),
+        ("concat_heads", 4),
+        ("checkerboard_heads", 2),
+        ("stack_heads", 4),
+        ("sum_corrected", 2),
+        ("sum_attention", 4),
+    ],
+)
 def test_a_run_trains_exports_and_loads_them(code: str, k: int, tmp_path: Path) -> None:
     overrides = (f"code={code}", f"k={k}", "trainer.max_epochs=10", "groups=16", "loss=kl_and_labels")
     result = small_run(tmp_path, *overrides)
@@ -99,6 +112,17 @@ def test_a_run_trains_exports_and_loads_them(code: str, k: int, tmp_path: Path) 
     decoded = bundle.decode(outputs, arrived)
     assert torch.allclose(decoded, result.module.cpu().decode(outputs, arrived), atol=1e-5)
     assert result.metrics["degraded"]["accuracy"] > result.metrics["default"]["accuracy"] + 0.2
+
+
+def test_attention_asks_a_set() -> None:
+    torch.manual_seed(0)
+    code = Attention(Sum(4), outputs=3, hidden=8)
+    nn.init.normal_(code.decoder.layers[2].weight)  # type: ignore[index, union-attr, arg-type]
+    outputs, arrived = torch.randn(5, 5, 3), torch.tensor([[False, True, True, True, True]]).expand(5, -1)
+    shuffled = outputs[:, [0, 3, 1, 2, 4]]
+    assert torch.allclose(code.decode(outputs, arrived)[:, 0], code.decode(shuffled, arrived)[:, 0], atol=1e-5)
+    others = code.decode(outputs + torch.tensor([0.0, 1.0, -1.0, 0.0, 0.0]).view(1, 5, 1), arrived)[:, 0]
+    assert not torch.allclose(code.decode(outputs, arrived)[:, 0], others, atol=1e-3)  # though the sum is the same
 
 
 def test_codes_are_built_on_those_with_one_parity_query() -> None:

@@ -35,7 +35,7 @@ LINES = {
     "concat_heads, flips and shifts, teacher on the original query": [*HEADS, "k=2", FLIPS, "teacher=unaugmented"],
     "concat_heads, pixels dealt out": [*HEADS, "k=2,4", f"{MIXING}.Interleaved"],
     "checkerboard_heads": ["code=checkerboard_heads", "k=2,4"],
-    "concat_heads, 4×4 patches": [*HEADS, "k=2,4", f"{MIXING}.Patches"],
+    "concat_heads, 4×4 patches": [*HEADS, "k=2", f"{MIXING}.Patches"],
     "concat_heads, corrected one by one": [
         *CORRECTED,
         "k=2,4",
@@ -47,7 +47,7 @@ LINES = {
     "sum, squared error of centred scores": [*SUM, "k=2", "loss=mse", f"loss._target_={HERE}.centred.centred_mse"],
     "sum_corrected": [*CORRECTED, "k=2,4"],
     "sum_corrected, one by one": [*CORRECTED, "k=2,4", f"code._target_={HERE}.decoders.OneByOne"],
-    "sum_corrected, attention": [*CORRECTED, "k=2,4", f"code._target_={HERE}.decoders.Attention"],
+    "sum_attention": ["code=sum_attention", "k=2,4"],
 }
 WARM = {  # begins with the parity model that another line trained for k=2
     "concat_heads, begun with the one for k=2": ("concat_heads", HEADS),

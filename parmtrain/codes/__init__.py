@@ -1,5 +1,6 @@
 """Codes: how k queries become coded queries, and how missing predictions are rebuilt."""
 
+from parmtrain.codes.attention import Attention
 from parmtrain.codes.base import Code, run_coded, worker_outputs
 from parmtrain.codes.berrut import Berrut
 from parmtrain.codes.byzantine import BerrutByzantine
@@ -16,6 +17,7 @@ from parmtrain.codes.nercc import NeRCC
 from parmtrain.codes.stack import Stack
 
 __all__ = [
+    "Attention",
     "Backup",
     "Berrut",
     "BerrutByzantine",
