@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.built_on import BuiltOn
 from parmtrain.codes.corrected import Corrected
-from parmtrain.codes.linear import LinearCode
 
 ATTENTION_HEADS = 4
 
@@ -80,7 +78,5 @@ class Attention(Corrected):
         'sum_attention'
     """
 
+    correction = AttentionDecoder
     suffix = "attention"
-
-    def __init__(self, code: LinearCode, outputs: int, hidden: int = 64) -> None:
-        BuiltOn.__init__(self, code, AttentionDecoder(code.decoder, code.k, outputs, hidden))

@@ -1,5 +1,7 @@
 """Codes with a small network in the decoder, which corrects what subtraction gives."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +64,9 @@ class Corrected(BuiltOn):
         outputs: Length of one prediction.
         hidden: Width of the network in the decoder.
 
+    Attributes:
+        correction: The decoder, which has the arguments of ``CorrectingDecoder``.
+
     Raises:
         UnsupportedError: If that code makes another number of parity queries.
 
@@ -71,11 +76,12 @@ class Corrected(BuiltOn):
         'sum_corrected'
     """
 
+    correction: ClassVar[type[nn.Module]] = CorrectingDecoder
     suffix = "corrected"
     why = "corrects what one parity output gives"
 
     def __init__(self, code: LinearCode, outputs: int, hidden: int = 64) -> None:
-        super().__init__(code, CorrectingDecoder(code.decoder, code.k, outputs, hidden))
+        super().__init__(code, self.correction(code.decoder, code.k, outputs, hidden))
 
     def target(self, predictions: Tensor) -> Tensor:
         """Return the linear code's target ``[g, 1, c]``, which says nothing of the correction."""

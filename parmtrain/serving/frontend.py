@@ -78,14 +78,6 @@ class Frontend:
         """How many queries wait for an answer."""
         return self._waiting
 
-    @property
-    def busy(self) -> list[int]:
-        """How many instances of each pool have a job."""
-        counts = [0] * len(self._idle)
-        for instance in self._running:
-            counts[self.pool_of[instance]] += 1
-        return counts
-
     def runs(self, instance: int, job: Job) -> bool:
         """Whether an instance has a job, as far as is known."""
         return self._running.get(instance) is job
