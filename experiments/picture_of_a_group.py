@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from parmtrain import assemble, load, pictures
-from parmtrain.groups import GroupBatch
-from parmtrain.plots import save
+from parmtrain import load
+from parmtrain.config import assemble
+from parmtrain.report import pictures
+from parmtrain.report.plots import save
+from parmtrain.training.groups import GroupBatch
 
 
 def draw(folder: str, path: Path, groups: int = 1) -> None:

@@ -15,9 +15,10 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from parmtrain import assemble, compose
+from parmtrain import compose
 from parmtrain.codes import Berrut, BerrutByzantine
-from parmtrain.functional import correct
+from parmtrain.config import assemble
+from parmtrain.metrics.functional import correct
 
 GROUPS = 500
 

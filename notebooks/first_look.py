@@ -20,9 +20,9 @@ import torch
 from IPython.display import display
 
 import parmtrain
-from parmtrain import pictures
-from parmtrain.assemble import build, deployed_model
-from parmtrain.groups import GroupBatch
+from parmtrain.config.assemble import build, deployed_model
+from parmtrain.report import pictures
+from parmtrain.training.groups import GroupBatch
 
 # %% [markdown]
 # ## Train a bundle

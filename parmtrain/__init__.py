@@ -15,13 +15,13 @@ _HOMES = {
     "Bundle": "parmtrain.bundle",
     "Code": "parmtrain.codes",
     "DeployedModel": "parmtrain.deployed",
-    "ParityModule": "parmtrain.module",
+    "ParityModule": "parmtrain.training.parity_module",
     "ParmtrainError": "parmtrain.errors",
     "Result": "parmtrain.runs",
-    "compose": "parmtrain.schema",
+    "compose": "parmtrain.config.schema",
     "load": "parmtrain.bundle",
     "run": "parmtrain.runs",
-    "score": "parmtrain.scores",
+    "score": "parmtrain.evaluation.score",
 }
 __all__ = [
     "Bundle",

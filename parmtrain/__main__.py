@@ -11,9 +11,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from parmtrain.config.overrides import override_faults
+from parmtrain.config.schema import config_folder, register
 from parmtrain.errors import ConfigError, Interrupted, ParmtrainError
-from parmtrain.overrides import override_faults
-from parmtrain.schema import config_folder, register
 
 INTERRUPTED = 130
 
@@ -28,13 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     @hydra.main(version_base="1.3", config_path=os.fspath(config_folder()), config_name="config")
     def job(cfg: DictConfig) -> float | None:
-        from parmtrain import report
+        from parmtrain.report.table import show
         from parmtrain.runs import run
 
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             metrics = run(cfg, folder).metrics
-            report.show(metrics, folder)
+            show(metrics, folder)
             validation = metrics["validation"]  # None where nothing was trained
             return validation and float(validation[f"degraded_{metrics['measure']}"])
         except Interrupted as stop:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
-from parmtrain import plots
+from parmtrain import drawing
 from parmtrain.errors import ConfigError, DataError, ParmtrainError
 from parmtrain.serving.scheme import Scheme, erasure_code, mask
 from parmtrain.serving.settings import read
@@ -116,7 +116,7 @@ def plot(rows: list[Row], title: str, path: Path) -> None:
     axes.set(title=title, xlabel="99.9th percentile of latency in ms", ylabel="overall accuracy", xscale="log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    plots.save(figure, path)
+    drawing.save(figure, path)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,14 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from parmtrain import assemble, report
 from parmtrain.bundle import Bundle
+from parmtrain.config import assemble
 from parmtrain.deployed import Network
 from parmtrain.errors import DataError, DeployedModelError, ParmtrainError
-from parmtrain.fitting import quiet
-from parmtrain.predictions import predict_all
-from parmtrain.scores import score
+from parmtrain.evaluation.predictions import predict_all
+from parmtrain.evaluation.score import score
+from parmtrain.report.table import show
 from parmtrain.tasks.base import Task
+from parmtrain.training.fit import quiet
 
 CONFIG = "config.yaml"
 
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("parmtrain").setLevel(logging.INFO)
     try:
-        report.show(evaluate(given.folder, given.data_root, given.deployed_path), Path(given.folder))
+        show(evaluate(given.folder, given.data_root, given.deployed_path), Path(given.folder))
     except ParmtrainError as fault:
         print(fault, file=sys.stderr)
         return 1

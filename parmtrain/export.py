@@ -13,7 +13,7 @@ from parmtrain.bundle import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_file
 from parmtrain.deployed import DeployedModel, fingerprint
 from parmtrain.errors import ExportError
 from parmtrain.files import replacing, write_json
-from parmtrain.module import ParityModule
+from parmtrain.training.parity_module import ParityModule
 
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 5)

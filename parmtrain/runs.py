@@ -12,23 +12,25 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from parmtrain import assemble, pictures, plots, results
 from parmtrain.bundle import Bundle
-from parmtrain.callbacks import BEST, Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
-from parmtrain.check import FINISHED, check
-from parmtrain.costs import timings
+from parmtrain.config import assemble
+from parmtrain.config.check import FINISHED, check
+from parmtrain.config.schema import Teacher, resolved_yaml
 from parmtrain.deployed import DeployedModel, Network
+from parmtrain.drawing import save
 from parmtrain.errors import ConfigError, TrainingError
+from parmtrain.evaluation.costs import timings
+from parmtrain.evaluation.predictions import predict_all
+from parmtrain.evaluation.score import score
 from parmtrain.export import export
 from parmtrain.files import write_json, write_text
-from parmtrain.fitting import QuietProcesses, fit, quiet
-from parmtrain.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared, require_a_group
-from parmtrain.module import ParityModule
-from parmtrain.predictions import predict_all
-from parmtrain.schema import Teacher, resolved_yaml
-from parmtrain.scores import score
+from parmtrain.report import metrics_json, pictures, plots
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.training.callbacks import BEST, Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
+from parmtrain.training.fit import QuietProcesses, fit, quiet
+from parmtrain.training.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared, require_a_group
+from parmtrain.training.parity_module import ParityModule
 
 log = logging.getLogger(__name__)
 CHECKPOINTS, LOGS, EXPORT = "checkpoints", "logs", "export"
@@ -127,10 +129,10 @@ def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -
         workers=cfg.data.workers,
     )
     frozen.check_unchanged()
-    metrics = results.collect(module, task, scores, history, len(splits.train), cfg.seed)
+    metrics = metrics_json.collect(module, task, scores, history, len(splits.train), cfg.seed)
     plots.overall_accuracy(metrics, folder / "overall_accuracy.png")
     examples = pictures.decoded_groups(module, _groups(cfg, task, splits.val, SHOWN_GROUPS, device, known.val))
-    plots.save(pictures.coding_groups(examples, task), folder / "examples.png")
+    save(pictures.coding_groups(examples, task), folder / "examples.png")
     about = {"task": task.name, "classes": task.classes, "preprocessing": task.input.settings}
     about |= {"metrics": scores, "deployed": metrics["deployed"]}
     export(module, task.query_shape, task.outputs, about, folder / EXPORT)

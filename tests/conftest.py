@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from parmtrain import assemble, compose
+from parmtrain import compose
+from parmtrain.config import assemble
 from parmtrain.files import write_json
 from parmtrain.tasks.spoken_words import RECIPE, SpokenWords
 from tests import formats

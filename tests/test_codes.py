@@ -33,7 +33,8 @@ from parmtrain.codes import (
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 from parmtrain.export import to_torchscript
-from parmtrain.losses import CodedGroups, kl
+from parmtrain.training.coded_groups import CodedGroups
+from parmtrain.training.losses import kl
 
 QUERY, OUTPUTS = (3, 9, 8), 7
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from parmtrain import functional
 from parmtrain.compare import compare, jobs_of, study
 from parmtrain.compare.__main__ import main
 from parmtrain.errors import ConfigError, TrainingError
+from parmtrain.metrics import functional
 
 SHORT = ("trainer.max_epochs=2", "deployed.fit.epochs=4")
 CODES = "code=sum,concat,linear,default"
@@ -74,7 +74,7 @@ def test_nothing_is_run_twice_and_more_seeds_are_added(compared: Path, monkeypat
 
 
 def test_a_comparison_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from parmtrain import losses
+    from parmtrain.training import losses
 
     true_loss, calls = losses.kl, 0
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from parmtrain.check import check
+from parmtrain.config.check import check
+from parmtrain.config.overrides import override_faults
+from parmtrain.config.schema import compose, config_folder
 from parmtrain.errors import ConfigError
 from parmtrain.models import MLP
-from parmtrain.overrides import override_faults
-from parmtrain.schema import compose, config_folder
 
 OPTIONS = sorted(path.relative_to(config_folder()) for path in config_folder().rglob("*/*.yaml"))
 
@@ -117,15 +117,15 @@ def test_a_code_that_trains_nothing_has_nothing_to_go_on_with(tmp_path: Path) ->
 
 def test_the_command_line_wins_over_an_experiment_and_that_over_its_groups() -> None:
     cfg = compose("experiment=parm_original", "task=fashion_mnist", "trainer.max_epochs=12")
-    assert (cfg.loss._target_, cfg.trainer.max_epochs) == ("parmtrain.losses.mse", 12)
-    assert compose("experiment=parm_original", "loss=kl").loss._target_ == "parmtrain.losses.kl"
+    assert (cfg.loss._target_, cfg.trainer.max_epochs) == ("parmtrain.training.losses.mse", 12)
+    assert compose("experiment=parm_original", "loss=kl").loss._target_ == "parmtrain.training.losses.kl"
     assert compose("experiment=parm_original").trainer.max_epochs == 500
 
 
 @pytest.mark.parametrize("task", ["digits", "fashion_mnist", "spoken_words", "garment_boxes"])
 def test_the_papers_recipe_is_the_papers_on_every_task(task: str) -> None:
     cfg = compose("experiment=parm_original", f"task={task}")
-    assert (cfg.code._target_, cfg.loss._target_) == ("parmtrain.codes.Sum", "parmtrain.losses.mse")
+    assert (cfg.code._target_, cfg.loss._target_) == ("parmtrain.codes.Sum", "parmtrain.training.losses.mse")
     assert compose("experiment=parm_original", f"task={task}", "code=stack").code._target_ == "parmtrain.codes.Stack"
 
 

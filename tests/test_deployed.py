@@ -12,11 +12,11 @@ from torch import nn
 from parmtrain.codes import Sum
 from parmtrain.deployed import DeployedModel, check_predictions, fingerprint, read_network
 from parmtrain.errors import DeployedModelError
+from parmtrain.evaluation.predictions import predict_all
 from parmtrain.models import MLP, resnet18
-from parmtrain.module import ParityModule
-from parmtrain.predictions import predict_all
 from parmtrain.tasks.images import ImageInput
 from parmtrain.tasks.queries import TensorQueries
+from parmtrain.training.parity_module import ParityModule
 from tests.formats import save_exported, save_state_dict, save_torchscript
 
 REFERENCE = "PARMTRAIN_REFERENCE_MLP"

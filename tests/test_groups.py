@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parmtrain.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepared
 from parmtrain.tasks.images import CropFlip, ImageInput
 from parmtrain.tasks.queries import TensorQueries
+from parmtrain.training.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepared
 
 
 @given(

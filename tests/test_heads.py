@@ -10,7 +10,8 @@ from parmtrain import load
 from parmtrain.codes import Attention, Concat, Corrected, Heads, Linear, Stack, Sum, decode_each, run_coded
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
-from parmtrain.losses import CodedGroups, cross_entropy, decoded_mse, kl, mixed, mse
+from parmtrain.training.coded_groups import CodedGroups
+from parmtrain.training.losses import cross_entropy, decoded_mse, kl, mixed, mse
 from tests.test_runs import small_run
 
 

@@ -11,7 +11,7 @@ from parmtrain.codes import Berrut, BerrutByzantine, Code, NeRCC, arrivals, deco
 from parmtrain.codes.berrut import query_nodes, worker_nodes
 from parmtrain.codes.splines import by_reinsch, smoothing_matrix
 from parmtrain.deployed import DeployedModel
-from parmtrain.functional import agree
+from parmtrain.metrics.functional import agree
 
 nodes = st.sampled_from(["A", "B"])
 

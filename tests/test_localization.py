@@ -11,17 +11,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from parmtrain import assemble, boxes, compose, load
-from parmtrain.box_losses import giou, smooth_l1
-from parmtrain.check import check
+from parmtrain import compose, load
 from parmtrain.codes import Linear, Sum
+from parmtrain.config import assemble
+from parmtrain.config.check import check
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, DataError, UnsupportedError
 from parmtrain.evaluate import evaluate
-from parmtrain.losses import CodedGroups
+from parmtrain.metrics import boxes
 from parmtrain.tasks.cub200 import Cub200
 from parmtrain.tasks.garment_boxes import GarmentBoxes
 from parmtrain.tasks.localization import Localization
+from parmtrain.training.box_losses import giou, smooth_l1
+from parmtrain.training.coded_groups import CodedGroups
 from tests.formats import BIRDS
 from tests.test_runs import small_run
 

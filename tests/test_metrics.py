@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import distributed
 from torchmetrics import Metric, MetricCollection
 
-from parmtrain import functional, metrics
 from parmtrain.codes import Sum, arrivals, decode_each
+from parmtrain.metrics import functional
+from parmtrain.metrics import streaming as metrics
 
 seeds = st.integers(0, 10_000)
 

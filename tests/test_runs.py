@@ -12,8 +12,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from parmtrain import assemble, compose, load, run
+from parmtrain import compose, load, run
 from parmtrain.codes import arrivals, decode_each
+from parmtrain.config import assemble
 from parmtrain.errors import ConfigError, DataError, ExportError, TrainingError
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
@@ -152,8 +153,8 @@ def squared_output(groups: Any) -> torch.Tensor:
 def test_interrupted_and_resumed_equals_uninterrupted(
     finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from parmtrain import losses
     from parmtrain.errors import Interrupted
+    from parmtrain.training import losses
 
     true_loss, calls = losses.kl, 0
 
@@ -295,7 +296,7 @@ def test_every_task_runs_on_its_own_format(task: str, data_root: Path, tmp_path:
 def test_the_teacher_sees_what_the_encoder_saw_or_the_unaugmented_image(
     data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from parmtrain import losses
+    from parmtrain.training import losses
 
     true_loss, taught, asked, ran = losses.kl, [], [0], []
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from parmtrain import assemble, compose, score
+from parmtrain import compose, score
 from parmtrain.codes import Berrut, Code, Default, Linear, MeanParity, Replication, Sum
-from parmtrain.costs import flops, resources
+from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel
+from parmtrain.evaluation.costs import flops, resources
 from parmtrain.models import LeNet
-from parmtrain.module import ParityModule
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet
+from parmtrain.training.parity_module import ParityModule
 
 
 def made_up(code: Code) -> tuple[ParityModule, Task, QuerySet, torch.Tensor]:

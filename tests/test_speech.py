@@ -11,9 +11,10 @@ import pytest
 import soundfile
 import torch
 
-from parmtrain import assemble, compose, load, run
-from parmtrain.check import check
+from parmtrain import compose, load, run
 from parmtrain.codes import Stack
+from parmtrain.config import assemble
+from parmtrain.config.check import check
 from parmtrain.errors import ConfigError, DataError, ParmtrainError
 from parmtrain.tasks.audio import FULL_SCALE, read_clip
 from parmtrain.tasks.speech import LogMagnitude, LogMel, SpecAugment, TimeShift

@@ -6,7 +6,7 @@ In a configuration: ``loss=mse loss._target_=experiments.accuracy.centred.centre
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from parmtrain.losses import CodedGroups
+from parmtrain.training.coded_groups import CodedGroups
 
 
 def centred_mse(groups: CodedGroups) -> Tensor:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from rich.progress import track
 
 from parmtrain.files import replacing
-from parmtrain.plots import save
+from parmtrain.report.plots import save
 from parmtrain.serving import Kind
 from parmtrain.serving.settings import read
 from parmtrain.serving.simulator import Outcome

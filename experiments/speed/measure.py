@@ -24,17 +24,17 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from parmtrain import losses
-from parmtrain.callbacks import Bar, FiniteLoss, History, ReproducibleEpochs
 from parmtrain.codes import Code, Concat, Corrected, Heads, Linear, Stack, Sum
 from parmtrain.deployed import DeployedModel
 from parmtrain.export import to_torchscript
-from parmtrain.fitting import EXPECTED, quiet
-from parmtrain.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared
 from parmtrain.models import MLP, resnet18
-from parmtrain.module import ParityModule
 from parmtrain.tasks.images import ImageInput
 from parmtrain.tasks.queries import Splits, TensorQueries
+from parmtrain.training import losses
+from parmtrain.training.callbacks import Bar, FiniteLoss, History, ReproducibleEpochs
+from parmtrain.training.fit import EXPECTED, quiet
+from parmtrain.training.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared
+from parmtrain.training.parity_module import ParityModule
 
 Row = tuple[str, str, float, float, float]
 ROUNDS = 3

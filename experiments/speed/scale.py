@@ -19,17 +19,17 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from parmtrain.callbacks import Bar, History
 from parmtrain.codes import Concat, Heads
 from parmtrain.deployed import DeployedModel
-from parmtrain.fitting import EXPECTED, quiet
-from parmtrain.groups import GroupsDataModule
+from parmtrain.evaluation.predictions import predict_all
 from parmtrain.models import MLP
-from parmtrain.module import ParityModule
-from parmtrain.predictions import predict_all
 from parmtrain.tasks.arrays import MappedQueries, mapped
 from parmtrain.tasks.images import ImageInput
 from parmtrain.tasks.queries import Splits, TensorQueries
+from parmtrain.training.callbacks import Bar, History
+from parmtrain.training.fit import EXPECTED, quiet
+from parmtrain.training.groups import GroupsDataModule
+from parmtrain.training.parity_module import ParityModule
 
 SHAPE, GROUPS, MILLION = (1, 28, 28), 512, 1_000_000
 

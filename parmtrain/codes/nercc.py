@@ -11,7 +11,7 @@ from parmtrain.codes.linear import LinearEncoder
 from parmtrain.codes.splines import smoothing_matrix
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
-from parmtrain.functional import agree
+from parmtrain.metrics.functional import agree
 
 SMOOTHNESS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 MOST_CASES = 20_000

@@ -14,11 +14,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from parmtrain import assemble
-from parmtrain.check import FINISHED, UNFINISHED
+from parmtrain.config import assemble
+from parmtrain.config.check import FINISHED, UNFINISHED
+from parmtrain.config.overrides import override_faults
+from parmtrain.config.schema import compose, config_folder
 from parmtrain.errors import ConfigError, UnsupportedError
-from parmtrain.overrides import override_faults
-from parmtrain.schema import compose, config_folder
 
 ALL = "all"
 ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger")  # where things are, not what they are

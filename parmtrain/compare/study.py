@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.progress import track
 
-from parmtrain.check import check
 from parmtrain.compare import plot, table
 from parmtrain.compare.jobs import Job, jobs_of
 from parmtrain.compare.table import Row
+from parmtrain.config.check import check
 from parmtrain.errors import ConfigError, TrainingError
-from parmtrain.fitting import quiet
 from parmtrain.runs import run
+from parmtrain.training.fit import quiet
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from parmtrain.files import write_text
-from parmtrain.functional import accuracy_with_one_straggler
+from parmtrain.metrics.functional import accuracy_with_one_straggler
 
 Row = dict[str, Any]
 

@@ -108,7 +108,7 @@ def read_served(settings: ServeSettings) -> Served:
         DeployedModelError: If the deployed model is another one.
         ExportError: If the bundle is incomplete or changed.
     """
-    from parmtrain import assemble  # and with it all that training needs, which instances do without
+    from parmtrain.config import assemble  # and with it all that training needs, which instances do without
 
     bundle = Bundle(settings.bundle)
     if settings.k not in (None, bundle.k):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from rich.table import Table
 
-from parmtrain import plots
+from parmtrain import drawing
 from parmtrain.files import replacing
 from parmtrain.serving.events import Kind
 from parmtrain.serving.simulator import Outcome
@@ -125,6 +125,6 @@ def plot(panels: Mapping[str, Sequence[Row]], path: Path) -> None:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
-        plots.finish(axes)
+        drawing.finish(axes)
     every[0].set_ylabel("share of queries that take longer")
-    plots.save(figure, path)
+    drawing.save(figure, path)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from parmtrain.measures import Measures
+from parmtrain.metrics.measures import Measures
 from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.tasks.source import Source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from parmtrain.pictures import DecodedGroup
+    from parmtrain.tasks.decoded_group import DecodedGroup
 
 
 class TaskInput(nn.Module):

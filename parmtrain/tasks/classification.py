@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from parmtrain.drawing import BLUE, GREY, ORANGE
 from parmtrain.errors import ConfigError, DataError
-from parmtrain.measures import Measures, of_classes
-from parmtrain.plots import BLUE, GREY, ORANGE
+from parmtrain.metrics.measures import Measures, of_classes
 from parmtrain.tasks.base import Task, TaskInput
 from parmtrain.tasks.source import Source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from parmtrain.pictures import DecodedGroup
+    from parmtrain.tasks.decoded_group import DecodedGroup
 
 MOST_NAMED = 40
 TOP = {"top5": 5}

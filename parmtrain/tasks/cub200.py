@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from parmtrain import boxes
 from parmtrain.errors import DataError
+from parmtrain.metrics import boxes
 from parmtrain.tasks.photographs import Photographs, sizes
 from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.tasks.source import Source

@@ -12,8 +12,8 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from parmtrain import boxes
 from parmtrain.errors import ConfigError, DataError
+from parmtrain.metrics import boxes
 from parmtrain.tasks.idx import IdxImages
 from parmtrain.tasks.kept import kept
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from parmtrain import boxes
+from parmtrain.drawing import BLUE, GREEN, ORANGE
 from parmtrain.errors import ConfigError
-from parmtrain.measures import Measures
-from parmtrain.plots import BLUE, GREEN, ORANGE
+from parmtrain.metrics import boxes
+from parmtrain.metrics.measures import Measures
 from parmtrain.tasks.base import Task, TaskInput
 from parmtrain.tasks.source import Source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from parmtrain.pictures import DecodedGroup
+    from parmtrain.tasks.decoded_group import DecodedGroup
 
 NUMBERS = ("centre x", "centre y", "width", "height")
 BEND = 0.1
@@ -27,8 +27,8 @@ PIXEL_BEGINS = 0.5  # before its middle, where pictures have their whole numbers
 class Localization(Task):
     """Inference of one box in an image.
 
-    Predictions and labels are scaled boxes, as ``parmtrain.boxes`` says: centre x, centre y, width and height, each as
-    a share of the image from −1 to 1.
+    Predictions and labels are scaled boxes, as ``parmtrain.metrics.boxes`` says: centre x, centre y, width and
+    height, each as a share of the image from −1 to 1.
 
     Args:
         name: Its name on the command line.

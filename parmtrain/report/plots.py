@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullFormatter
 
-from parmtrain.files import replacing
-from parmtrain.functional import overall_accuracy as a_o
+from parmtrain.drawing import BLUE, GREY, ORANGE, finish, save
+from parmtrain.metrics import functional
 
-BLUE, ORANGE, GREY, GREEN = "#2563ab", "#d9772b", "#8a8a8a", "#2f9e44"
 MOST_UNAVAILABLE = 0.2
 
 
@@ -64,7 +62,11 @@ def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
         (metrics["default"][measure], "default answer", GREY, "--"),
     ):
         axes.plot(
-            unavailable, [a_o(available, answer, share) for share in unavailable], style, label=label, color=colour
+            unavailable,
+            [functional.overall_accuracy(available, answer, share) for share in unavailable],
+            style,
+            label=label,
+            color=colour,
         )
     axes.set(
         title=metrics["task"],
@@ -76,16 +78,3 @@ def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
     axes.xaxis.set_major_formatter("{x:.0%}")
     finish(axes)
     save(figure, path)
-
-
-def finish(axes: Axes) -> None:
-    """Add what all plots have: a grid, no frame, a legend."""
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)

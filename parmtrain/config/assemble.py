@@ -14,14 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from parmtrain.codes import Code
+from parmtrain.config.schema import Start
 from parmtrain.deployed import DeployedModel, Network, check_predictions, read_network, weights
-from parmtrain.deployed_training import train_deployed
 from parmtrain.errors import ParmtrainError
-from parmtrain.metrics import validation_metrics
-from parmtrain.module import ParityModule
-from parmtrain.schema import Start
+from parmtrain.metrics.streaming import validation_metrics
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.training.deployed import train_deployed
+from parmtrain.training.parity_module import ParityModule
 
 log = logging.getLogger(__name__)
 

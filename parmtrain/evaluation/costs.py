@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from parmtrain.bundle import Bundle
 from parmtrain.deployed import Network
-from parmtrain.module import ParityModule
+from parmtrain.training.parity_module import ParityModule
 
 REPEATS = 15
 MICROSECONDS = 1e6

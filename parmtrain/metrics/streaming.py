@@ -1,4 +1,4 @@
-"""The metrics of ``parmtrain.functional`` as torchmetrics classes: updated batch by batch, summed over processes."""
+"""The functions of ``functional`` as torchmetrics classes: updated batch by batch, summed over processes."""
 
 from typing import Any, ClassVar
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from parmtrain.functional import agree, correct
-from parmtrain.measures import Measure, Measures
+from parmtrain.metrics.functional import agree, correct
+from parmtrain.metrics.measures import Measure, Measures
 
 
 class _Share(Metric):
@@ -149,7 +149,7 @@ def validation_metrics(measures: Measures) -> MetricCollection:
     """Return what a training is watched and its best epoch chosen by.
 
     Example:
-        >>> from parmtrain.measures import of_classes
+        >>> from parmtrain.metrics.measures import of_classes
         >>> sorted(validation_metrics(of_classes(10)))
         ['agreement', 'degraded_accuracy']
     """

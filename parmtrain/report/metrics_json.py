@@ -5,10 +5,10 @@ from importlib.metadata import version
 from typing import Any
 
 from parmtrain import __version__
-from parmtrain.callbacks import History
-from parmtrain.costs import resources
-from parmtrain.module import ParityModule
+from parmtrain.evaluation.costs import resources
 from parmtrain.tasks.base import Task
+from parmtrain.training.callbacks import History
+from parmtrain.training.parity_module import ParityModule
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core")
 
@@ -23,7 +23,7 @@ def collect(
     Args:
         module: The module, trained where there is something to train.
         task: Its task.
-        scores: What ``parmtrain.scores.score`` gave for the test split.
+        scores: What ``parmtrain.evaluation.score.score`` gave for the test split.
         history: Remembers the epochs of the training.
         queries: Number of training queries.
         seed: The run's seed.

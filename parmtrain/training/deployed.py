@@ -14,12 +14,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from parmtrain.callbacks import LAST, Bar, Checkpoints, FiniteLoss, ReproducibleEpochs
 from parmtrain.files import replacing, write_json
-from parmtrain.fitting import fit
-from parmtrain.groups import GroupBatch, GroupsDataModule
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.training.callbacks import LAST, Bar, Checkpoints, FiniteLoss, ReproducibleEpochs
+from parmtrain.training.fit import fit
+from parmtrain.training.groups import GroupBatch, GroupsDataModule
 
 log = logging.getLogger(__name__)
 

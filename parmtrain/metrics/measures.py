@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor
 
-from parmtrain.functional import agree, correct
+from parmtrain.metrics.functional import agree, correct
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Maps predictions ``[..., c]`` and labels ``[...]`` or ``[..., l]`` to values from 0 to 1 ``[...]``, NaN to 0."""

@@ -10,7 +10,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from parmtrain.schema import compose, config_folder
+from parmtrain.config.schema import compose, config_folder
 
 
 def override_faults(arguments: list[str]) -> list[str]:

@@ -8,12 +8,12 @@ from rich.progress import track
 from torch import Tensor
 
 from parmtrain.codes import arrivals
-from parmtrain.functional import overall_accuracy
-from parmtrain.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepared
-from parmtrain.measures import Measures
-from parmtrain.tally import Tally
+from parmtrain.evaluation.tally import Tally
+from parmtrain.metrics.functional import overall_accuracy
+from parmtrain.metrics.measures import Measures
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet
+from parmtrain.training.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepared
 
 GROUPS = 256
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from parmtrain.codes import decode_each
-from parmtrain.functional import confidence95
-from parmtrain.groups import GroupBatch
-from parmtrain.measures import Measures
+from parmtrain.metrics.functional import confidence95
+from parmtrain.metrics.measures import Measures
+from parmtrain.training.groups import GroupBatch
 
 MOST_NUMBERS = 2**24
 
@@ -25,7 +25,7 @@ class Tally:
 
     Example:
         >>> from parmtrain.codes import Sum, arrivals
-        >>> from parmtrain.measures import of_classes
+        >>> from parmtrain.metrics.measures import of_classes
         >>> predictions = torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])
         >>> batch = GroupBatch(torch.zeros(1, 2, 1), torch.tensor([[0, 1]]), predictions)
         >>> tally = Tally(arrivals(workers=3, late=1), torch.ones(3, 2, dtype=torch.bool), of_classes(2))

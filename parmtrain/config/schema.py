@@ -98,7 +98,7 @@ def register() -> None:
 
 def config_folder() -> Path:
     """Return the folder of the YAML files: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 

@@ -10,13 +10,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 
-from parmtrain import losses, schedules
 from parmtrain.codes import Code, run_coded
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import TrainingError
-from parmtrain.groups import GroupBatch
-from parmtrain.losses import CodedGroups
-from parmtrain.metrics import DegradedAccuracy, ReconstructionAgreement
+from parmtrain.metrics.streaming import DegradedAccuracy, ReconstructionAgreement
+from parmtrain.training import losses, schedules
+from parmtrain.training.coded_groups import CodedGroups
+from parmtrain.training.groups import GroupBatch
 
 
 class ParityModule(pl.LightningModule):

@@ -10,14 +10,14 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from parmtrain import assemble
 from parmtrain.codes import Code
+from parmtrain.config import assemble
+from parmtrain.config.signatures import misnamed
 from parmtrain.deployed import DeployedModel, Network, check_predictions
 from parmtrain.errors import ConfigError, DataError, ParmtrainError
-from parmtrain.groups import GroupBatch
-from parmtrain.module import ParityModule
-from parmtrain.signatures import misnamed
 from parmtrain.tasks.base import Task
+from parmtrain.training.groups import GroupBatch
+from parmtrain.training.parity_module import ParityModule
 
 FINISHED = "metrics.json"
 UNFINISHED = Path("checkpoints/last.ckpt")

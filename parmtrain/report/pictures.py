@@ -1,38 +1,18 @@
 """Pictures of coding groups: queries, what they are coded into, and lost predictions beside rebuilt ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from parmtrain.codes import arrivals, decode_each
-from parmtrain.groups import GroupBatch
-from parmtrain.plots import ORANGE
-from parmtrain.scores import Coded
+from parmtrain.drawing import ORANGE
+from parmtrain.evaluation.score import Coded
 from parmtrain.tasks.base import Task
+from parmtrain.tasks.decoded_group import DecodedGroup
+from parmtrain.training.groups import GroupBatch
 
 MOST_CODED = 4
-
-
-@dataclass(frozen=True)
-class DecodedGroup:
-    """One coding group, and what is rebuilt of it.
-
-    Args:
-        queries: ``[k, *query]``.
-        coded_queries: ``[coded, *parity]``.
-        labels: True labels ``[k]`` or ``[k, l]``.
-        predictions: The deployed model's own ``[k, c]``.
-        reconstructed: Entry i decoded without what worker i returns ``[k, c]``.
-    """
-
-    queries: Tensor
-    coded_queries: Tensor
-    labels: Tensor
-    predictions: Tensor
-    reconstructed: Tensor
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
 
-from parmtrain.measures import Measure, Measures
+from parmtrain.metrics.measures import Measure, Measures
 
 
 def scaled(pixels: Tensor, height: int, width: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""What predictions are worth: stateless functions, and torchmetrics classes over them."""

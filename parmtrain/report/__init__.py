@@ -1,0 +1,1 @@
+"""What a run shows: its table, its plots, its pictures, and ``metrics.json``."""

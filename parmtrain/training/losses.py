@@ -1,0 +1,113 @@
+"""Losses that a code is trained with, as functions of one batch of coded groups."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
+
+from parmtrain.errors import ConfigError, UnsupportedError
+from parmtrain.training.coded_groups import CodedGroups
+
+Loss = Callable[[CodedGroups], Tensor]
+
+
+def mse(groups: CodedGroups) -> Tensor:
+    """Return the mean squared error between parity outputs and their target.
+
+    Source: Kosaian et al., ParM (SOSP'19), section 3.3.
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        >>> groups = CodedGroups(Sum(k=2), predictions, torch.tensor([[[1.0, 4.0]]]), torch.tensor([[0, 1]]))
+        >>> mse(groups)
+        tensor(2.)
+    """
+    return mse_loss(groups.parity, groups.target)
+
+
+def kl(groups: CodedGroups) -> Tensor:
+    """Return the divergence of each reconstructed prediction's softmax from the deployed model's: KL(F ‖ F̂).
+
+    It is the mean over all reconstructions, in nats. Unlike the squared error it does not spend the parity model's
+    capacity on outputs that no arg-max depends on.
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        >>> perfect = CodedGroups(Sum(k=2), predictions, predictions.sum(1, keepdim=True), torch.tensor([[0, 1]]))
+        >>> kl(perfect).abs() < 1e-6
+        tensor(True)
+    """
+    _need_classes("kl", groups)
+    reconstructed = log_softmax(groups.reconstructed.flatten(0, 1), dim=-1)
+    return kl_div(reconstructed, softmax(groups.own.flatten(0, 1), dim=-1), reduction="batchmean")
+
+
+def decoded_mse(groups: CodedGroups) -> Tensor:
+    """Return the mean squared error between reconstructed predictions and the deployed model's own.
+
+    Source: arXiv 1806.01259, section 3 (training).
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        >>> decoded_mse(CodedGroups(Sum(k=2), predictions, torch.tensor([[[1.0, 4.0]]]), torch.tensor([[0, 1]])))
+        tensor(2.)
+    """
+    return mse_loss(groups.reconstructed, groups.own)
+
+
+def cross_entropy(groups: CodedGroups) -> Tensor:
+    """Return the cross-entropy of reconstructed predictions against the true labels, in nats.
+
+    Source: arXiv 1806.01259, section 3 (training).
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions, labels = torch.zeros(1, 2, 4), torch.tensor([[0, 1]])
+        >>> cross_entropy(CodedGroups(Sum(k=2), predictions, torch.zeros(1, 1, 4), labels))
+        tensor(1.3863)
+    """
+    _need_classes("cross_entropy", groups)
+    return functional.cross_entropy(groups.reconstructed.flatten(0, 1), groups.own_labels.flatten())
+
+
+def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[float]) -> Tensor:
+    """Return the weighted sum of several losses.
+
+    Args:
+        groups: One batch.
+        losses: Each a function of ``CodedGroups``.
+        weights: One for each.
+
+    Raises:
+        ConfigError: If there are more of the one than of the other.
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        >>> groups = CodedGroups(Sum(k=2), predictions, torch.tensor([[[1.0, 4.0]]]), torch.tensor([[0, 1]]))
+        >>> mixed(groups, losses=[mse, decoded_mse], weights=[1.0, 0.5])
+        tensor(3.)
+    """
+    if len(losses) != len(weights):
+        raise ConfigError(
+            [f"loss.losses has {len(losses)} and loss.weights {len(weights)}; one weight a loss is right"]
+        )
+    return torch.stack([weight * loss(groups) for loss, weight in zip(losses, weights, strict=True)]).sum()
+
+
+def _need_classes(name: str, groups: CodedGroups) -> None:
+    if groups.labels.is_floating_point():
+        raise UnsupportedError(
+            f"loss={name} compares scores of classes, and the predictions of this task are other numbers; loss=mse "
+            "and loss=decoded_mse take those"
+        )
