@@ -10,4 +10,4 @@ test:
 	python -m pytest
 
 notebooks:
-	for script in notebooks/*.py; do jupytext --to ipynb $$script; done
+	for script in notebooks/*.py; do jupytext --update --to ipynb $$script; done

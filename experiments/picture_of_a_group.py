@@ -11,26 +11,19 @@ import sys
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
-from parmtrain import load
-from parmtrain.config import assemble
+from parmtrain.drawing import save
+from parmtrain.prepared import reopen
 from parmtrain.report import pictures
-from parmtrain.report.plots import save
-from parmtrain.training.groups import GroupBatch
+from parmtrain.training.groups import GroupBatch, prepare_batch
 
 
 def draw(folder: str, path: Path, groups: int = 1) -> None:
-    cfg = OmegaConf.load(Path(folder) / "config.yaml")
-    task = assemble.build(cfg.task)
-    splits = task.splits()
-    deployed = assemble.deployed_model(cfg, task, splits)
-    bundle = load(folder, deployed)
-    chosen = torch.randperm(len(splits.test), generator=torch.Generator().manual_seed(1))[: groups * bundle.k]
-    stored, labels = splits.test[chosen]
-    queries = task.input(stored)
-    parts = (part.unflatten(0, (groups, bundle.k)) for part in (queries, labels, deployed(queries)))
-    save(pictures.coding_groups(pictures.decoded_groups(bundle, GroupBatch(*parts)), task), path)
+    work, bundle = reopen(folder)
+    test, count = work.splits.test, groups * bundle.k
+    chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(1))[:count].view(groups, bundle.k)
+    batch = prepare_batch(GroupBatch(*test[chosen], None), work.task.input)
+    save(pictures.coding_groups(pictures.decoded_groups(bundle, work.deployed, batch), work.task), path)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from parmtrain import compose
 from parmtrain.codes import Berrut, BerrutByzantine
-from parmtrain.config import assemble
+from parmtrain.codes.byzantine import LocatingDecoder
 from parmtrain.metrics.functional import correct
+from parmtrain.prepared import Prepared
+from parmtrain.training.fit import quiet
 
 GROUPS = 500
 
@@ -36,24 +38,25 @@ def spoil(outputs: Tensor, wrong: Tensor, how: str, generator: torch.Generator) 
 
 @torch.no_grad()
 def show(overrides: list[str]) -> None:
+    quiet()
     cfg = compose(*overrides)
-    task = assemble.build(cfg.task)
-    splits = task.splits()
-    deployed = assemble.deployed_model(cfg, task, splits)
+    work = Prepared(cfg)
+    test, deployed = work.splits.test, work.deployed
     table = Table("k", "E", "workers", "wrong answers", "all found", "accuracy, located", "known", "not located")
     generator = torch.Generator().manual_seed(cfg.seed)
     cases = [(k, errors, how) for k in (2, 4) for errors in (1, 2) for how in ("swap", "times ten", "noise")]
     for k, errors, how in track(cases, transient=True):
         code = BerrutByzantine(k, errors=errors)
-        chosen = torch.randperm(len(splits.test), generator=generator)[: GROUPS * k].view(GROUPS, k)
-        stored, labels = splits.test[chosen]
-        queries = task.input(stored.flatten(0, 1)).unflatten(0, (GROUPS, k))
+        chosen = torch.randperm(len(test), generator=generator)[: GROUPS * k].view(GROUPS, k)
+        stored, labels = test[chosen]
+        queries = work.task.input(stored.flatten(0, 1)).unflatten(0, (GROUPS, k))
         outputs = deployed(code.encode(queries).flatten(0, 1)).unflatten(0, (GROUPS, code.n))
         places = torch.rand(GROUPS, code.n, generator=generator).argsort(dim=1)
         wrong, arrived = (places < errors), places != errors
         spoilt = spoil(outputs, wrong, how, generator)
         plain = Berrut(k, code.r)
-        right = code.decoder.locator(spoilt, arrived)  # type: ignore[union-attr]
+        assert isinstance(code.decoder, LocatingDecoder)
+        right = code.decoder.locator(spoilt, arrived)
         decoded = (
             code.decode(spoilt, arrived),
             plain.decode(spoilt, arrived & ~wrong),

@@ -7,7 +7,17 @@
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parmtrain.bundle import Bundle, load
+    from parmtrain.codes import Code
+    from parmtrain.config.schema import compose
+    from parmtrain.deployed import DeployedModel
+    from parmtrain.errors import ParmtrainError
+    from parmtrain.evaluation.score import score
+    from parmtrain.runs import Result, run
+    from parmtrain.training.parity_module import ParityModule
 
 __version__ = "0.1.0"
 
@@ -38,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: ``--help`` waits for no PyTorch."""
+    """Import a public name on first use, so ``--help`` does not wait for PyTorch."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

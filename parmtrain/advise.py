@@ -1,6 +1,8 @@
 """Which code to deploy: ``python -m parmtrain.advise results=STUDY/table.csv [key=value …]``."""
 
 import csv
+import json
+import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,83 +10,114 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from rich.console import Console
 from rich.progress import track
 
 from parmtrain import drawing
-from parmtrain.errors import ConfigError, DataError, ParmtrainError
-from parmtrain.serving.scheme import Scheme, erasure_code, mask
-from parmtrain.serving.settings import read
+from parmtrain.codes import Scheme
+from parmtrain.command import log_to_terminal, settings_command
+from parmtrain.errors import DataError
+from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, write_csv
 from parmtrain.serving.strategies import Strategy, strategies
-from parmtrain.serving.tails import Accuracies, Row, table, write_csv
+from parmtrain.settings import setting
 from parmtrain.simulate import Load, simulate
 
+log = logging.getLogger(__name__)
 HELP = """Advise on a code: python -m parmtrain.advise results=FOLDER/table.csv [key=value …]
 
-  results     the table that parmtrain.compare wrote: codes, their k and r, and their A_d; codes whose workers all
-              run coded queries are left out
-
-and all that describes a service and its load, as python -m parmtrain.simulate --help explains: instances, rate,
-queries, service, variation, slow, slot, correlation, delay, delay_mean, kills, …, seed, folder
+{settings}
 """
+NEEDED = {"code", "k", "r", "late", "nobody_late", "degraded", "all_k", "scheme"}
+RIVALS = ("none", "equal", "hedged")
 
 
 @dataclass
-class Settings(Load):
-    """What to advise on."""
+class AdviceSettings(Load):
+    """Settings of the advice."""
 
-    results: str = ""
-    folder: str = "runs/advise"
+    results: str = setting("", "table.csv of parmtrain.compare, with codes, their schemes and accuracies")
+    folder: str = setting("runs/advise", "folder for the table and the plot")
+
+    def faults(self) -> Iterator[str]:
+        """Yield every fault except numbers out of bounds."""
+        yield from super().faults()
+        if not self.results:
+            yield "results must be the table.csv that parmtrain.compare wrote, got none; set results=…"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to run the service, and what its answers are worth."""
+    """A way to run the service, and the accuracies of its answers."""
 
     strategy: Strategy
     accuracies: Accuracies
 
 
 def candidates(path: Path, load: Load) -> list[Candidate]:
-    """Return what the table of a comparison lets one choose from, beside as many instances without a code.
+    """Return the codes in the table of a comparison, and rivals with as many instances but without a code.
+
+    Codes that cannot be simulated are left out, and the log says why.
 
     Raises:
-        DataError: If it is no such table, or has nothing that can be simulated.
+        DataError: If the file is not such a table, or has no code that can be simulated.
     """
     found: dict[tuple[str, tuple[int, ...]], Candidate] = {}
-    for line in _lines(path):
-        code, k, r = line["code"], int(line["k"]), int(line["r"])
-        available, degraded = float(line["nobody_late"]), float(line["degraded"])
-        accuracies = Accuracies(available, degraded, load.fallback)
-        name = code if code in ("replication", "backup") else "coded"
-        extra = 1 if name != "coded" else r
-        if line["late"] != "1" or load.instances % k or not _systematic(code):
-            continue
-        for strategy in strategies(["none", "equal", "hedged", name], load.instances, k, extra, load.backup_speed):
-            one = strategy
-            if strategy.name.startswith("coded"):
-                one = Strategy(f"{code} k={k} r={r}", scheme(code, k, r), strategy.instances)
-            found.setdefault((one.name, one.instances), Candidate(one, accuracies))
+    for number, line in enumerate(_lines(path), 2):
+        name = f"code={line['code']} k={line['k']} r={line['r']}"
+        try:
+            if line["late"] != "1":
+                continue
+            if not line["scheme"]:
+                log.info("%s: left out, since the table has no scheme for it", name)
+            elif load.instances % int(line["k"]):
+                log.info("%s: left out, since instances=%d is not a multiple of k", name, load.instances)
+            else:
+                for candidate in _candidates(line, int(line["k"]), load):
+                    found.setdefault((candidate.strategy.name, candidate.strategy.instances), candidate)
+        except ValueError as fault:
+            raise DataError(f"results={path}, line {number}: must hold numbers, but {fault}") from fault
     if not found:
-        raise DataError(f"{path} has no code that divides instances={load.instances} into whole groups")
+        raise DataError(
+            f"{path} must have a code with a scheme and a k that divides instances={load.instances}, got none"
+        )
     return list(found.values())
 
 
-def scheme(code: str, k: int, r: int) -> Scheme:
-    """Return the scheme of a code by its name: one output of a code with heads gives all k predictions.
+def _candidates(line: dict[str, str], k: int, load: Load) -> Iterator[Candidate]:
+    """Yield a code of the table, and its rivals with r·m/k extra instances.
 
-    Example:
-        >>> bin(scheme("concat_heads", 3, 1).recoverable(0b1000))
-        '0b111'
+    Each instance of a pool of parity models gets the same load as one of the deployed model: a cheaper model needs
+    fewer.
     """
-    if not code.endswith("_heads"):
-        return erasure_code(k, r)
-    everyone = mask([True] * k)
-    return Scheme(k, k + 1, True, (1,), lambda arrived: everyone if arrived >> k else arrived & everyone)
+    code, r, scheme = line["code"], int(line["r"]), _scheme(line)
+    available, degraded = float(line["nobody_late"]), float(line["degraded"])
+    rebuilt = degraded if scheme.systematic else float(line["all_k"])
+    share = _share(line, scheme)
+    extra = [load.instances * scheme.pools.count(pool) / k for pool in range(max((0, *scheme.pools)) + 1)]
+    instances = (
+        load.instances + round(extra[0] if scheme.systematic else load.instances * r / k),
+        *(max(1, round(share * more)) for more in extra[1:]),
+    )
+    speed = (1.0, *[1 / share] * len(extra[1:]))
+    strategy = Strategy(f"{code} k={k} r={r}", scheme, instances, speed=speed)
+    yield Candidate(strategy, Accuracies(available, rebuilt, load.fallback))
+    if r and scheme.systematic:  # where nobody is late, a code that is not systematic answers worse than F
+        rivals = strategies(RIVALS, load.instances, k, r, hedge=load.hedge)
+        yield from (Candidate(one, Accuracies(available, degraded, load.fallback)) for one in rivals)
 
 
-def _systematic(code: str) -> bool:
-    return not code.startswith(("berrut", "nercc", "learned", "guess", "default", "mean", "always"))
+def _share(line: dict[str, str], scheme: Scheme) -> float:
+    """Return the arithmetic of one run of a parity model ÷ that of one run of the deployed model; 1 if unknown."""
+    flops = float(line.get("parity_flops") or 0.0)
+    return flops / len(scheme.pools) if flops > 0 and scheme.systematic and scheme.pools else 1.0
+
+
+def _scheme(line: dict[str, str]) -> Scheme:
+    try:
+        return Scheme.from_json(json.loads(line["scheme"]))
+    except (ValueError, KeyError, TypeError) as fault:
+        raise DataError(f"the scheme of code={line['code']} k={line['k']} cannot be read: {fault}") from fault
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -93,15 +126,18 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as fault:
         raise DataError(f"results={path} cannot be read: {fault}") from fault
-    needed = {"code", "k", "r", "late", "nobody_late", "degraded"}
-    if not lines or not needed <= set(lines[0]):
-        raise DataError(f"results={path} is no table of parmtrain.compare: it needs {', '.join(sorted(needed))}")
+    missing = sorted(NEEDED - set(lines[0])) if lines else sorted(NEEDED)
+    if missing:
+        raise DataError(
+            f"results={path} must be a table that this version of parmtrain.compare wrote; it lacks the columns "
+            f"{', '.join(missing)}"
+        )
     yield from lines
 
 
-def plot(rows: list[Row], title: str, path: Path) -> None:
-    """Plot accuracy against the 99.9th percentile of latency, each mark with its number of instances."""
-    families: dict[str, list[Row]] = {}
+def plot_advice(rows: list[ServiceRow], title: str, path: Path) -> None:
+    """Plot accuracy against the 99.9th percentile of latency, each mark labelled with its number of instances."""
+    families: dict[str, list[ServiceRow]] = {}
     for row in rows:
         families.setdefault(row.name.split()[0], []).append(row)
     figure = Figure(figsize=(8.4, 5.2), layout="constrained")
@@ -114,39 +150,33 @@ def plot(rows: list[Row], title: str, path: Path) -> None:
             place = {"xytext": (6, 3), "textcoords": "offset points", "fontsize": 6}
             axes.annotate(str(sum(row.instances)), (tail, accuracy), **place)  # type: ignore[arg-type]
     axes.set(title=title, xlabel="99.9th percentile of latency in ms", ylabel="overall accuracy", xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     drawing.save(figure, path)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print one table, the best tail first, and write it with a plot; return the exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if any(argument in ("-h", "--help") for argument in given):
-        print(HELP)
-        return 0
-    try:
-        settings = read(Settings, given)
-        settings.check()
-        if not settings.results:
-            raise ConfigError(["results=: the table.csv that parmtrain.compare wrote is right"])
-        rows = []
-        for one in track(candidates(Path(settings.results), settings), description="simulating", transient=True):
-            outcome = simulate(settings, one.strategy)
-            rows.append(Row(one.strategy.name, one.strategy.instances, outcome, one.accuracies.overall(outcome)))
-    except ParmtrainError as fault:
-        print(fault, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+def advise(settings: AdviceSettings) -> None:
+    """Simulate every candidate, print one table sorted by tail latency, and write it with a plot."""
+    rows = []
+    for one in track(candidates(Path(settings.results), settings), description="simulating", transient=True):
+        outcome = simulate(settings, one.strategy)
+        rows.append(ServiceRow(one.strategy.name, one.strategy.instances, outcome, one.accuracies.overall(outcome)))
     rows.sort(key=lambda row: row.outcome.percentile(99.9))
-    title = f"{settings.rate:g} queries/s, {settings.instances} instances and more, slow {settings.slow:g}"
+    title = f"{settings.rate:g} queries/s, {settings.instances} or more instances, slow {settings.slow:g}"
     folder = Path(settings.folder)
     write_csv(rows, folder / "table.csv")
-    plot(rows, title, folder / "advice.png")
-    Console(width=None if sys.stdout.isatty() else 190).print(table(rows, title))
+    plot_advice(rows, title, folder / "advice.png")
+    Console(width=None if sys.stdout.isatty() else 190).print(latency_table(rows, title))
     print(f"in {folder}: table.csv, advice.png")
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Advise on what the command line asks for; return the exit status."""
+    log_to_terminal()
+    return settings_command(AdviceSettings, HELP, advise, arguments)
 
 
 if __name__ == "__main__":

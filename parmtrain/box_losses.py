@@ -1,4 +1,4 @@
-"""Where losses of boxes were before ``parmtrain.training``: configurations of older runs name them here."""
+"""Aliases of ``parmtrain.training.box_losses``, which configurations of older runs use."""
 
 from parmtrain.training.box_losses import giou, smooth_l1
 

@@ -1,4 +1,4 @@
-"""What all plots and pictures share: colours, a finish, and writing them whole."""
+"""Shared parts of all plots and pictures: colours, style, and saving."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ BLUE, ORANGE, GREY, GREEN = "#2563ab", "#d9772b", "#8a8a8a", "#2f9e44"
 
 
 def finish(axes: Axes) -> None:
-    """Add what all plots have: a grid, no frame, a legend."""
+    """Apply the common style: a grid, no frame, a legend."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all."""
+    """Save a figure atomically."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -1,27 +1,27 @@
-"""Errors that parmtrain raises for its users.
+"""Errors that users can fix.
 
-Every one of them carries a sentence that says what was wrong, what was given and what would be right. The command line
-prints that sentence alone; a traceback means a fault of parmtrain itself.
+Every message says what must be, what was given and, where it helps, how to fix it. The command line prints only that
+message; a traceback means a bug in parmtrain itself.
 """
 
 from pathlib import Path
 
 
 class ParmtrainError(Exception):
-    """Base of all errors that are a user's to mend."""
+    """Base class of all errors that users can fix."""
 
 
 class ConfigError(ParmtrainError):
-    """All faults that were found in one configuration.
+    """All faults found in one configuration.
 
     Args:
-        faults: One sentence for each fault, in the order in which they were found.
+        faults: One sentence per fault, in the order in which they were found.
 
     Example:
-        >>> print(ConfigError(["k=1 is too small", "no such loss"]))
+        >>> print(ConfigError(["k must be 2 or more, got 1", "unknown loss 'm'"]))
         2 faults in this configuration:
-          1. k=1 is too small
-          2. no such loss
+          1. k must be 2 or more, got 1
+          2. unknown loss 'm'
     """
 
     def __init__(self, faults: list[str]) -> None:
@@ -34,7 +34,7 @@ class ConfigError(ParmtrainError):
 
 
 class UnsupportedError(ParmtrainError):
-    """A code was asked for a k, an r or a query shape that it cannot take."""
+    """A code does not support the given k, r or query shape."""
 
 
 class DataError(ParmtrainError):
@@ -42,20 +42,31 @@ class DataError(ParmtrainError):
 
 
 class DeployedModelError(ParmtrainError):
-    """A deployed model cannot be read, or does not fit its task."""
+    """A deployed model cannot be read or does not fit its task."""
 
 
 class TrainingError(ParmtrainError):
-    """Training had to stop."""
+    """Training failed."""
 
 
 class Interrupted(ParmtrainError):
-    """The user stopped training; ``checkpoint`` is where it can go on."""
+    """The user interrupted training, which can be resumed from ``checkpoint``."""
 
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
-        super().__init__(f"stopped; what was trained is kept in {checkpoint}")
+        super().__init__(f"interrupted; the training state is saved in {checkpoint}")
 
 
 class ExportError(ParmtrainError):
-    """A trained model cannot be exported, or a bundle cannot be read."""
+    """A trained model cannot be exported or a bundle cannot be read."""
+
+
+def first_line(fault: BaseException) -> str:
+    r"""Return the first line of an error message, or the name of its type if the message is empty.
+
+    Example:
+        >>> first_line(ValueError("\ntoo small\nand more")), first_line(KeyError())
+        ('too small', 'KeyError')
+    """
+    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(fault).__name__

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Write files atomically: completely or not at all."""
 
 import json
 import os
@@ -12,9 +12,10 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, which takes its place when the block ends without an error.
+    """Yield a temporary path that replaces ``path`` when the block ends without an error.
 
-    The temporary path may become a file or a folder. It keeps the suffix of ``path``, which some writers look at.
+    A file or a folder may be written to the temporary path. It has the file name of ``path``, since some writers
+    depend on the suffix.
 
     Example:
         >>> import tempfile
@@ -37,11 +38,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, whole or not at all."""
+    """Write ``text`` to ``path`` atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` to ``path`` as indented JSON, whole or not at all."""
+    """Write ``content`` to ``path`` atomically as indented JSON."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

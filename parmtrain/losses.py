@@ -1,4 +1,4 @@
-"""Where losses were before ``parmtrain.training``: configurations of older runs name them here."""
+"""Aliases of ``parmtrain.training.losses``, which configurations of older runs use."""
 
 from parmtrain.training.losses import cross_entropy, decoded_mse, kl, mixed, mse
 

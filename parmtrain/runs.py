@@ -1,187 +1,147 @@
-"""One run: data, deployed model, parity training, evaluation, export, results."""
+"""One run: prepare, train, evaluate, write."""
 
-import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-import torch
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from parmtrain.bundle import Bundle
+from parmtrain.bundle import Bundle, export
 from parmtrain.config import assemble
-from parmtrain.config.check import FINISHED, check
-from parmtrain.config.schema import Teacher, resolved_yaml
-from parmtrain.deployed import DeployedModel, Network
+from parmtrain.config.check import check, require_no_faults
+from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
-from parmtrain.errors import ConfigError, TrainingError
-from parmtrain.evaluation.costs import timings
-from parmtrain.evaluation.predictions import predict_all
-from parmtrain.evaluation.score import score
-from parmtrain.export import export
+from parmtrain.errors import ConfigError, first_line
+from parmtrain.evaluation.costs import resources, timings
+from parmtrain.evaluation.scores import Scores
 from parmtrain.files import write_json, write_text
-from parmtrain.report import metrics_json, pictures, plots
+from parmtrain.parity_training import Trained, train
+from parmtrain.prepared import Prepared
+from parmtrain.programs import Network
+from parmtrain.report import pictures, plots
+from parmtrain.report.metrics_json import RunRecord, best_epoch, training_of
+from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
-from parmtrain.training.callbacks import BEST, Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
-from parmtrain.training.fit import QuietProcesses, fit, quiet
-from parmtrain.training.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared, require_a_group
+from parmtrain.training.fit import quiet
+from parmtrain.training.groups import some_groups
 from parmtrain.training.parity_module import ParityModule
 
-log = logging.getLogger(__name__)
-CHECKPOINTS, LOGS, EXPORT = "checkpoints", "logs", "export"
-FITTING_GROUPS, SHOWN_GROUPS = 1024, 4
+SHOWN_GROUPS = 4
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gives back.
+    """The result of a run.
 
     Args:
-        metrics: What ``metrics.json`` holds.
+        record: Everything that it measured.
         module: The module with the best epoch's weights.
-        folder: Where everything was written.
+        folder: Folder of its files.
+        task: Its task.
+        splits: Its queries.
     """
 
-    metrics: dict[str, Any]
+    record: RunRecord
     module: ParityModule
     folder: Path
+    task: Task
+    splits: "Splits[QuerySet]"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Content of ``metrics.json``."""
+        return self.record.to_json()
+
+    def picture(self, groups: int = SHOWN_GROUPS) -> Figure:
+        """Draw some coding groups of the validation split, each with one lost and reconstructed prediction."""
+        module = self.module
+        some = some_groups(self.splits.val, module.k, groups, self.record.seed, self.task.input, module.device)
+        return pictures.coding_groups(pictures.decoded_groups(module, module.deployed, some), self.task)
 
 
 def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) -> Result:
-    """Train a parity model as a configuration says, evaluate it, export it and write the results.
+    """Train, evaluate and export a parity model as configured, and write the results.
 
     Args:
-        cfg: A configuration that ``parmtrain.compose`` or the command line composed.
+        cfg: A configuration from ``parmtrain.compose`` or the command line.
         folder: Folder to write.
         deployed: The deployed model, any module or callable on tensors, in place of ``deployed.path``.
 
     Raises:
         ConfigError: With every fault of the configuration.
-        DataError: If the data is damaged or too little.
+        DataError: If the data is missing, damaged or too small.
         DeployedModelError: If the deployed model cannot be read or does not fit the task.
         TrainingError: If training has to stop.
         Interrupted: If the user stops it.
 
     Source: Kosaian et al., ParM (SOSP'19), sections 3 and 4.1.
     """
-    folder = Path(folder)
     quiet()
-    check(cfg, folder, deployed)
-    _clear(cfg, folder)
-    write_text(folder / "config.yaml", resolved_yaml(_with_absolute_paths(cfg)))
-    with _logger(cfg, folder) as logger:
-        return _run(cfg, folder, deployed, logger)
+    place, work = RunFolder(Path(folder)), Prepared(cfg, deployed)
+    require_no_faults(check(cfg, place, deployed))
+    work.fetch()
+    begin(cfg, place)
+    with _logger(cfg, place) as logger:
+        trained = train(work, place, logger)
+        scores = work.evaluate(trained.module, trained.device)
+        work.deployed.check_unchanged()
+        return write(work, trained, scores, place, logger)
 
 
-def _run(cfg: DictConfig, folder: Path, deployed: Network | None, logger: Any) -> Result:
-    task: Task = assemble.build(cfg.task)
-    splits = task.splits()
-    require_a_group(splits, cfg.k)
-    frozen = assemble.deployed_model(cfg, task, splits, deployed)
+def begin(cfg: DictConfig, place: RunFolder) -> None:
+    """Create the folder, or clear the run that is replaced, and write the configuration."""
+    try:
+        if cfg.overwrite and cfg.ckpt_path is None:
+            place.clear()
+        write_text(place.config, resolved_yaml(_with_absolute_paths(cfg)))
+        place.logs.mkdir(exist_ok=True)
+    except OSError as fault:
+        raise ConfigError([f"hydra.run.dir={place.path} cannot be written: {fault.strerror}"]) from fault
 
-    history = History()
-    checkpoints = Checkpoints(folder / CHECKPOINTS, monitor=f"val/degraded_{task.measures.name}")
-    callbacks = [
-        history,
-        ReproducibleEpochs(cfg.seed),
-        FiniteLoss(checkpoints.last),
-        checkpoints,
-        Bar(),
-        QuietProcesses(),
-    ]
-    trainer = assemble.trainer(cfg, callbacks, logger)
-    device = assemble.device_of(trainer)
 
-    known = _known_predictions(cfg, task, splits, frozen, device)
-    assert known.val is not None
-    available = task.measures.main(known.val, splits.val.labels).mean().item()
-    log.info("deployed model: available %s A_a %.4f on the validation split", task.measures.name, available)
-
-    module = assemble.module(cfg, task, frozen, task.prior(splits.train.labels))
-    if module.code.fits:
-        fitting = _groups(cfg, task, splits.train, FITTING_GROUPS, device)
-        module.code.fit(frozen, fitting.queries, fitting.labels)
-    if module.trains:
-        data = GroupsDataModule(
-            splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, cfg.data.workers, task.augment_query
-        )
-        _train(cfg, module, trainer, data, checkpoints)
-        plots.training_curves(history.epochs, task.measures.name, folder / "training.png")
-    module.to(device).eval()
-
-    predictions = predict_all(
-        frozen, splits.test, task.input, assemble.cache_folder(cfg), "predicting test", device, cfg.data.workers
+def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, logger: Any) -> Result:
+    """Write the bundle, plots and pictures, and ``metrics.json`` last."""
+    task, module, measure = work.task, trained.module, scores.measure
+    code, models = module.code, list(module.parity_models)
+    about = {
+        "task": task.name,
+        "classes": task.classes,
+        "preprocessing": task.input.settings,
+        "metrics": scores.to_json(),
+        "deployed": {"fingerprint": work.deployed.fingerprint},
+    }
+    export(code, models, task.query_shape, task.outputs, about, place.export, assemble.build(work.cfg.export))
+    queries = len(work.splits.train) // module.k * module.k
+    record = RunRecord(
+        task=task.name,
+        code=code.name,
+        seed=work.cfg.seed,
+        scheme=module.scheme(task.outputs),
+        scores=scores,
+        cost=resources(code, models, work.deployed, task.query_shape, trained.device),
+        timing=timings(Bundle(place.export)),
+        training=training_of(trained.history, queries),
+        validation=best_epoch(trained.history.epochs, f"degraded_{measure}"),
+        fingerprint=work.deployed.fingerprint,
     )
-    scores = score(
-        module,
-        task,
-        splits.test,
-        predictions,
-        cfg.seed,
-        list(cfg.unavailable),
-        task.default(splits.train.labels, splits.test.labels),
-        device,
-        workers=cfg.data.workers,
+    result = Result(record, module, place.path, task, work.splits)
+    if trained.history.epochs:
+        plots.training_curves(trained.history.epochs, measure, place.training_curves)
+    plots.overall_accuracy(record, place.overall_accuracy)
+    save(result.picture(), place.examples)
+    logger.log_metrics(
+        {f"test/available_{measure}": scores.available[measure], f"test/degraded_{measure}": scores.degraded.main}
     )
-    frozen.check_unchanged()
-    metrics = metrics_json.collect(module, task, scores, history, len(splits.train), cfg.seed)
-    plots.overall_accuracy(metrics, folder / "overall_accuracy.png")
-    examples = pictures.decoded_groups(module, _groups(cfg, task, splits.val, SHOWN_GROUPS, device, known.val))
-    save(pictures.coding_groups(examples, task), folder / "examples.png")
-    about = {"task": task.name, "classes": task.classes, "preprocessing": task.input.settings}
-    about |= {"metrics": scores, "deployed": metrics["deployed"]}
-    export(module, task.query_shape, task.outputs, about, folder / EXPORT)
-    metrics["timing"] = timings(Bundle(folder / EXPORT))
-    measure = task.measures.name
-    logger.log_metrics({f"test/{part}_{measure}": metrics[part][measure] for part in ("available", "degraded")})
-    write_json(folder / FINISHED, metrics)
-    return Result(metrics, module, folder)
-
-
-def _train(
-    cfg: DictConfig, module: ParityModule, trainer: pl.Trainer, data: GroupsDataModule, checkpoints: Checkpoints
-) -> None:
-    """Train, and load the epoch that validation found best."""
-    started, of = assemble.shared(module)
-    if of:
-        log.info("parity models: %d of %d tensors start as the deployed model's", started, of)
-    fit(trainer, module, data, _resumed(cfg, checkpoints))
-    if not checkpoints.best.is_file():
-        raise TrainingError("no epoch ended with a validation, so none can be kept: trainer.… settings cut it short")
-    module.load_state_dict(torch.load(checkpoints.best, map_location="cpu", weights_only=True)["state_dict"])
-
-
-def _groups(
-    cfg: DictConfig,
-    task: Task,
-    queries: QuerySet,
-    count: int,
-    device: torch.device,
-    predictions: torch.Tensor | None = None,
-) -> GroupBatch:
-    """Return some random groups, prepared: to choose by what is chosen without gradients, or to show."""
-    chosen = next(iter(GroupSampler(len(queries), cfg.k, count, cfg.seed)))
-    stored, labels = queries[chosen]
-    known = None if predictions is None else predictions[chosen].to(device)
-    return prepared(GroupBatch(stored.to(device), labels.to(device), known), task.input.to(device))
-
-
-def _clear(cfg: DictConfig, folder: Path) -> None:
-    """Remove an earlier run that is to be replaced: what says that it is finished first."""
-    if cfg.overwrite and cfg.ckpt_path is None:
-        (folder / FINISHED).unlink(missing_ok=True)
-        (folder / "training.png").unlink(missing_ok=True)
-        for name in (CHECKPOINTS, LOGS, EXPORT):
-            shutil.rmtree(folder / name, ignore_errors=True)
+    write_json(place.metrics, record.to_json())
+    return result
 
 
 def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
-    """Return the configuration so that it can be read again from any folder."""
+    """Return the configuration with absolute paths, so it can be used from any folder."""
     absolute = cfg.copy()
     absolute.data.root = str(Path(cfg.data.root).expanduser().absolute())
     if cfg.deployed.path is not None:
@@ -190,43 +150,17 @@ def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
 
 
 @contextmanager
-def _logger(cfg: DictConfig, folder: Path) -> Iterator[Any]:
-    """Build the logger and start it, since some first ask an account for leave; close it at the end."""
-    (folder / LOGS).mkdir(exist_ok=True)
-    logger = assemble.build(cfg.logger, save_dir=str(folder / LOGS))
+def _logger(cfg: DictConfig, place: RunFolder) -> Iterator[Any]:
+    """Build and start the logger, since some log in first, and close it at the end."""
+    logger = assemble.build(cfg.logger, save_dir=str(place.logs))
     try:
         experiment = logger.experiment
-    except Exception as fault:  # each service has errors of its own
-        raise ConfigError([f"logger={cfg.logger._target_} cannot start: {str(fault).splitlines()[0]}"]) from fault
+    except Exception as fault:  # each service has its own errors
+        raise ConfigError([f"logger={cfg.logger._target_} cannot start: {first_line(fault)}"]) from fault
     logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
     try:
         yield logger
     finally:
         logger.finalize("")
-        if hasattr(experiment, "finish"):  # a run at Weights & Biases stays open until it is told
+        if hasattr(experiment, "finish"):  # a run at Weights & Biases stays open until then
             experiment.finish()
-
-
-def _known_predictions(
-    cfg: DictConfig, task: Task, splits: "Splits[QuerySet]", deployed: DeployedModel, device: torch.device
-) -> "Splits[torch.Tensor | None]":
-    """Predict what training and validation look up; augmented queries are predicted when they are seen."""
-
-    def predict(queries: QuerySet, title: str) -> torch.Tensor:
-        cache = assemble.cache_folder(cfg)
-        return predict_all(deployed, queries, task.input, cache, f"predicting {title}", device, cfg.data.workers)
-
-    seen = task.augments and cfg.teacher is Teacher.query
-    return Splits(None if seen else predict(splits.train, "training"), predict(splits.val, "validation"), None)
-
-
-def _resumed(cfg: DictConfig, checkpoints: Checkpoints) -> Path | None:
-    """Return the checkpoint to go on from, with the best one so far beside those of this run."""
-    if cfg.ckpt_path is None:
-        return None
-    path = Path(cfg.ckpt_path).expanduser()
-    best = path.parent / BEST
-    if best.is_file() and best.absolute() != checkpoints.best.absolute():
-        checkpoints.best.parent.mkdir(exist_ok=True)
-        shutil.copyfile(best, checkpoints.best)
-    return path

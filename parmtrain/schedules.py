@@ -1,4 +1,4 @@
-"""Where schedules were before ``parmtrain.training``: configurations of older runs name them here."""
+"""Aliases of ``parmtrain.training.schedules``, which configurations of older runs use."""
 
 from parmtrain.training.schedules import constant, cosine
 

@@ -1,117 +1,76 @@
-"""Services side by side in a simulation: ``python -m parmtrain.simulate [key=value …]``."""
+"""Compare services in a simulation: ``python -m parmtrain.simulate [key=value …]``."""
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from parmtrain.errors import ConfigError, ParmtrainError
+from parmtrain.command import settings_command
 from parmtrain.serving import Frontend, Limits
-from parmtrain.serving.delays import Draw, Service, Slowdowns, constant, exponential, lognormal, pareto
-from parmtrain.serving.settings import read
+from parmtrain.serving.delays import Draw, ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
+from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
 from parmtrain.serving.simulator import Costs, Outcome, Simulation, poisson
 from parmtrain.serving.strategies import NAMES, Strategy, strategies
-from parmtrain.serving.tails import Accuracies, Row, plot, table, write_csv
+from parmtrain.settings import setting
 
 DELAYS = {"constant": constant, "exponential": exponential, "pareto": pareto}
-ABOVE = ("instances", "rate", "queries", "service", "deadline", "hung_after", "backup_speed", "waiting")
-LEAST = (
-    "variation",
-    "slot",
-    "slow_instances",
-    "delay_mean",
-    "kills",
-    "restart",
-    "encode",
-    "decode",
-    "reconstruct_after",
-    "seed",
-)
-SHARES = ("slow", "correlation", "fallback", "available", "degraded", "backup_accuracy")
 HELP = """Simulate a prediction service: python -m parmtrain.simulate [key=value …]
 
-  strategies  which to compare: {names}; all where none is named
-  instances   of the deployed model, m; each strategy but none has r·m/k more
-  k, r        queries in a coding group (2,3,4 compares), parity models
-  rate        queries a second, Poisson arrivals
-  queries     how many
-  service     seconds that a prediction takes; variation: its standard deviation ÷ mean
-  slow        probability that an instance is slow; slot: for how many seconds, 0 for each prediction by itself
-  slow_instances           how many instances are slow at any time
-  correlation share of slots in which all instances are slow or none is
-  delay       what slowness adds: constant, exponential or pareto, of mean delay_mean seconds
-  kills       instances that die, at random times; a new one takes restart seconds
-  encode, decode           seconds that the frontend takes
-  deadline, hung_after, reconstruct_after, waiting     limits of the frontend
-  copy_after  seconds after which a coded service sends a query whose group is not full once more
-  hedge       percentile of latency behind which hedged sends a query once more
-  backup_speed             how many times as fast as the deployed model the cheaper backup is
-  available, degraded, fallback    accuracy of deployed, reconstructed and default answers
-  backup_accuracy          accuracy of the cheaper backup
-  seed        of arrivals, times and slowdowns; the same seed gives the same table
-  folder      where table.csv and latency.png go
+{settings}
+
+Each strategy except none has r·m/k extra instances. k=2,3,4 compares several group sizes.
+The same seed gives the same table.
 """
 
 
 @dataclass
-class Load:
-    """A service, what slows it, and what it is sent; ``HELP`` explains each."""
+class Load(Limits):
+    """A service, its slowdowns and its load."""
 
-    instances: int = 12
-    rate: float = 270.0
-    queries: int = 100_000
-    service: float = 0.025
-    variation: float = 0.1
-    slow: float = 0.01
-    slot: float = 1.0
-    slow_instances: int = 0
-    correlation: float = 0.0
-    delay: str = "constant"
-    delay_mean: float = 0.25
-    kills: int = 0
-    restart: float = 14.0
-    encode: float = 0.0001
-    decode: float = 0.00002
-    deadline: float = 10.0
-    hung_after: float = float("inf")
-    reconstruct_after: float = 0.0
-    copy_after: float = float("inf")
-    waiting: int = 10_000
-    hedge: float = 95.0
-    backup_speed: float = 5.0
-    fallback: float = 0.1
-    seed: int = 0
-    folder: str = "runs/simulate"
+    instances: int = setting(12, "instances of the deployed model, m", above=0)
+    rate: float = setting(270.0, "queries per second, Poisson arrivals", above=0)
+    queries: int = setting(100_000, "number of queries", above=0)
+    service: float = setting(0.025, "mean seconds per prediction", above=0)
+    variation: float = setting(0.1, "standard deviation of that ÷ its mean", least=0)
+    slow: float = setting(0.01, "probability that an instance is slow", least=0, most=1)
+    slot: float = setting(1.0, "length of a slow period in seconds; 0 draws for each prediction", least=0)
+    slow_instances: int = setting(0, "number of instances that are always slow", least=0)
+    correlation: float = setting(0.0, "share of slots in which all instances are slow or none is", least=0, most=1)
+    delay: str = setting("constant", f"distribution of the added delay: {', '.join(DELAYS)}")
+    delay_mean: float = setting(0.25, "mean added delay in seconds", least=0)
+    kills: int = setting(0, "number of instances that die at random times", least=0)
+    restart: float = setting(14.0, "seconds until a new instance is ready", least=0)
+    encode: float = setting(0.0001, "seconds to encode a group", least=0)
+    decode: float = setting(0.00002, "seconds to decode a group", least=0)
+    hedge: float = setting(95.0, "percentile of latency after which hedged sends a query again")
+    fallback: float = setting(0.1, "accuracy of default answers", least=0, most=1)
+    seed: int = setting(0, "seed of arrivals, service times and slowdowns", least=0)
+    folder: str = setting("runs/simulate", "folder for the table and the plot")
 
-    def check(self) -> None:
-        """Raise a ``ConfigError`` with every value that is not right."""
-        found = [f"{name}={getattr(self, name)}: more than 0 is right" for name in ABOVE if getattr(self, name) <= 0]
-        found += [f"{name}={getattr(self, name)}: 0 or more is right" for name in LEAST if getattr(self, name) < 0]
-        shares = [name for name in SHARES if hasattr(self, name)]
-        found += [
-            f"{name}={getattr(self, name)}: 0 to 1 is right" for name in shares if not 0 <= getattr(self, name) <= 1
-        ]
+    def faults(self) -> Iterator[str]:
+        """Yield every fault except numbers out of bounds."""
         if self.delay not in DELAYS:
-            found.append(f"delay={self.delay}: one of {', '.join(DELAYS)} is right")
+            yield f"delay must be one of {', '.join(DELAYS)}, got {self.delay}"
         if not 0 < self.hedge < 100:
-            found.append(f"hedge={self.hedge}: a percentile between 0 and 100 is right")
-        if found:
-            raise ConfigError(found)
+            yield f"hedge must be a percentile between 0 and 100, got {self.hedge}"
 
 
 @dataclass
-class Settings(Load):
-    """What to simulate."""
+class SimulationSettings(Load):
+    """Settings of a simulation."""
 
-    strategies: list[str] = field(default_factory=lambda: list(NAMES))
-    k: list[int] = field(default_factory=lambda: [2, 3, 4])
-    r: int = 1
-    available: float = 0.895
-    degraded: float = 0.88
-    backup_accuracy: float = 0.869
+    strategies: list[str] = setting(list(NAMES), "strategies to compare")
+    k: list[int] = setting([2, 3, 4], "queries in a coding group")
+    r: int = setting(1, "number of parity models", above=0)
+    available: float = setting(0.895, "accuracy of the deployed model", least=0, most=1)
+    degraded: float = setting(0.88, "accuracy of reconstructed predictions", least=0, most=1)
+    backup_speed: float = setting(5.0, "speed of the cheaper backup relative to the deployed model", above=0)
+    backup_accuracy: float = setting(0.869, "accuracy of the cheaper backup", least=0, most=1)
 
     def chosen(self) -> dict[int, list[Strategy]]:
         """Return the strategies to compare, for each k."""
@@ -120,7 +79,7 @@ class Settings(Load):
         }
 
     def accuracies(self, strategy: Strategy) -> Accuracies:
-        """Return what the answers of a strategy are worth."""
+        """Return the accuracies of a strategy's answers."""
         rebuilt = self.backup_accuracy if strategy.name == "backup" else self.degraded
         return Accuracies(self.available, rebuilt, self.fallback)
 
@@ -129,12 +88,12 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
     """Simulate one strategy.
 
     Args:
-        settings: Of the simulation.
-        strategy: What to run.
-        title: What a progress bar says; None for none.
+        settings: The service and its load.
+        strategy: The strategy to run.
+        title: Text of a progress bar; None shows no bar.
 
     Example:
-        >>> settings = Settings(queries=1000, slow=0.0)
+        >>> settings = SimulationSettings(queries=1000, slow=0.0)
         >>> outcome = simulate(settings, settings.chosen()[2][0])
         >>> len(outcome.latency), outcome.counts["deployed"]
         (1000, 1000)
@@ -144,12 +103,13 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
     slowdowns = Slowdowns(
         settings.slow, delay, settings.slot, settings.correlation, settings.seed, settings.slow_instances
     )
-    service = Service(lognormal(settings.service, settings.variation), slowdowns, strategy.speed, settings.seed + 1)
+    service = ServiceTimes(
+        lognormal(settings.service, settings.variation), slowdowns, strategy.speed, settings.seed + 1
+    )
     after = None
     if strategy.copy_after is not None:
         after = _percentile(settings, strategy) if strategy.copy_after else 0.0
-    copy_after = settings.copy_after if strategy.scheme.k > 1 else float("inf")
-    base = Limits(settings.deadline, copy_after, settings.reconstruct_after, settings.hung_after, settings.waiting)
+    base = settings.limits if strategy.scheme.k > 1 else replace(settings.limits, copy_after=inf)
     frontend = Frontend(strategy.scheme, strategy.instances, strategy.limits(base, after))
     costs = Costs(settings.encode, settings.decode, settings.restart)
     shown = track(arrivals, title, settings.queries, transient=True) if title else arrivals
@@ -157,7 +117,7 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
 
 
 def _percentile(settings: Load, strategy: Strategy) -> float:
-    """Return the latency behind which a query is sent once more: that of as many instances that hedge nothing."""
+    """Return the latency after which a query is sent again: a percentile of as many instances without hedging."""
     plain = Strategy("equal", strategy.scheme, strategy.instances)
     assert strategy.copy_after is not None
     return simulate(settings, plain).percentile(strategy.copy_after)
@@ -171,43 +131,35 @@ def _kills(settings: Load, instances: int) -> list[tuple[float, int]]:
     ]
 
 
-def _panels(settings: Settings) -> dict[str, list[Row]]:
-    """Simulate every strategy once, and return those of each k."""
-    done: dict[tuple[str, tuple[int, ...]], Row] = {}
-    panels: dict[str, list[Row]] = {}
+def _panels(settings: SimulationSettings) -> dict[str, list[ServiceRow]]:
+    """Simulate every strategy once, and return the rows of each k."""
+    done: dict[tuple[str, tuple[int, ...]], ServiceRow] = {}
+    panels: dict[str, list[ServiceRow]] = {}
     for k, chosen in settings.chosen().items():
         for one in chosen:
             if (one.name, one.instances) not in done:
                 outcome = simulate(settings, one, one.name)
                 accuracy = settings.accuracies(one).overall(outcome)
-                done[one.name, one.instances] = Row(one.name, one.instances, outcome, accuracy)
+                done[one.name, one.instances] = ServiceRow(one.name, one.instances, outcome, accuracy)
         panels[f"k = {k}, r = {settings.r}"] = [done[one.name, one.instances] for one in chosen]
     return panels
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Simulate what the command line asks for, print one table and write it with a plot; return the exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if any(argument in ("-h", "--help") for argument in given):
-        print(HELP.format(names=", ".join(NAMES)))
-        return 0
-    try:
-        settings = read(Settings, given)
-        settings.check()
-        panels = _panels(settings)
-    except ParmtrainError as fault:
-        print(fault, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+def simulate_and_show(settings: SimulationSettings) -> None:
+    """Simulate the strategies, print one table, and write it with a plot."""
+    panels = _panels(settings)
     rows = list({(row.name, row.instances): row for shown in panels.values() for row in shown}.values())
     folder = Path(settings.folder)
     write_csv(rows, folder / "table.csv")
-    plot(panels, folder / "latency.png")
-    title = f"{settings.rate:g} queries/s, {settings.instances} instances and more, slow {settings.slow:g}"
-    Console(width=None if sys.stdout.isatty() else 190).print(table(rows, title))
+    plot_latency(panels, folder / "latency.png")
+    title = f"{settings.rate:g} queries/s, {settings.instances} or more instances, slow {settings.slow:g}"
+    Console(width=None if sys.stdout.isatty() else 190).print(latency_table(rows, title))
     print(f"in {folder}: table.csv, latency.png")
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Simulate what the command line asks for; return the exit status."""
+    return settings_command(SimulationSettings, HELP, simulate_and_show, arguments)
 
 
 if __name__ == "__main__":

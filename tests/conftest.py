@@ -1,4 +1,4 @@
-"""Fixtures: every data set's own on-disk format written small, and a cache of the tests' own."""
+"""Fixtures that the tests share: a cache of their own, small data sets in their own formats and a finished run."""
 
 import os
 from collections.abc import Iterator
@@ -10,15 +10,17 @@ import torch
 from parmtrain import compose
 from parmtrain.config import assemble
 from parmtrain.files import write_json
+from parmtrain.runs import Result
 from parmtrain.tasks.spoken_words import RECIPE, SpokenWords
 from tests import formats
+from tests.small_runs import small_run
 
 os.environ.setdefault("WANDB_SILENT", "true")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep trained deployed models and predictions away from the user's own, and shared by the tests."""
+    """Keep deployed models and predictions in a cache that the tests share, apart from the user's own."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["PARMTRAIN_CACHE"] = str(folder)
     torch.set_num_threads(1)
@@ -29,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data root with all image data sets in their own formats, a few images each."""
+    """Return a data root with data sets in their own formats, a few images or clips each."""
     root = tmp_path_factory.mktemp("data")
     for variant in ("MNIST", "FashionMNIST"):
         formats.write_idx_family(root / variant / "raw", train=80, test=20)
@@ -46,3 +48,9 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     formats.write_words(spoken.folder, spoken.classes, train=12, held=4)
     write_json(spoken.folder / RECIPE, spoken.stated)
     return root
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Return a finished run of the default configuration, which no test may change."""
+    return small_run(tmp_path_factory.mktemp("runs") / "finished")

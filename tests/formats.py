@@ -5,6 +5,7 @@ import io
 import pickle
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,7 +50,9 @@ def write_arrays(folder: Path, count: int) -> None:
 class Python2Pickler(pickle._Pickler):
     """Write bytes as the strings of Python 2, which CIFAR's archives were pickled with."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
+    write: Callable[[bytes], None]
+    memoize: Callable[[bytes], None]
 
     def save_string(self, value: bytes) -> None:
         self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)

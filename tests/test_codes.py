@@ -1,91 +1,68 @@
-"""What every code keeps to: one interface, one table of them."""
+"""Every configured code keeps to the same contract, for each k and r of a few that it takes."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
 from math import prod
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
+from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.codes import (
-    Attention,
-    Backup,
-    Berrut,
-    BerrutByzantine,
-    Checkerboard,
     Code,
     Concat,
-    Corrected,
     Default,
     Heads,
-    LearnedConvolution,
-    LearnedMLP,
-    Linear,
-    MeanParity,
-    NeRCC,
     Replication,
-    Stack,
+    Scheme,
     Sum,
     arrivals,
     decode_each,
     run_coded,
+    scheme_of,
 )
+from parmtrain.codes.scheme import mask
+from parmtrain.config import assemble
+from parmtrain.config.schema import compose, options
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
-from parmtrain.export import to_torchscript
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.losses import kl
-
-QUERY, OUTPUTS = (3, 9, 8), 7
-
-
-def cheap() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 9 * 8, OUTPUTS))
+from tests.made_up_task import OUTPUTS, QUERY, cheap
 
 
 def fresh(shape: tuple[int, ...], heads: int = 1) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), heads * OUTPUTS))
 
 
-ROWS: list[Callable[[], Code]] = [
-    lambda: Sum(2),
-    lambda: Sum(5),
-    lambda: Linear(4),
-    lambda: Linear(3, 3),
-    lambda: Linear(2, 4),
-    lambda: MeanParity(3),
-    lambda: Concat(2),
-    lambda: Concat(9),
-    lambda: Stack(3),
-    lambda: Heads(Concat(2)),
-    lambda: Heads(Stack(3)),
-    lambda: Heads(Sum(4)),
-    lambda: Corrected(Sum(2), OUTPUTS),
-    lambda: Attention(Sum(3), OUTPUTS, hidden=8),
-    lambda: Checkerboard(3),
-    lambda: Corrected(Concat(4), OUTPUTS, hidden=8),
-    lambda: Replication(3),
-    lambda: Backup(2, cheap),
-    lambda: Default(3, OUTPUTS),
-    lambda: LearnedMLP(2, QUERY, OUTPUTS),
-    lambda: LearnedMLP(3, QUERY, OUTPUTS, r=2),
-    lambda: LearnedConvolution(2, QUERY, OUTPUTS),
-    lambda: Berrut(2, nodes="A"),
-    lambda: Berrut(4, r=3, nodes="B"),
-    lambda: Berrut(8, nodes="B"),
-    lambda: BerrutByzantine(2),
-    lambda: BerrutByzantine(3, errors=2, late=2),
-    lambda: NeRCC(2),
-    lambda: NeRCC(5, r=2),
-]
+@cache
+def configured(name: str) -> DictConfig:
+    shape = f"task.query_shape={list(QUERY)}".replace(" ", "")
+    return compose("task=arrays", f"code={name}", shape, f"task.outputs={OUTPUTS}")
 
 
-def name(code: Code) -> str:
-    return f"{code.name}-k{code.k}-r{code.r}"
+def codes(name: str) -> Iterator[Code]:
+    """Yield the configured code of this name with every k and r that it takes, of a few."""
+    torch.manual_seed(0)
+    seen = set()
+    for k, r in product((2, 3, 5), (None, 1, 2, 3)):
+        cfg = configured(name).copy()
+        cfg.k, cfg.r = k, r
+        try:
+            code: Code = assemble.build(cfg.code)
+        except UnsupportedError:
+            continue
+        if (code.k, code.r) not in seen:
+            seen.add((code.k, code.r))
+            yield code
+    assert seen
 
 
-ROW_IDS = [name(row()) for row in ROWS]
-every_code = pytest.mark.parametrize("row", ROWS, ids=ROW_IDS)
+every_code = pytest.mark.parametrize("name", options("code"))
 
 
 def some_late(code: Code, groups: int) -> torch.Tensor:
@@ -95,129 +72,136 @@ def some_late(code: Code, groups: int) -> torch.Tensor:
 
 @every_code
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_any_batch_of_either_precision_goes_through(row: Callable[[], Code], dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    code = row().to(dtype)
+def test_any_batch_of_either_precision_goes_through(name: str, dtype: torch.dtype) -> None:
     deployed = DeployedModel(cheap().to(dtype))
-    models = code.parity_models(QUERY, deployed, fresh)
-    for groups in (3, 1, 0):
-        queries = torch.rand(groups, code.k, *QUERY, dtype=dtype)
-        coded = code.encode(queries)
-        assert coded.shape == (groups, code.coded, *code.parity_shape(QUERY))
-        assert coded.dtype == dtype
-        models = [model.to(dtype) for model in models]
-        parity = run_coded(models, coded) if groups else coded.new_empty(0, code.coded, code.heads * OUTPUTS)
-        own = deployed(queries.flatten(0, 1)).view(groups, code.k, OUTPUTS)
-        outputs = code.gather(own, parity)
-        assert outputs.shape == (groups, code.n, code.heads * OUTPUTS)
-        arrived = some_late(code, groups)
-        decoded = code.decode(outputs.masked_fill(~arrived.unsqueeze(2), torch.nan), arrived)
-        assert decoded.shape == (groups, code.k, OUTPUTS)
-        assert decoded.dtype == dtype
-        assert decoded.isfinite().all()
+    for code in codes(name):
+        code.to(dtype)
+        models = [model.to(dtype) for model in code.parity_models(QUERY, deployed, fresh)]
+        for groups in (3, 1, 0):
+            queries = torch.rand(groups, code.k, *QUERY, dtype=dtype)
+            coded = code.encode(queries)
+            assert coded.shape == (groups, code.num_coded, *code.parity_shape(QUERY))
+            assert coded.dtype == dtype
+            parity = run_coded(models, coded) if groups else coded.new_empty(0, code.num_coded, code.heads * OUTPUTS)
+            own = deployed(queries.flatten(0, 1)).view(groups, code.k, OUTPUTS)
+            outputs = code.gather(own, parity)
+            assert outputs.shape == (groups, code.n, code.heads * OUTPUTS)
+            arrived = some_late(code, groups)
+            decoded = code.decode(outputs.masked_fill(~arrived.unsqueeze(2), torch.nan), arrived)
+            assert decoded.shape == (groups, code.k, OUTPUTS)
+            assert decoded.dtype == dtype
+            assert decoded.isfinite().all()
 
 
 @every_code
-def test_what_arrived_passes_unchanged_and_what_did_not_is_never_read(row: Callable[[], Code]) -> None:
-    code = row()
-    outputs = torch.randn(2, code.n, code.heads * OUTPUTS, generator=torch.Generator().manual_seed(1))
-    cases = torch.cat([arrivals(code.n, late, most=20) for late in range(code.n + 1)])
-    decoded = decode_each(code.decode, outputs, cases)
-    others = torch.where(torch.rand(2, code.n, 1) < 2, outputs + 100, outputs)
-    for case, arrived in enumerate(cases):
-        junk = torch.where(arrived[:, None], outputs, others)
-        again = code.decode(junk, arrived.repeat(2, 1))
-        assert torch.allclose(again, decoded[:, case], atol=1e-5, equal_nan=True)
-        if code.systematic:
-            own = arrived[: code.k]
-            assert torch.equal(decoded[:, case, own], outputs[:, : code.k, :OUTPUTS][:, own])
+def test_what_arrived_passes_unchanged_and_what_did_not_is_never_read(name: str) -> None:
+    for code in codes(name):
+        outputs = torch.randn(2, code.n, code.heads * OUTPUTS, generator=torch.Generator().manual_seed(1))
+        cases = torch.cat([arrivals(code.n, late, most=20) for late in range(code.n + 1)])
+        decoded = decode_each(code.decode, outputs, cases)
+        for case, arrived in enumerate(cases):
+            junk = torch.where(arrived[:, None], outputs, outputs + 100)
+            again = code.decode(junk, arrived.repeat(2, 1))
+            assert torch.allclose(again, decoded[:, case], atol=1e-5, equal_nan=True)
+            if code.systematic:
+                own = arrived[: code.k]
+                assert torch.equal(decoded[:, case, own], outputs[:, : code.k, :OUTPUTS][:, own])
 
 
 @every_code
-def test_nothing_is_unrecoverable_up_to_the_stragglers_that_a_code_is_for(row: Callable[[], Code]) -> None:
-    code = row()
-    outputs = torch.randn(2, code.n, code.heads * OUTPUTS)
-    for late in range(code.stragglers + 1):
-        assert decode_each(code.decode, outputs, arrivals(code.n, late)).isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("code", "late"),
-    [
-        (Sum(3), [0, 1]),
-        (Sum(3), [0, 3]),
-        (Stack(2), [1, 2]),
-        (MeanParity(2), [0, 1]),
-        (Linear(4, 2), [0, 1, 2]),
-        (Linear(4, 2), [3, 4, 5]),
-        (Heads(Concat(4)), [1, 2, 4]),
-        (Corrected(Sum(3), OUTPUTS), [0, 1]),
-        (Corrected(Sum(3), OUTPUTS), [0, 3]),
-        (Replication(2), [0, 2]),
-        (LearnedMLP(2, (1, 2, 2), OUTPUTS), [0, 1]),
-        (NeRCC(3), [0, 1]),
-        (Berrut(2), [0, 1, 2]),
-    ],
-    ids=lambda value: name(value) if isinstance(value, Code) else str(value),
-)
-def test_what_cannot_be_rebuilt_is_nan_and_the_rest_is_kept(code: Code, late: list[int]) -> None:
-    outputs, arrived = torch.randn(1, code.n, code.heads * OUTPUTS), torch.ones(1, code.n, dtype=torch.bool)
-    arrived[0, late] = False
-    decoded = code.decode(outputs, arrived)
-    for i in range(code.k):
-        if code.systematic and i not in late:
-            assert torch.equal(decoded[0, i], outputs[0, i, :OUTPUTS])
-        else:
-            assert decoded[0, i].isnan().all()
+def test_nothing_is_unrecoverable_up_to_the_stragglers_that_a_code_is_for(name: str) -> None:
+    for code in codes(name):
+        outputs = torch.randn(2, code.n, code.heads * OUTPUTS)
+        for late in range(code.stragglers + 1):
+            assert decode_each(code.decode, outputs, arrivals(code.n, late)).isfinite().all()
 
 
 @every_code
-def test_encoder_and_decoder_are_torchscript_for_any_batch(row: Callable[[], Code]) -> None:
-    code = row().eval()
-    queries, outputs = torch.rand(2, code.k, *QUERY), torch.randn(2, code.n, code.heads * OUTPUTS)
-    encoder = to_torchscript(code.encoder, (queries,))
-    decoder = to_torchscript(code.decoder, (outputs, some_late(code, 2)))
-    assert isinstance(encoder, torch.jit.ScriptModule)
-    for groups in (0, 1, 4):
-        more = torch.rand(groups, code.k, *QUERY)
-        assert torch.allclose(encoder(more), code.encode(more), atol=1e-6)
-        more_outputs, arrived = torch.randn(groups, code.n, code.heads * OUTPUTS), torch.rand(groups, code.n) < 0.5
-        decoded = decoder(more_outputs, arrived)
-        assert torch.allclose(decoded, code.decode(more_outputs, arrived), atol=1e-5, equal_nan=True)
+def test_the_scheme_says_what_the_decoder_gives(name: str) -> None:
+    for code in codes(name):
+        scheme = scheme_of(code, 1, code.heads * OUTPUTS)
+        assert Scheme.from_json(json.loads(json.dumps(scheme.to_json()))) == scheme
+        for arrived in torch.rand(40, code.n, generator=torch.Generator().manual_seed(0)) < 0.6:
+            decoded = code.decode(torch.zeros(1, code.n, code.heads * OUTPUTS), arrived[None])[0]
+            given = scheme.recoverable(mask(arrived.tolist()))
+            said = torch.tensor([bool(given >> i & 1) for i in range(code.k)])
+            finite = decoded.isfinite().all(dim=1)
+            if code.num_coded == 0:  # what did not arrive is left to the default answer at the deadline
+                assert torch.equal(said, arrived[: code.k])
+            elif code.systematic:
+                assert torch.equal(said, finite)
+            else:  # an approximation from fewer outputs than the code is scored with is not used
+                assert bool(said.all()) == (arrived.sum() >= code.n - code.stragglers)
+                assert (finite | ~said).all()
+
+
+def test_one_output_with_heads_gives_all_and_no_output_nothing() -> None:
+    default = scheme_of(Default(2, outputs=3), 0, width=3)
+    assert [default.recoverable(arrived) for arrived in (0b00, 0b01, 0b11)] == [0b00, 0b01, 0b11]
+    scheme = scheme_of(Heads(Concat(3)), 1, width=30)
+    assert scheme.recoverable(0b1000) == 0b111
+    assert scheme.recoverable(0b0010) == 0b010
 
 
 @every_code
-def test_costs_add_up(row: Callable[[], Code]) -> None:
-    code = row()
-    cost = code.cost(QUERY)
-    assert cost["extra_workers"] == code.r / code.k
-    assert cost["parity_bytes"] == (code.k if code.name.startswith("stack") else code.r)
+def test_encoder_and_decoder_are_torchscript_for_any_batch(name: str) -> None:
+    for code in codes(name):
+        code.eval()
+        queries, outputs = torch.rand(2, code.k, *QUERY), torch.randn(2, code.n, code.heads * OUTPUTS)
+        encoder = to_torchscript(code.encoder, (queries,))
+        decoder = to_torchscript(code.decoder, (outputs, some_late(code, 2)))
+        assert isinstance(encoder, torch.jit.ScriptModule)
+        for groups in (0, 1, 4):
+            more = torch.rand(groups, code.k, *QUERY)
+            assert torch.allclose(encoder(more), code.encode(more), atol=1e-6)
+            more_outputs, arrived = torch.randn(groups, code.n, code.heads * OUTPUTS), torch.rand(groups, code.n) < 0.5
+            decoded = decoder(more_outputs, arrived)
+            assert torch.allclose(decoded, code.decode(more_outputs, arrived), atol=1e-5, equal_nan=True)
 
 
 @every_code
-def test_a_loss_reaches_what_is_trained_and_never_the_deployed_model(row: Callable[[], Code]) -> None:
-    torch.manual_seed(0)
-    code, network = row(), cheap()
-    deployed = DeployedModel(network)
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    models = nn.ModuleList(code.parity_models(QUERY, deployed, fresh))
-    trained = [*code.parameters(), *models.parameters()]
-    if not trained:
-        return
-    queries = torch.rand(4, code.k, *QUERY)
-    predictions = deployed(queries.flatten(0, 1)).unflatten(0, (4, code.k))
-    groups = CodedGroups(
-        code, predictions, run_coded(list(models), code.encode(queries)), torch.zeros(4, code.k).long()
-    )
-    optimizer = torch.optim.SGD(trained, lr=0.1)
-    kl(groups).backward()
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
-    for part in (code.encoder, code.decoder, *models):
-        if list(part.parameters()):
-            assert any(parameter.grad is not None and parameter.grad.any() for parameter in part.parameters())
-    optimizer.step()
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+def test_costs_add_up(name: str) -> None:
+    for code in codes(name):
+        sent = code.encode(torch.rand(1, code.k, *QUERY)).numel() / prod(QUERY)
+        queries = 0 if code.systematic else code.k
+        assert code.cost(QUERY) == {"extra_workers": code.r / code.k, "parity_bytes": sent - queries}
+
+
+@every_code
+def test_a_loss_reaches_what_is_trained_and_never_the_deployed_model(name: str) -> None:
+    for code in codes(name):
+        network = cheap()
+        deployed = DeployedModel(network)
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        models = nn.ModuleList(code.parity_models(QUERY, deployed, fresh))
+        trained = [*code.parameters(), *models.parameters()]
+        if not trained:
+            assert all(model is deployed for model in models)
+            continue
+        queries = torch.rand(4, code.k, *QUERY)
+        predictions = deployed(queries.flatten(0, 1)).unflatten(0, (4, code.k))
+        parity = run_coded(list(models), code.encode(queries))
+        groups = CodedGroups(code, predictions, parity, torch.zeros(4, code.k).long())
+        optimizer = torch.optim.SGD(trained, lr=0.1)
+        kl(groups).backward()
+        assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
+        for part in (code.encoder, code.decoder, *models):
+            if list(part.parameters()):
+                assert any(parameter.grad is not None and parameter.grad.any() for parameter in part.parameters())
+        optimizer.step()
+        assert all(parameter.grad is None for parameter in network.parameters())
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@every_code
+def test_a_code_has_a_target_or_says_which_losses_need_none(name: str) -> None:
+    for code in codes(name):
+        predictions = torch.rand(2, code.k, OUTPUTS)
+        if type(code).target is not Code.target:
+            assert code.target(predictions).shape == (2, code.num_coded, code.heads * OUTPUTS)
+            continue
+        with pytest.raises(UnsupportedError, match=rf"^code={code.name} has no target .* loss=kl"):
+            code.target(predictions)
 
 
 def test_cases_of_arrival_are_all_there_are_or_a_seeded_draw_without_repeats() -> None:
@@ -231,69 +215,12 @@ def test_cases_of_arrival_are_all_there_are_or_a_seeded_draw_without_repeats() -
     assert not torch.equal(drawn, arrivals(30, 5, most=50, seed=2))
 
 
-def test_a_linear_code_is_trained_for_every_case_in_which_nothing_is_to_spare() -> None:
-    code = Linear(4, 2)
-    missing, parity = (~code.erasures[:, :4]).sum(1), code.erasures[:, 4:].sum(1)
-    assert torch.equal(missing, parity)
-    assert len(code.erasures) == 4 * 2 + 6
-    assert len(Linear(10, 3).erasures) == 128
-
-
-@pytest.mark.parametrize(
-    ("build", "sentence"),
-    [
-        (lambda: Sum(1), "k=1: a coding group has 2 queries or more"),
-        (lambda: Linear(0), "k=0: a coding group has 2 queries or more"),
-        (lambda: Concat(-2), "k=-2: a coding group has 2 queries or more"),
-        (lambda: Berrut(1), "k=1: a coding group has 2 queries or more"),
-        (lambda: NeRCC(1), "k=1: a coding group has 2 queries or more"),
-        (lambda: BerrutByzantine(1), "k=1: a coding group has 2 queries or more"),
-        (lambda: Default(1, 3), "k=1: a coding group has 2 queries or more"),
-        (lambda: Sum(2, 2), "r=2: code=sum makes one parity query a group; r=1 is right"),
-        (lambda: Concat(2, 0), "r=0: code=concat makes one parity query a group; r=1 is right"),
-        (lambda: Stack(2, 3), "r=3: code=stack makes one parity query a group; r=1 is right"),
-        (lambda: MeanParity(2, 2), "r=2: code=mean_parity makes one parity query a group; r=1 is right"),
-        (lambda: Linear(2, 0), "r=0: a coding group has 1 extra worker or more"),
-        (lambda: Berrut(2, -1), "r=-1: a coding group has 1 extra worker or more"),
-        (lambda: NeRCC(2, 0), "r=0: a coding group has 1 extra worker or more"),
-        (lambda: LearnedMLP(2, QUERY, OUTPUTS, r=0), "r=0: a coding group has 1 extra worker or more"),
-        (
-            lambda: Replication(3, 1),
-            "r=1: code=replication sends every query twice, to k=3 extra workers; r=3 is right",
-        ),
-        (lambda: Backup(2, cheap, 1), "r=1: code=backup sends every query twice, to k=2 extra workers; r=2 is right"),
-        (lambda: Default(2, 3, r=1), "r=1: code=default has no extra worker; r=0 is right"),
-        (lambda: Heads(Linear(2, 2)), "r=2: code=linear_heads reads one parity output; r=1 is right"),
-        (lambda: Corrected(Linear(3, 2), 4), "r=2: code=linear_corrected corrects what one parity output gives; r=1"),
-        (lambda: Berrut(2, nodes="C"), "code.nodes=C: there are two choices of nodes, A and B"),
-        (
-            lambda: BerrutByzantine(2, r=1),
-            "r=1: code=berrut_byzantine has 2k+2·errors+late−1 = 6 workers for k=2; r=4 is right",
-        ),
-        (
-            lambda: BerrutByzantine(2, errors=0),
-            "code.errors=0 code.late=1: code=berrut_byzantine takes 1 error or more",
-        ),
-        (lambda: NeRCC(40, r=4), "r=4: code=nercc keeps a matrix for each case of up to r late workers among 44"),
-        (
-            lambda: LearnedMLP(4, (3, 224, 224), 2),
-            "k=4: code=learned_mlp has 453.2 billion weights for queries of shape [3, 224, 224]",
-        ),
-        (lambda: LearnedConvolution(2, (9,), 2), "code=learned_convolution encodes images [c, h, w] and cannot take"),
-    ],
-)
-def test_what_a_code_cannot_be_is_refused_with_a_sentence(build: Callable[[], Code], sentence: str) -> None:
-    with pytest.raises(UnsupportedError) as refused:
-        build()
-    assert str(refused.value).startswith(sentence)
-
-
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if row().name not in ("sum", "linear", "concat", "checkerboard", "stack")]
-)
-def test_a_code_without_a_target_says_which_losses_do(row: Callable[[], Code]) -> None:
-    code = row()
-    if isinstance(code, MeanParity | Backup | Heads | Corrected):
-        return
-    with pytest.raises(UnsupportedError, match=rf"^code={code.name} has no target .* loss=kl"):
-        code.target(torch.rand(1, code.k, 2))
+def test_schemes_of_many_workers_know_what_one_and_two_outputs_give() -> None:
+    replication = scheme_of(Replication(8), 0, width=1)
+    assert replication.recoverable(1 << 8) == 0b1
+    assert replication.recoverable(1 << 9 | 1) == 0b11
+    heads = scheme_of(Heads(Concat(12)), 1, width=12)
+    assert heads.recoverable(1 << 12) == (1 << 12) - 1
+    many = scheme_of(Sum(14), 1, width=1)
+    assert many.recoverable((1 << 15) - 2) == (1 << 14) - 1
+    assert many.recoverable(0b1011) == 0b1011

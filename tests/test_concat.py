@@ -48,7 +48,7 @@ def test_a_checkerboard_shows_each_query_on_its_own_pixels_at_their_places(k: in
 
 @pytest.mark.parametrize("shape", [(16000,), (1, 2, 2)])
 def test_a_checkerboard_refuses_what_it_cannot_deal_out(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UnsupportedError, match="checkerboard_heads"):
+    with pytest.raises(UnsupportedError, match="checkerboard"):
         Checkerboard(4).parity_shape(shape)
 
 
@@ -83,9 +83,9 @@ def test_grids_are_the_smallest_that_are_near_a_square() -> None:
 
 
 def test_concat_refuses_what_is_no_image_or_too_small() -> None:
-    with pytest.raises(UnsupportedError, match=r"needs images of 2×2 pixels or more; these have 1×5"):
+    with pytest.raises(UnsupportedError, match=r"needs images of 2×2 pixels or more, got 1×5"):
         Concat(4).parity_shape((1, 1, 5))
-    with pytest.raises(UnsupportedError, match=r"cannot take a query of shape"):
+    with pytest.raises(UnsupportedError, match=r"needs queries of shape \[c, h, w\] .*, got \[16000\]"):
         Concat(4).parity_shape((16000,))
 
 
@@ -96,7 +96,5 @@ def test_a_row_keeps_the_height_and_takes_any_k(k: int) -> None:
     assert parity.shape == (1, 1, 1, 40, 101)
     assert torch.allclose(parity[0, 0, 0], parity[0, 0, 0, :1].expand(40, -1))
     assert parity[0, 0, 0, 0].tolist() == [*levels.repeat_interleave(101 // k).tolist(), *[0.0] * (101 % k)]
-    with pytest.raises(
-        UnsupportedError, match=r"code\.layout=spiral: code=concat lays queries out in a grid or in a row"
-    ):
+    with pytest.raises(UnsupportedError, match=r"code\.layout must be grid or row, got spiral"):
         Concat(k, layout="spiral")

@@ -94,11 +94,11 @@ def cifar_file(root: Path, content: object) -> None:
 
 
 RAW = "FashionMNIST/raw"
-DAMAGES = {
+DAMAGES: dict[str, tuple[Callable[[Path], Source], Callable[[Path], object], str]] = {
     "idx missing": (
         idx,
         lambda root: shutil.rmtree(root / RAW),
-        r"FashionMNIST is missing: .*folders .*; data\.root=…",
+        r"FashionMNIST is missing: .*folders .*; set data\.root=…",
     ),
     "idx half": (
         idx,
@@ -118,17 +118,17 @@ DAMAGES = {
     "idx short": (
         idx,
         lambda root: formats.write_idx(root / RAW / "t10k-labels-idx1-ubyte.gz", np.zeros(3, np.uint8)),
-        r"t10k-images.* holds \[20, 28, 28\] and .*t10k-labels.* \[3\]",
+        r"t10k-images.* and .*t10k-labels.* must have shapes .*, got \[20, 28, 28\] and \[3\]",
     ),
     "idx labels": (
         idx,
         lambda root: formats.write_idx(root / RAW / "t10k-labels-idx1-ubyte.gz", np.full(20, 11, np.uint8)),
-        r"t10k-labels.*: labels reach \[11\]; 0 to 9 is right",
+        r"t10k-labels.*: labels must be from 0 to 9, got \[11\]",
     ),
     "cifar missing": (
         cifar,
         lambda root: shutil.rmtree(root / "cifar-10-batches-py"),
-        r"CIFAR-10 is missing: .*in the folder .*cifar-10-batches-py; data\.root=…",
+        r"CIFAR-10 is missing: .*in the folder .*cifar-10-batches-py; set data\.root=…",
     ),
     "cifar half": (
         cifar,
@@ -140,11 +140,11 @@ DAMAGES = {
         lambda root: spoil(root / "cifar-10-batches-py" / "data_batch_3", lambda content: content[:5000]),
         "data_batch_3 is damaged",
     ),
-    "cifar program": (cifar, lambda root: cifar_file(root, print), "it asks for .*print, which no CIFAR batch needs"),
+    "cifar program": (cifar, lambda root: cifar_file(root, print), "must hold only arrays and lists, got .*print"),
     "cifar shape": (
         cifar,
         lambda root: cifar_file(root, {b"data": np.zeros((4, 7), np.uint8), b"labels": [0] * 4}),
-        r"data_batch_3 is damaged: it holds uint8 \[4, 7\] and 4 labels",
+        r"data_batch_3 is damaged: it must hold .*, got uint8 \[4, 7\] and 4 labels",
     ),
     "folders missing": (
         folders,
@@ -159,7 +159,7 @@ DAMAGES = {
     "folders damaged": (
         folders,
         lambda root: (root / "cats_vs_dogs" / "train" / "cat" / "0.jpg").write_bytes(b"no image"),
-        r"0\.jpg is damaged, or no image",
+        r"0\.jpg is damaged or not an image",
     ),
 }
 
@@ -183,7 +183,7 @@ def test_a_truncated_photograph_is_said_when_it_is_decoded(data_root: Path, tmp_
 
 
 def test_too_few_images_for_validation(data_root: Path) -> None:
-    with pytest.raises(DataError, match="holds 80 images, but 5000 are for validation alone"):
+    with pytest.raises(DataError, match="must hold more than the 5000 training images held out for validation, got 80"):
         IdxImages(str(data_root), "MNIST", validation=5000).read()
 
 
@@ -203,12 +203,16 @@ def test_arrays_stay_in_their_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("val_labels", None, r"no val_labels\.npy in "),
-        ("val_labels", np.full(12, 10), r"val_labels\.npy: labels reach \[10\]; 0 to 9 is right"),
-        ("val_labels", np.zeros(12), r"val_labels\.npy holds torch\.float64; whole numbers are right"),
-        ("val_labels", np.zeros(11, int), r"\[11\]; \[n, 1, 28, 28\] and \[n\] are right"),
-        ("test_queries", np.zeros((12, 28, 28)), r"holds \[12, 28, 28\] and "),
-        ("test_queries", np.array(["a"] * 12), r"test_queries\.npy is no \.npy file of numbers, or damaged"),
+        ("val_labels", None, r"missing in .*: val_labels\.npy; set data\.root=…"),
+        ("val_labels", np.full(12, 10), r"val_labels\.npy: labels must be from 0 to 9, got \[10\]"),
+        ("val_labels", np.zeros(12), r"val_labels\.npy must hold integers, got torch\.float64"),
+        (
+            "val_labels",
+            np.zeros(11, int),
+            r"must have shapes \[n, 1, 28, 28\] and \[n\], got \[12, 1, 28, 28\] and \[11\]",
+        ),
+        ("test_queries", np.zeros((12, 28, 28)), r"got \[12, 28, 28\] and "),
+        ("test_queries", np.array(["a"] * 12), r"test_queries\.npy must be an intact \.npy file of numbers"),
     ],
 )
 def test_faults_of_arrays(file: str, content: np.ndarray | None, sentence: str, tmp_path: Path) -> None:

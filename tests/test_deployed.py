@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from parmtrain.codes import Sum
-from parmtrain.deployed import DeployedModel, check_predictions, fingerprint, read_network
+from parmtrain.deployed import DeployedModel, check_predictions, fingerprint
 from parmtrain.errors import DeployedModelError
 from parmtrain.evaluation.predictions import predict_all
 from parmtrain.models import MLP, resnet18
+from parmtrain.programs import read_network
 from parmtrain.tasks.images import ImageInput
 from parmtrain.tasks.queries import TensorQueries
 from parmtrain.training.parity_module import ParityModule
@@ -22,7 +23,7 @@ from tests.formats import save_exported, save_state_dict, save_torchscript
 REFERENCE = "PARMTRAIN_REFERENCE_MLP"
 
 
-def build() -> nn.Module:
+def build() -> MLP:
     return MLP([1, 8, 8], 10)
 
 
@@ -65,7 +66,7 @@ def truncated(path: Path) -> None:
 
 def poisoned(path: Path) -> None:
     network = build()
-    nn.init.constant_(network.nn[2].bias, torch.nan)
+    nn.init.constant_(network.get_parameter("nn.2.bias"), torch.nan)
     torch.save(network.state_dict(), path)
 
 
@@ -77,15 +78,18 @@ class Malicious:
 @pytest.mark.parametrize(
     ("write", "sentence"),
     [
-        (lambda path: None, "there is no such file"),
-        (truncated, "or it is truncated"),
-        (lambda path: path.write_bytes(b""), "or it is truncated"),
-        (lambda path: path.write_bytes(b"not a model"), "neither a state dict of tensors nor a TorchScript archive"),
-        (poisoned, r"nn\.2\.bias holds NaN or infinite numbers"),
-        (lambda path: torch.save(MLP([1, 8, 8], 7).state_dict(), path), r"nn\.4\.bias has shape \[7\] where \[10\] is"),
-        (lambda path: torch.save(resnet18([1, 8, 8], 10).state_dict(), path), r"not those of MLP: .* and \d+ more"),
-        (lambda path: torch.save({"epoch": 3}, path), "neither a state dict of tensors"),
-        (lambda path: torch.save(Malicious(), path), "neither a state dict of tensors"),
+        (lambda path: None, "file not found"),
+        (truncated, "or a damaged one"),
+        (lambda path: path.write_bytes(b""), "or a damaged one"),
+        (lambda path: path.write_bytes(b"not a model"), "must be a state dict of tensors, a TorchScript archive"),
+        (poisoned, r"nn\.2\.bias must be finite, got NaN"),
+        (
+            lambda path: torch.save(MLP([1, 8, 8], 7).state_dict(), path),
+            r"nn\.4\.bias must have shape \[10\], got \[7\]",
+        ),
+        (lambda path: torch.save(resnet18([1, 8, 8], 10).state_dict(), path), r"must fit MLP: .* and \d+ more"),
+        (lambda path: torch.save({"epoch": 3}, path), "must be a state dict of tensors"),
+        (lambda path: torch.save(Malicious(), path), "must be a state dict of tensors"),
     ],
     ids=["missing", "truncated", "empty", "text", "NaN", "classes", "architecture", "no tensors", "malicious"],
 )
@@ -100,11 +104,11 @@ def test_what_is_wrong_with_a_file_is_said(write: Callable[[Path], None], senten
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [
-        (nn.Flatten(0), r"answers 2 queries with \[128\]; \[batch, outputs\] = \[2, 10\] is right here"),
-        (lambda queries: queries.flatten(1), r"answers 2 queries with \[2, 64\]"),
-        (lambda queries: (queries,), "answers 2 queries with tuple"),
-        (lambda queries: queries.flatten(1)[:, :10] / 0, "NaN or infinite"),
-        (MLP([3, 8, 8], 10), r"cannot take a batch of 2 queries of shape \[1, 8, 8\]: .* task\.query_shape=…"),
+        (nn.Flatten(0), r"returns shape \[128\] for 2 queries; expected \[2, 10\]"),
+        (lambda queries: queries.flatten(1), r"returns shape \[2, 64\] for 2 queries"),
+        (lambda queries: (queries,), "returns a tuple for 2 queries"),
+        (lambda queries: queries.flatten(1)[:, :10] / 0, "must return finite values .* got NaN"),
+        (MLP([3, 8, 8], 10), r"must accept a batch of 2 queries of shape \[1, 8, 8\], .* task\.query_shape=…"),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(
@@ -126,6 +130,11 @@ class Loud(pl.LightningModule):
         self.deployed, self.own = deployed, nn.Linear(1, 1)
 
 
+def erase(module: nn.Module) -> None:
+    for value in module.parameters(recurse=False):
+        value.data.zero_()
+
+
 def test_no_weight_or_buffer_ever_changes() -> None:
     network = resnet18([1, 8, 8], 10)
     deployed = DeployedModel(network)
@@ -141,7 +150,7 @@ def test_no_weight_or_buffer_ever_changes() -> None:
         (deployed(queries).sum() + parent.own(torch.ones(1, 1)).sum()).backward()
         torch.optim.SGD(parent.parameters(), lr=100.0, weight_decay=1.0).step()
     parent.half()
-    parent.apply(lambda module: [value.data.zero_() for value in module.parameters(recurse=False)])
+    parent.apply(erase)
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
         assert value.dtype == before[name].dtype
@@ -157,8 +166,8 @@ def test_a_change_is_noticed() -> None:
     network = build()
     deployed = DeployedModel(network)
     with torch.no_grad():
-        network.nn[0].bias[0] += 1e-6
-    with pytest.raises(DeployedModelError, match="changed while it was in use"):
+        network.get_parameter("nn.0.bias")[0] += 1e-6
+    with pytest.raises(DeployedModelError, match="must stay frozen, but its weights changed"):
         deployed.check_unchanged()
 
 
@@ -170,7 +179,8 @@ def test_optimizer_of_the_module_has_parity_weights_alone() -> None:
 def test_fingerprint_sees_buffers_and_names() -> None:
     a, b = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     assert fingerprint(a) == fingerprint(b)
-    b.running_mean += 1
+    assert b.running_mean is not None
+    b.running_mean.add_(1)
     assert fingerprint(a) != fingerprint(b)
     assert fingerprint(nn.Sequential(a)) != fingerprint(a)
 

@@ -11,6 +11,7 @@ import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+from parmtrain.errors import DataError
 from parmtrain.evaluate import evaluate
 from parmtrain.serving.served import ServeSettings, read_served
 
@@ -56,3 +57,10 @@ def test_all_that_its_configuration_names_is_there() -> None:
     assert all(callable(get_object(name)) for name in named)
     for older in ("box_losses.giou", "box_losses.smooth_l1", "schedules.constant", "losses.decoded_mse"):
         assert callable(get_object(f"parmtrain.{older}"))
+
+
+@pytest.mark.parametrize("content", ["{", "just words", "k: 2", "\x00"])
+def test_a_damaged_configuration_is_named(content: str, folder: Path) -> None:
+    (folder / "config.yaml").write_text(content)
+    with pytest.raises(DataError, match=r"config\.yaml (cannot be read|must be the configuration of a run)"):
+        evaluate(folder)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from parmtrain.tasks.images import CropFlip, ImageInput
 from parmtrain.tasks.queries import TensorQueries
-from parmtrain.training.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepared
+from parmtrain.training.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepare_batch
 
 
 @given(
@@ -50,7 +50,7 @@ def test_a_batch_holds_queries_labels_and_predictions_that_belong_together() -> 
 
 def test_preparing_keeps_groups_together() -> None:
     stored = torch.arange(6, dtype=torch.uint8).view(3, 2, 1, 1, 1).expand(3, 2, 1, 4, 4)
-    batch = prepared(GroupBatch(stored, torch.zeros(3, 2), None), ImageInput([1, 4, 4], scale=1))
+    batch = prepare_batch(GroupBatch(stored, torch.zeros(3, 2), None), ImageInput([1, 4, 4], scale=1))
     assert torch.equal(batch.queries[:, :, 0, 0, 0], torch.arange(6.0).view(3, 2))
 
 

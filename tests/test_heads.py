@@ -1,4 +1,4 @@
-"""Codes that are built on another: heads for each position, and a decoder that is trained."""
+"""Codes built on another code: heads for each position, and decoders that are trained."""
 
 from pathlib import Path
 
@@ -10,13 +10,14 @@ from parmtrain import load
 from parmtrain.codes import Attention, Concat, Corrected, Heads, Linear, Stack, Sum, decode_each, run_coded
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
+from parmtrain.metrics import of_classes
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.losses import cross_entropy, decoded_mse, kl, mixed, mse
-from tests.test_runs import small_run
+from tests.small_runs import small_run
 
 
 def linear_heads(network: nn.Linear, k: int) -> nn.Module:
-    """Return the parity model of stacked queries that a linear F asks for: itself once for each position."""
+    """Return the parity model that suits a linear F on stacked queries: F itself, once for each position."""
     model = nn.Linear(k * network.in_features, k * network.out_features)
     model.weight.data = torch.block_diag(*[network.weight.data] * k)
     model.bias.data = network.bias.data.repeat(k)
@@ -54,11 +55,12 @@ def test_an_untrained_correction_is_none_and_a_trained_one_reaches_late_predicti
     outputs, arrived = torch.randn(6, 4, 4), torch.ones(6, 4, dtype=torch.bool)
     arrived[torch.arange(6), torch.arange(6) % 3] = False
     assert torch.equal(code.decode(outputs, arrived), plain.decode(outputs, arrived))
-    code.decoder.layers[2].bias.data.fill_(1.0)  # type: ignore[index, union-attr, operator]
+    code.decoder.layers[2].bias.data.fill_(1.0)  # type: ignore[index, union-attr]
     changed = code.decode(outputs, arrived) - plain.decode(outputs, arrived)
     assert torch.allclose(changed, (~arrived[:, :3]).float().unsqueeze(2).expand(-1, -1, 4), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correction", [Corrected, Attention])
 def test_a_correction_learns_what_subtraction_cannot(correction: type[Corrected]) -> None:
     torch.manual_seed(0)
@@ -66,7 +68,7 @@ def test_a_correction_learns_what_subtraction_cannot(correction: type[Corrected]
     deployed = DeployedModel(lambda queries: network(queries).square())
     model = lambda parity: network(parity - 0).square()  # F itself on the sum: wrong by a product  # noqa: E731
     queries = torch.randn(512, 2, 5)
-    code.fit(deployed, queries, torch.zeros(512, 2))
+    code.fit(deployed, queries, torch.zeros(512, 2), of_classes(3))
     predictions = deployed(queries.flatten(0, 1)).unflatten(0, (512, 2)).detach()
     groups = CodedGroups(code, predictions, run_coded([model], code.encode(queries)).detach(), torch.zeros(512, 2))
     before = decoded_mse(groups).item()
@@ -85,10 +87,11 @@ def test_losses_are_mixed_by_their_weights() -> None:
     groups = CodedGroups(Sum(2), predictions, torch.randn(2, 1, 4), labels)
     expected = 0.25 * kl(groups) + 2 * cross_entropy(groups)
     assert torch.allclose(mixed(groups, [kl, cross_entropy], [0.25, 2.0]), expected)
-    with pytest.raises(ConfigError, match=r"loss\.losses has 1 and loss\.weights 2"):
+    with pytest.raises(ConfigError, match=r"loss\.weights must have one weight for each of the 1 loss\.losses, got 2"):
         mixed(groups, [kl], [1.0, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "k"),
     [
@@ -118,7 +121,7 @@ def test_a_run_trains_exports_and_loads_them(code: str, k: int, tmp_path: Path) 
 def test_attention_asks_a_set() -> None:
     torch.manual_seed(0)
     code = Attention(Sum(4), outputs=3, hidden=8)
-    nn.init.normal_(code.decoder.layers[2].weight)  # type: ignore[index, union-attr, arg-type]
+    nn.init.normal_(code.decoder.layers[2].weight)  # type: ignore[index, union-attr]
     outputs, arrived = torch.randn(5, 5, 3), torch.tensor([[False, True, True, True, True]]).expand(5, -1)
     shuffled = outputs[:, [0, 3, 1, 2, 4]]
     assert torch.allclose(code.decode(outputs, arrived)[:, 0], code.decode(shuffled, arrived)[:, 0], atol=1e-5)

@@ -11,6 +11,7 @@ from parmtrain.codes import Berrut, BerrutByzantine, Code, NeRCC, arrivals, deco
 from parmtrain.codes.berrut import query_nodes, worker_nodes
 from parmtrain.codes.splines import by_reinsch, smoothing_matrix
 from parmtrain.deployed import DeployedModel
+from parmtrain.metrics import of_classes
 from parmtrain.metrics.functional import agree
 
 nodes = st.sampled_from(["A", "B"])
@@ -137,7 +138,7 @@ def test_nercc_chooses_what_serves_best_on_the_queries_it_is_given() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(6, 30), torch.nn.Tanh(), torch.nn.Linear(30, 4))
     deployed, queries = DeployedModel(network), torch.randn(200, 5, 6)
     code = NeRCC(5, r=1, smoothness=(0.0, 1e-3, 1.0))
-    code.fit(deployed, queries, torch.zeros(200, 5).long())
+    code.fit(deployed, queries, torch.zeros(200, 5).long(), of_classes(4))
     own = deployed(queries)
 
     def agreement(chosen: Code) -> float:
@@ -149,5 +150,5 @@ def test_nercc_chooses_what_serves_best_on_the_queries_it_is_given() -> None:
     assert agreement(code) >= max(map(agreement, fixed))
     assert set(code.chosen) <= {0.0, 1e-3, 1.0}
     again = NeRCC(5, r=1, smoothness=(0.0, 1e-3, 1.0))
-    again.fit(deployed, queries, torch.zeros(200, 5).long())
+    again.fit(deployed, queries, torch.zeros(200, 5).long(), of_classes(4))
     assert torch.equal(again.decoder.matrices, code.decoder.matrices)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Codes that add queries recover a linear deployed model exactly, whoever is late."""
+"""Codes that add queries recover a linear deployed model's predictions exactly, whoever is late."""
 
 from math import prod
 
@@ -108,10 +108,18 @@ def test_a_widened_model_begins_as_the_model_on_the_sum(build: type[nn.Module], 
     ],
 )
 def test_stack_refuses_a_first_layer_that_it_cannot_widen(model: nn.Module) -> None:
-    with pytest.raises(UnsupportedError, match="code=stack widens a first layer that is linear or a convolution"):
+    with pytest.raises(UnsupportedError, match="code=stack needs a first layer that is linear or a convolution"):
         widened(model, 2)
 
 
 def test_a_stacked_vector_is_a_longer_vector() -> None:
     assert Stack(3).parity_shape((16000,)) == (48000,)
     assert Stack(3).encode(torch.rand(2, 3, 16000)).shape == (2, 1, 48000)
+
+
+def test_a_linear_code_is_trained_for_every_case_in_which_nothing_is_to_spare() -> None:
+    code = Linear(4, 2)
+    missing, parity = (~code.erasures[:, :4]).sum(1), code.erasures[:, 4:].sum(1)
+    assert torch.equal(missing, parity)
+    assert len(code.erasures) == 4 * 2 + 6
+    assert len(Linear(10, 3).erasures) == 128

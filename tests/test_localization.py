@@ -1,4 +1,4 @@
-"""Localization: boxes, CUB-200-2011's format, garments on canvases, whole runs."""
+"""Localization: the format of CUB-200-2011, garments on canvases, and whole runs that predict boxes."""
 
 import json
 import shutil
@@ -8,93 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from parmtrain import compose, load
-from parmtrain.codes import Linear, Sum
+from parmtrain import ParityModule, compose, load
+from parmtrain.codes import Linear
 from parmtrain.config import assemble
 from parmtrain.config.check import check
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import ConfigError, DataError, UnsupportedError
+from parmtrain.errors import ConfigError, DataError
 from parmtrain.evaluate import evaluate
 from parmtrain.metrics import boxes
+from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.cub200 import Cub200
 from parmtrain.tasks.garment_boxes import GarmentBoxes
 from parmtrain.tasks.localization import Localization
-from parmtrain.training.box_losses import giou, smooth_l1
-from parmtrain.training.coded_groups import CodedGroups
+from parmtrain.training.initial_weights import init_output_biases
 from tests.formats import BIRDS
-from tests.test_runs import small_run
+from tests.small_runs import small_run
 
 CANVASES = ("task.source.train=60", "task.source.val=12", "task.source.test=20")
-
-
-def by_counting_pixels(one: Tensor, other: Tensor, size: int) -> float:
-    """Return the IoU of boxes with whole corners in pixels, pixel by pixel."""
-    masks = np.zeros((2, size, size), dtype=bool)
-    for mask, (left, top, right, bottom) in zip(masks, (one.int().tolist(), other.int().tolist()), strict=True):
-        mask[top:bottom, left:right] = True
-    return float((masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum())
-
-
-def random_boxes(count: int, size: int, seed: int) -> Tensor:
-    random = torch.Generator().manual_seed(seed)
-    begin = torch.randint(0, size - 1, (count, 2), generator=random)
-    end = begin + 1 + (torch.rand(count, 2, generator=random) * (size - begin)).long().clamp(max=size - begin - 1)
-    return torch.cat([begin, end], dim=1).float()
-
-
-def test_iou_is_what_counting_pixels_gives() -> None:
-    ours, theirs = random_boxes(200, 40, seed=0), random_boxes(200, 40, seed=1)
-    expected = [by_counting_pixels(*pair, size=40) for pair in zip(ours, theirs, strict=True)]
-    computed = boxes.iou(boxes.scaled(ours, 40, 40), boxes.scaled(theirs, 40, 40))
-    assert computed.tolist() == pytest.approx(expected, abs=1e-5)
-    assert 0 < sum(value > 0 for value in expected) < 200
-
-
-def test_boxes_come_back_in_pixels_whatever_the_aspect() -> None:
-    corners = random_boxes(50, 90, seed=2)
-    assert torch.allclose(boxes.pixels(boxes.scaled(corners, 90, 120), 90, 120), corners, atol=1e-4)
-    assert boxes.scaled(torch.tensor([0.0, 0.0, 120.0, 90.0]), 90, 120).tolist() == [0, 0, 1, 1]
-
-
-def test_predictions_that_are_no_boxes_are_worth_nothing_and_give_finite_losses() -> None:
-    true = torch.tensor([[0.0, 0.0, 0.5, 0.5]] * 3)
-    bad = torch.tensor([[0.0, 0.0, -3.0, -3.0], [torch.nan] * 4, [9.0, 9.0, 0.0, 0.0]])
-    for measure in boxes.MEASURES.every.values():
-        assert measure(bad, true).tolist() == [0, 0, 0]
-    assert boxes.generalized_iou_loss(bad[[0, 2]], true[:2]).isfinite()
-
-
-def test_shares_of_boxes_above_a_threshold() -> None:
-    true = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(3, 4)
-    widths = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.3, 1.0], [0.0, 0.0, -0.5, 1.0]])
-    assert boxes.iou(widths, true).tolist() == pytest.approx([1, 0.65, 0.25])
-    shares = {name: measure(widths, true).tolist() for name, measure in boxes.MEASURES.more.items()}
-    assert shares == {"iou_50": [1, 1, 0], "iou_75": [1, 0, 0]}
-
-
-@pytest.mark.parametrize("loss", [smooth_l1, giou])
-def test_losses_of_boxes_are_zero_where_all_is_rebuilt_and_pull_there(
-    loss: Callable[[CodedGroups], Tensor],
-) -> None:
-    own = boxes.scaled(random_boxes(20, 40, seed=3), 40, 40).view(10, 2, 4)
-    parity = own.sum(dim=1, keepdim=True)
-    assert loss(CodedGroups(Sum(k=2), own, parity, own)) < 1e-4
-    wrong = (parity + 0.2).requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(CodedGroups(Sum(k=2), own, wrong, own)), wrong)
-    assert loss(CodedGroups(Sum(k=2), own, wrong - 0.01 * gradient.sign(), own)) < loss(
-        CodedGroups(Sum(k=2), own, wrong, own)
-    )
-
-
-def test_losses_that_are_for_boxes_or_for_classes_say_so(tmp_path: Path, data_root: Path) -> None:
-    classes = CodedGroups(Sum(k=2), torch.rand(1, 2, 4), torch.rand(1, 1, 4), torch.zeros(1, 2, dtype=torch.long))
-    with pytest.raises(UnsupportedError, match="loss=giou compares boxes"):
-        giou(classes)
-    with pytest.raises(ConfigError, match="loss=kl compares scores of classes"):
-        check(compose("task=garment_boxes", f"data.root={data_root}", "loss=kl"), tmp_path)
 
 
 def test_parity_models_begin_with_the_target_of_the_mean_box(data_root: Path) -> None:
@@ -102,13 +36,19 @@ def test_parity_models_begin_with_the_target_of_the_mean_box(data_root: Path) ->
     task: Localization = assemble.build(cfg.task)
     mean = task.prior(task.splits().train.labels)
     deployed = DeployedModel(assemble.architecture(cfg.deployed.model, task, task.query_shape))
-    (model,) = assemble.module(cfg, task, deployed, mean).parity_models
+
+    def started(cfg: DictConfig) -> ParityModule:
+        module = assemble.parity_module(cfg, task, deployed)
+        init_output_biases(module.parity_models, module.code, mean)
+        return module
+
+    (model,) = started(cfg).parity_models
     assert torch.allclose(model.classifier.bias, 3 * mean)  # type: ignore[union-attr, arg-type]
     cfg.code = compose("task=garment_boxes", "k=3").code
-    (model,) = assemble.module(cfg, task, deployed, mean).parity_models
+    (model,) = started(cfg).parity_models
     assert torch.allclose(model.classifier.bias, mean.repeat(3))  # type: ignore[union-attr, arg-type]
     cfg.code = compose("code=linear", "k=3").code
-    module = assemble.module(cfg, task, deployed, mean)
+    module = started(cfg)
     for j, model in enumerate(module.parity_models):
         expected = Linear(k=3).coefficients[j].sum() * mean
         assert torch.allclose(model.classifier.bias, expected, atol=1e-6)  # type: ignore[union-attr, arg-type]
@@ -138,7 +78,7 @@ def test_cub200_in_its_own_format(data_root: Path) -> None:
             inside = image[:, top:bottom, left:right].float().mean()
             assert inside > 150
             assert (image.float().sum() - inside * 3 * (right - left) * (bottom - top)) / image.numel() < 60
-    assert boxes.corners(splits.train.labels[1])[2] == 1  # the box of image 2 ended past the border
+    assert boxes.corners(splits.train.labels[1])[2] == 1  # the box of image 2 extended past the border
     assert [path.parent.name for path in splits.val.paths].count(BIRDS[0]) == 2  # type: ignore[attr-defined]
     assert Cub200(str(data_root / "CUB_200_2011"), 64, validation=4).read().val.digest == splits.val.digest
 
@@ -156,28 +96,34 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list missing": ((lambda at: (at / BOXES).unlink()), r"CUB-200-2011 is incomplete: no bounding_boxes\.txt in"),
     "no area": (
         lambda at: rewrite(at, BOXES, 4, "3 3 0.0 9"),
-        r"the box of .*0004.*\.jpg has no area: it is 0×9 pixels",
+        r"the box of .*0004.*\.jpg must have an area, got 0×9 pixels",
     ),
     "outside": (
         lambda at: rewrite(at, BOXES, 4, "900 3 20 9"),
-        r"the box of .*0004.*\.jpg is outside the image: 20×9 pixels at \(900, 3\), and the image has 156×124",
+        r"the box of .*0004.*\.jpg must overlap its image of 156×124 pixels, got 20×9 pixels at \(900, 3\)",
     ),
-    "NaN": (lambda at: rewrite(at, BOXES, 4, "nan 3 20 9"), r"of image 4 it says “nan 3 20 9”; 4 finite numbers"),
-    "a word": (lambda at: rewrite(at, BOXES, 4, "3 3 20 wide"), "of image 4 it says “3 3 20 wide”; 4 finite numbers"),
-    "three numbers": (lambda at: rewrite(at, BOXES, 4, "3 3 20"), "of image 4 it says “3 3 20”; 4 finite numbers"),
-    "a number alone": (lambda at: rewrite(at, BOXES, 4, ""), r"bounding_boxes\.txt, line 4: an image's number and"),
+    "NaN": (lambda at: rewrite(at, BOXES, 4, "nan 3 20 9"), r"image 4 must have 4 finite numbers, got “nan 3 20 9”"),
+    "a word": (
+        lambda at: rewrite(at, BOXES, 4, "3 3 20 wide"),
+        "image 4 must have 4 finite numbers, got “3 3 20 wide”",
+    ),
+    "three numbers": (lambda at: rewrite(at, BOXES, 4, "3 3 20"), "image 4 must have 4 finite numbers, got “3 3 20”"),
+    "a number alone": (
+        lambda at: rewrite(at, BOXES, 4, ""),
+        r"bounding_boxes\.txt, line 4: must hold an image number and",
+    ),
     "another number": (
         lambda at: rewrite(at, BOXES, 4, "1 1 9 9\n77 1 1 9 9"),
-        r"image 77 is in one of images\.txt and bounding_boxes\.txt alone",
+        r"image 77 must be in images\.txt and bounding_boxes\.txt, got only one",
     ),
     "an empty list": (lambda at: (at / "images.txt").write_text(""), r"images\.txt is empty"),
     "an image missing": (
         lambda at: rewrite(at, "images.txt", 4, f"{BIRDS[0]}/gone.jpg"),
-        rf"images\.txt names .*{BIRDS[0]}/gone\.jpg, and there is no such file",
+        rf"images\.txt names .*{BIRDS[0]}/gone\.jpg, which does not exist",
     ),
     "no image": (
         lambda at: next((at / "images" / BIRDS[0]).glob("*_0004_*")).write_text("words"),
-        r"_0004_796004\.jpg is damaged, or no image",
+        r"_0004_796004\.jpg is damaged or not an image",
     ),
 }
 
@@ -192,7 +138,9 @@ def test_what_is_wrong_with_cub200_is_named_with_its_path(fault: str, data_root:
 
 
 def test_too_few_birds_for_validation(data_root: Path) -> None:
-    with pytest.raises(DataError, match="names 24 images for training, but 600"):
+    with pytest.raises(
+        DataError, match=r"must name more than the 600 training images held out for validation .*, got 24"
+    ):
         Cub200(str(data_root), 64, validation=600).read()
 
 
@@ -227,14 +175,13 @@ def test_the_same_settings_give_the_same_canvases_and_others_others(tmp_path: Pa
 
 
 def test_canvases_that_cannot_be_are_refused(tmp_path: Path, data_root: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"task\.source\.largest=64 and task\.source\.size=48: 1 ≤ smallest ≤ largest"
-    ):
+    with pytest.raises(ConfigError, match=r"1 ≤ smallest ≤ largest ≤ size, got smallest=12, largest=64 and size=48"):
         canvases(data_root, tmp_path, largest=64)
-    with pytest.raises(DataError, match=r"has 20 garments for task\.source\.test=21 canvases"):
+    with pytest.raises(DataError, match=r"task\.source\.test must be 20 or less, one canvas per garment in .*, got 21"):
         canvases(data_root, tmp_path, test=21).read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["sum", "concat", "stack", "linear", "concat_heads"])
 def test_garments_are_coded_and_scored_by_their_boxes(code: str, data_root: Path, tmp_path: Path) -> None:
     overrides = ("task=garment_boxes", f"data.root={data_root}", f"code={code}", "groups=10", *CANVASES)
@@ -250,6 +197,7 @@ def test_garments_are_coded_and_scored_by_their_boxes(code: str, data_root: Path
     assert scores["degraded"]["iou"] == pytest.approx(metrics["degraded"]["iou"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_cub200_runs_to_the_exported_bundle(data_root: Path, tmp_path: Path) -> None:
     overrides = ("task=cub200", f"data.root={data_root}", "task.source.validation=4", "data.workers=0")
     small = ("model@deployed.model=conv_net", "task.query_shape=[3,96,96]", "groups=4", "deployed.fit.batch=8")
@@ -264,7 +212,8 @@ def test_cub200_runs_to_the_exported_bundle(data_root: Path, tmp_path: Path) -> 
 
 def test_a_deployed_model_that_answers_anything_but_boxes_is_refused(tmp_path: Path, data_root: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5))
-    with pytest.raises(ConfigError, match=r"answers 2 queries with \[2, 5\]; \[batch, outputs\] = \[2, 4\] is right"):
-        check(compose("task=garment_boxes", f"data.root={data_root}"), tmp_path, network)
-    with pytest.raises(ConfigError, match=r"task\.outputs=5: a box is 4 numbers"):
-        check(compose("task=garment_boxes", f"data.root={data_root}", "task.outputs=5"), tmp_path)
+    overrides = ("task=garment_boxes", f"data.root={data_root}")
+    (fault,) = check(compose(*overrides), RunFolder(tmp_path), network)
+    assert fault.sentence == "the deployed model returns shape [2, 5] for 2 queries; expected [2, 4]"
+    (fault,) = check(compose(*overrides, "task.outputs=5"), RunFolder(tmp_path))
+    assert fault == ("task", "task.outputs must be 4 (the numbers of a box), got 5")

@@ -5,15 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as processes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import distributed
-from torchmetrics import Metric, MetricCollection
+from torch.multiprocessing.spawn import spawn
 
 from parmtrain.codes import Sum, arrivals, decode_each
-from parmtrain.metrics import functional
-from parmtrain.metrics import streaming as metrics
+from parmtrain.metrics import Tally, functional, of_classes
 
 seeds = st.integers(0, 10_000)
 
@@ -35,48 +33,57 @@ def accuracy_by_loop(predictions: np.ndarray, labels: np.ndarray, top: int = 1) 
     return hits / labels.size
 
 
+def case_values(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return decoded predictions in two cases, which of them count, the model's own, labels, and cases of arrival."""
+    predictions, reconstructed, labels = made_up(seed)
+    decoded = torch.stack([reconstructed, predictions + 0.3 * reconstructed.nan_to_num()], dim=1)  # [g, p, k, c]
+    cases = torch.tensor([[False, True, True, True], [True, False, False, True]])
+    return decoded, ~cases[:, :3], predictions, labels, cases
+
+
 @given(seed=seeds)
 @settings(deadline=None, max_examples=30)
-def test_accuracies_agree_with_a_loop(seed: int) -> None:
-    predictions, reconstructed, labels = made_up(seed)
-    a, d, y = predictions.numpy(), reconstructed.numpy(), labels.numpy()
-    assert functional.available_accuracy(predictions, labels).item() == pytest.approx(accuracy_by_loop(a, y))
-    assert functional.degraded_accuracy(reconstructed, labels).item() == pytest.approx(accuracy_by_loop(d, y))
-    top5 = functional.correct(reconstructed, labels, top=5).mean().item()
-    assert top5 == pytest.approx(accuracy_by_loop(d, y, top=5))
-    agreement = functional.reconstruction_agreement(reconstructed, predictions).item()
-    assert agreement == pytest.approx(accuracy_by_loop(d, a.argmax(-1)))
-    by_position = functional.degraded_accuracy_by_position(reconstructed, labels).tolist()
-    assert by_position == pytest.approx([accuracy_by_loop(d[:, i], y[:, i]) for i in range(3)])
+def test_degraded_accuracy_agrees_with_a_loop(seed: int) -> None:
+    decoded, counted, predictions, labels, _ = case_values(seed)
+    worth = np.empty(decoded.shape[:3])
+    for g, p, i in np.ndindex(worth.shape):
+        worth[g, p, i] = accuracy_by_loop(decoded[g, p, i][None].numpy(), labels[g, i][None].numpy())
+    values = functional.correct(decoded, labels.unsqueeze(1).expand(-1, 2, -1))
+    by_loop = [worth[g, p, i] for g, p, i in np.ndindex(worth.shape) if counted[p, i]]
+    assert functional.degraded(values, counted).item() == pytest.approx(np.mean(by_loop))
+    sums, groups = functional.degraded_update(values, counted)
+    position = functional.degraded_by_position(sums, counted, groups).tolist()
+    case = functional.degraded_by_case(sums, counted, groups).tolist()
+    for i in range(3):
+        assert position[i] == pytest.approx(np.mean([worth[:, p, i] for p in range(2) if counted[p, i]]))
+    for p in range(2):
+        assert case[p] == pytest.approx(np.mean([worth[:, p, i] for i in range(3) if counted[p, i]]))
+    top5 = functional.correct(predictions, labels, top=5).mean().item()
+    assert top5 == pytest.approx(accuracy_by_loop(predictions.numpy(), labels.numpy(), top=5))
+    own = predictions.unsqueeze(1).expand_as(decoded)
+    agreement = functional.agree(decoded, own).mean().item()
+    assert agreement == pytest.approx(accuracy_by_loop(decoded.numpy(), own.numpy().argmax(-1)))
 
 
-@given(seed=seeds, share=st.floats(0, 1), split=st.integers(1, 11))
+@given(seed=seeds, split=st.integers(1, 11))
 @settings(deadline=None, max_examples=30)
-def test_classes_agree_with_functions_however_they_are_batched(seed: int, share: float, split: int) -> None:
-    predictions, reconstructed, labels = made_up(seed)
-    available, degraded = metrics.AvailableAccuracy(), metrics.DegradedAccuracy()
-    agreement, overall = metrics.ReconstructionAgreement(), metrics.OverallAccuracy(share)
+def test_a_tally_agrees_with_the_functions_however_groups_are_batched(seed: int, split: int) -> None:
+    decoded, counted, predictions, labels, cases = case_values(seed)
+    tally = Tally(cases, counted, of_classes(7))
     for part in (slice(None, split), slice(split, None)):
-        available.update(predictions[part], labels[part])
-        degraded.update(reconstructed[part], labels[part])
-        agreement.update(reconstructed[part], predictions[part])
-        overall.update(predictions[part], reconstructed[part], labels[part])
-    a, d = functional.available_accuracy(predictions, labels), functional.degraded_accuracy(reconstructed, labels)
-    assert available.compute() == pytest.approx(a.item())
-    assert degraded.compute() == pytest.approx(d.item())
-    assert agreement.compute() == pytest.approx(functional.reconstruction_agreement(reconstructed, predictions).item())
-    assert overall.compute().item() == pytest.approx(functional.overall_accuracy(a.item(), d.item(), share), abs=1e-6)
-
-
-def test_metrics_that_begin_alike_are_not_taken_for_one_in_a_collection() -> None:
-    both = MetricCollection([metrics.DegradedAccuracy(), metrics.ReconstructionAgreement()])
-    answer, other = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])
-    both.update(reconstructed=answer, predictions=answer, labels=torch.tensor([[0]]))
-    both.update(reconstructed=answer, predictions=other, labels=torch.tensor([[0]]))
-    assert {name: value.item() for name, value in both.compute().items()} == {
-        "DegradedAccuracy": 1.0,
-        "ReconstructionAgreement": 0.5,
-    }
+        tally.update(decoded[part], predictions[part], labels[part])
+    values = functional.correct(decoded, labels.unsqueeze(1).expand(-1, 2, -1))
+    expected = functional.degraded(values, counted).item()
+    figures = tally.figures()
+    assert figures.main == pytest.approx(expected)
+    assert tally.compute()["degraded_accuracy"].item() == pytest.approx(expected)
+    assert figures.worst == min(figures.by_case)
+    assert figures.worst_late == [[0], [1, 2]][figures.by_case.index(figures.worst)]
+    assert figures.unrecoverable == pytest.approx(1 / (12 * 3))  # one of the three that count in a group of twelve
+    own = functional.agree(decoded, predictions.unsqueeze(1).expand_as(decoded))
+    assert figures.agreement == pytest.approx(functional.degraded(own, counted).item())
+    each = (values * counted).sum(dim=(1, 2)) / counted.sum()
+    assert figures.ci95 == pytest.approx(functional.confidence95(each.unsqueeze(1)))
 
 
 def test_decoding_each_case_agrees_with_a_loop_over_erasures() -> None:
@@ -110,42 +117,27 @@ def test_confidence_interval_covers_the_truth_about_as_often_as_it_says() -> Non
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_fraction_outside_0_and_1_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="must be from 0 to 1"):
         functional.overall_accuracy(0.9, 0.8, share)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        metrics.OverallAccuracy(share)
 
 
-def _updated(metric: Metric, part: slice) -> float:
-    predictions, reconstructed, labels = made_up(3)
-    arguments = {
-        "AvailableAccuracy": (predictions[part], labels[part]),
-        "DegradedAccuracy": (reconstructed[part], labels[part]),
-        "ReconstructionAgreement": (reconstructed[part], predictions[part]),
-        "OverallAccuracy": (predictions[part], reconstructed[part], labels[part]),
-    }
-    metric.update(*arguments[type(metric).__name__])
-    return float(metric.compute())
-
-
-def _all_metrics() -> list[Metric]:
-    return [
-        metrics.AvailableAccuracy(),
-        metrics.DegradedAccuracy(),
-        metrics.ReconstructionAgreement(),
-        metrics.OverallAccuracy(0.1),
-    ]
+def _updated(part: slice) -> dict[str, float]:
+    decoded, counted, predictions, labels, cases = case_values(3)
+    tally = Tally(cases, counted, of_classes(7))
+    tally.update(decoded[part], predictions[part], labels[part])
+    return {name: value.item() for name, value in tally.compute().items()}
 
 
 def _worker(rank: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     part = slice(None, 3) if rank == 0 else slice(3, None)  # unequal parts: a mean of means would be wrong
-    torch.save([_updated(metric, part) for metric in _all_metrics()], f"{folder}/{rank}.pt")
+    torch.save(_updated(part), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_get_the_numbers_of_one(tmp_path: Path) -> None:
-    processes.spawn(_worker, args=(str(tmp_path),), nprocs=2)
-    alone = [_updated(metric, slice(None)) for metric in _all_metrics()]
+    spawn(_worker, args=(str(tmp_path),), nprocs=2)
+    alone = _updated(slice(None))
     for rank in (0, 1):
         assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(alone)

@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import assert_type
 
 import jupytext
 import nbclient
 import pytest
 import torch
+from omegaconf import DictConfig
 
+import parmtrain
 from parmtrain import compose, run
 from parmtrain.tasks.idx import IdxImages
 
@@ -19,6 +22,7 @@ HERE = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((HERE / "notebooks").glob("*.py"))
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_carries_its_configuration(tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(HERE, source, ignore=shutil.ignore_patterns(".*", "build", "runs", "multirun", "*.egg-info"))
@@ -43,6 +47,7 @@ def test_an_installed_wheel_carries_its_configuration(tmp_path: Path) -> None:
     assert shipped == {path.relative_to(HERE) for path in (HERE / "conf").rglob("*.yaml")}
 
 
+@pytest.mark.slow
 def test_a_bundle_needs_pytorch_alone(tmp_path: Path) -> None:
     result = run(compose("trainer.max_epochs=1", "deployed.fit.epochs=4"), tmp_path / "run")
     queries = torch.rand(5, 2, 1, 8, 8)
@@ -71,6 +76,7 @@ for groups in (1, 2, 5):
     assert (about["task"], about["code"], about["k"], about["r"]) == ("digits", "sum", 2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_match_their_scripts_and_run(script: Path, tmp_path: Path) -> None:
     notebook = jupytext.read(script.with_suffix(".ipynb"))
@@ -81,6 +87,15 @@ def test_notebooks_match_their_scripts_and_run(script: Path, tmp_path: Path) -> 
         output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert pictures
+
+
+def test_the_public_names_have_types() -> None:
+    """Let the type checker see what users get; ``Any`` would fail ``make check``."""
+    cfg = parmtrain.compose("k=3")
+    assert_type(cfg, DictConfig)
+    assert_type(parmtrain.DeployedModel(abs).fingerprint, str)
+    assert set(parmtrain.__all__) <= set(dir(parmtrain))
+    assert all(getattr(parmtrain, name).__module__.startswith("parmtrain.") for name in parmtrain.__all__)
 
 
 def test_there_is_a_notebook() -> None:

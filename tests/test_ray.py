@@ -21,6 +21,7 @@ from parmtrain.runs import Result
 from parmtrain.serve import LOOPBACK
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[serve]'")
+pytestmark = pytest.mark.ray
 PORT, METRICS = 8317, 8318
 URL = f"http://127.0.0.1:{PORT}"
 STARTING = 240
@@ -91,7 +92,7 @@ def test_the_service_from_start_to_end(trained: Result, service: subprocess.Pope
         assert any(answer["kind"] == "deployed" for _, answer in answers)
 
         assert post(b"{")[0] == 400
-        assert post(b'{"query": [1]}') == (422, {"error": "the query has shape [1]; [1, 8, 8] is right"})
+        assert post(b'{"query": [1]}') == (422, {"error": "the query must have shape [1, 8, 8], got [1]"})
         assert post(b" " * 100_000)[0] == 413
         assert post(b"?", "image/png")[0] == 415
 
@@ -114,7 +115,7 @@ def test_the_service_from_start_to_end(trained: Result, service: subprocess.Pope
     handle = subprocess.run(command, env=own, capture_output=True, text=True, timeout=120, check=False)
     assert handle.stdout.splitlines() == [
         "deployed 10",
-        "the query is torch.float32 [8, 8]; numbers of shape [1, 8, 8] are right",
+        "the query must hold numbers of shape [1, 8, 8], got torch.float32 [8, 8]",
     ], handle.stderr
     service.send_signal(signal.SIGTERM)
     assert service.wait(60) == 0
@@ -140,10 +141,10 @@ def worker_process(parent: int) -> int:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "bundle=: the folder of a run, or its export folder, is right"),
-        (["bundle=nowhere"], "nowhere holds no bundle"),
-        (["bundle={folder}", "k=3"], "k=3: the bundle in {folder} has k=2"),
-        (["bundle={folder}", "replicas=0"], "replicas=0: more than 0 is right"),
+        ([], "bundle must be the folder of a run or its export folder, got none"),
+        (["bundle=nowhere"], "nowhere must hold a bundle, but nowhere/bundle.json does not exist"),
+        (["bundle={folder}", "k=3"], "k must be 2, the k of the bundle in {folder}, got 3"),
+        (["bundle={folder}", "replicas=0"], "replicas must be more than 0, got 0"),
     ],
 )
 def test_mistakes_are_said_before_anything_starts(
@@ -162,5 +163,5 @@ def test_an_application_for_serve_deploy() -> None:
     from parmtrain.serving.app import build
 
     assert isinstance(build({"bundle": "run", "replicas": 12}), Application)
-    with pytest.raises(ConfigError, match="bundle="):
+    with pytest.raises(ConfigError, match="bundle must be"):
         build({})

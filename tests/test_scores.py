@@ -30,16 +30,21 @@ def made_up(code: Code) -> tuple[ParityModule, Task, QuerySet, torch.Tensor]:
     return ParityModule(deployed, code, models).eval(), task, queries, predictions
 
 
+def costs_of(module: ParityModule) -> dict[str, float | None]:
+    return resources(module.code, list(module.parity_models), module.deployed, (1, 8, 8))
+
+
 def groups(queries: QuerySet, k: int, seed: int) -> list[list[int]]:
     order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(seed * 1_000_003))
     found: list[list[int]] = order[: len(queries) // k * k].view(-1, k).tolist()
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [Sum(3), Linear(3, 2), Berrut(3, 2), Replication(2)], ids=lambda code: code.name)
 def test_scores_are_those_of_a_plain_loop(code: Code) -> None:
     module, task, queries, predictions = made_up(code)
-    scores = score(module, task, queries, predictions, seed=7, unavailable=[0.1], default=0.1)
+    scores = score(module, task, queries, predictions, seed=7, unavailable=[0.1], default={"accuracy": 0.1})
     stored, labels = queries[torch.arange(len(queries))]
     images = task.input(stored)
     outputs = []
@@ -85,7 +90,9 @@ def test_what_cannot_be_rebuilt_is_counted_as_such_and_as_wrong() -> None:
             return 2
 
     module, task, queries, predictions = made_up(Hopeful(2))
-    two = score(module, task, queries, predictions, seed=0, unavailable=[], default=0.1)["stragglers"]["2"]
+    two = score(module, task, queries, predictions, seed=0, unavailable=[], default={"accuracy": 0.1})["stragglers"][
+        "2"
+    ]
     assert two["degraded"]["unrecoverable"] == 1.0
     assert two["degraded"]["accuracy"] == 0.0
     assert two["all_k"]["unrecoverable"] == pytest.approx((1 + 0.5 + 0.5) / 3)
@@ -95,25 +102,25 @@ def test_the_default_answer_is_right_as_often_as_its_class_is_there() -> None:
     module, task, queries, predictions = made_up(Default(2, 10))
     train = task.splits().train
     stored, labels = train[torch.arange(200).view(100, 2)]
-    module.code.fit(module.deployed, stored, labels)
-    scores = score(module, task, queries, predictions, seed=0, unavailable=[], default=0.1)
+    module.code.fit(module.deployed, stored, labels, task.measures)
+    scores = score(module, task, queries, predictions, seed=0, unavailable=[], default={"accuracy": 0.1})
     most = labels.flatten().mode().values
     assert scores["degraded"]["accuracy"] == pytest.approx((queries.labels == most).double().mean().item())
 
 
 def test_arithmetic_is_counted_against_one_run_of_the_deployed_model() -> None:
     module, *_ = made_up(Linear(3, 2))
-    costs = resources(module, (1, 8, 8))
+    costs = costs_of(module)
     assert costs["parity_flops"] == pytest.approx(2)
     assert costs["extra_workers"] == pytest.approx(2 / 3)
     berrut, *_ = made_up(Berrut(3, 2))
-    assert resources(berrut, (1, 8, 8))["parity_flops"] == pytest.approx(2)
+    assert costs_of(berrut)["parity_flops"] == pytest.approx(2)
     mean_query, *_ = made_up(MeanParity(3))
-    assert resources(mean_query, (1, 8, 8))["parity_flops"] == pytest.approx(1)
+    assert costs_of(mean_query)["parity_flops"] == pytest.approx(1)
     assert flops(nn.Linear(4, 3), torch.ones(5, 4)) == 2 * 5 * 4 * 3
     assert flops(torch.jit.script(nn.Linear(4, 3)), torch.ones(5, 4)) == 2 * 5 * 4 * 3
 
 
 def test_what_cannot_be_counted_is_none() -> None:
     module = ParityModule(DeployedModel(lambda queries: queries.flatten(1)[:, :10]), Sum(2), [LeNet((1, 8, 8), 10)])
-    assert resources(module, (1, 8, 8))["parity_flops"] is None
+    assert costs_of(module)["parity_flops"] is None

@@ -35,8 +35,10 @@ class OneByOneDecoder(CorrectingDecoder):
         late = ~arrived[:, : self.k].unsqueeze(2)
         known = outputs[:, : self.k, : self.outputs].masked_fill(late, 0.0)
         parity = outputs[:, self.k].masked_fill(~arrived[:, self.k :], 0.0)
-        told = torch.cat([parity / self.scale, known.flatten(1) / self.scale, late.squeeze(2).to(parity.dtype)], dim=1)
-        correction = self.layers(told).unflatten(1, (self.k, self.outputs)) * self.scale
+        features = torch.cat(
+            [parity / self.scale, known.flatten(1) / self.scale, late.squeeze(2).to(parity.dtype)], dim=1
+        )
+        correction = self.layers(features).unflatten(1, (self.k, self.outputs)) * self.scale
         return torch.where(late, rebuilt + correction, rebuilt)
 
 

@@ -1,6 +1,6 @@
 """One change at a time: what each does to A_d on the *validation* split, mean and spread over three seeds.
 
-    python experiments/accuracy/lines.py FOLDER task=fashion_mnist data.root=… deployed.path=…
+    python -m experiments.accuracy.lines FOLDER task=fashion_mnist data.root=… deployed.path=…
 
 The arguments after the folder hold for every line. What is there is not run again; ``FOLDER/lines.csv`` has all.
 """

@@ -31,7 +31,7 @@ class InterleavedEncoder(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """Map images ``[g, k, c, h, w]``, sides multiples of the rectangle's, to parity images ``[g, 1, c, h, w]``."""
         cells = downsampled(queries, queries.size(-2) // self.rows, queries.size(-1) // self.columns)
-        dealt = cells.unflatten(1, (self.rows, self.columns)).permute(0, 3, 4, 1, 5, 2)
+        dealt: Tensor = cells.unflatten(1, (self.rows, self.columns)).permute(0, 3, 4, 1, 5, 2)
         return dealt.flatten(4, 5).flatten(2, 3).unsqueeze(1)
 
 

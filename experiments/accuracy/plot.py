@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from parmtrain.report.plots import finish, save
+from parmtrain.drawing import finish, save
 
 
 def points(table: str, code: str) -> list[tuple[int, float, float]]:

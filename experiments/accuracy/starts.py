@@ -5,16 +5,16 @@ In a configuration: ``parity=mlp parity.start=random parity.model._target_=exper
 """
 
 from collections.abc import Sequence
-
-import torch
+from pathlib import Path
 
 from parmtrain.models import MLP
+from parmtrain.programs import read_torchscript
 
 
 def continued(path: str, query_shape: Sequence[int], outputs: int, hidden: Sequence[int] = (200, 100)) -> MLP:
     """Return a perceptron with the weights of an exported one, where shapes match."""
     model = MLP(query_shape, outputs, hidden)
-    theirs, ours = torch.jit.load(path).state_dict(), model.state_dict()
+    theirs, ours = read_torchscript(Path(path)).state_dict(), model.state_dict()
     model.load_state_dict(
         {name: theirs[name] if theirs[name].shape == ours[name].shape else ours[name] for name in ours}
     )

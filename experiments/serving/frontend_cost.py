@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.codes import Code, Concat, Corrected, Heads, Sum
-from parmtrain.export import to_torchscript
 from parmtrain.serving import Frontend, Limits, scheme_of
 from parmtrain.serving.service import Service
 
@@ -39,13 +39,12 @@ class Instance:
         """Nothing to restart."""
 
 
-class Exported:
-    """A code's two halves as TorchScript."""
-
-    def __init__(self, code: Code, width: int) -> None:
-        late = torch.tensor([[False] + [True] * (code.n - 1)])
-        self.encode = to_torchscript(code.encoder, (torch.rand(1, code.k, *SHAPE),))
-        self.decode = to_torchscript(code.eval().decoder, (torch.rand(1, code.n, width), late))
+def exported(code: Code) -> Code:
+    """Return a code with its two halves as TorchScript."""
+    late = torch.tensor([[False] + [True] * (code.n - 1)])
+    code.encoder = to_torchscript(code.encoder, (torch.rand(1, code.k, *SHAPE),))
+    code.decoder = to_torchscript(code.eval().decoder, (torch.rand(1, code.n, code.heads * CLASSES), late))
+    return code
 
 
 async def cost(code: Code) -> float:
@@ -54,7 +53,7 @@ async def cost(code: Code) -> float:
     scheme = scheme_of(code, 1, width)
     own = [Instance(CLASSES, every=2), *[Instance(CLASSES) for _ in range(QUERIES)]]
     frontend = Frontend(scheme, [len(own), 4], Limits(deadline=3600.0, waiting=QUERIES + 1))
-    service = Service(frontend, Exported(code, width), [*own, *[Instance(width) for _ in range(4)]], CLASSES, width)
+    service = Service(frontend, code, [*own, *[Instance(width) for _ in range(4)]], CLASSES, width)
     queries = torch.rand(QUERIES, *SHAPE)
 
     async def four(start: int) -> None:
@@ -75,7 +74,7 @@ def main() -> None:
     torch.set_num_threads(1)
     table = Table("code", "µs a query, median", "least", "greatest")
     with torch.inference_mode():
-        for code in (Sum(2), Heads(Concat(2)), Corrected(Sum(2), CLASSES)):
+        for code in map(exported, (Sum(2), Heads(Concat(2)), Corrected(Sum(2), CLASSES))):
             figures = [asyncio.run(cost(code)) for _ in range(ROUNDS)]
             table.add_row(code.name, *(f"{value:.0f}" for value in (median(figures), min(figures), max(figures))))
     Console(width=80).print(table)

@@ -19,12 +19,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from rich.progress import track
 
+from parmtrain.drawing import save
 from parmtrain.files import replacing
-from parmtrain.report.plots import save
 from parmtrain.serving import Kind
-from parmtrain.serving.settings import read
 from parmtrain.serving.simulator import Outcome
-from parmtrain.simulate import Settings, simulate
+from parmtrain.settings import read_settings
+from parmtrain.simulate import SimulationSettings, simulate
 
 CODES = [(2, 1), (3, 1), (4, 1), (2, 2), (4, 2)]
 SLOW = [0.001, 0.003, 0.01, 0.03, 0.1]
@@ -48,7 +48,7 @@ def tail(outcome: Outcome) -> float:
 def cell(about: tuple[Map, float, float, float]) -> list[dict[str, float]]:
     """Simulate every code, and as many instances without one, in one cell of the map."""
     wanted, slow, correlation, rate = about
-    base = Settings(queries=wanted.queries, seed=wanted.seed, slot=wanted.slot)
+    base = SimulationSettings(queries=wanted.queries, seed=wanted.seed, slot=wanted.slot)
     equal: dict[tuple[int, ...], Outcome] = {}
     lines = []
     for k, r in CODES:
@@ -112,4 +112,4 @@ def draw(lines: list[dict[str, float]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), read(Map, sys.argv[2:]))
+    main(Path(sys.argv[1]), read_settings(Map, sys.argv[2:]))

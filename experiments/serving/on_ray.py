@@ -17,14 +17,13 @@ same slots and arrivals. FOLDER gets table.csv, latency.png, and latency.npz wit
 """
 
 import asyncio
-import json
 import os
 import random
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,17 +38,22 @@ from rich.progress import Progress
 
 from parmtrain import load
 from parmtrain.errors import ConfigError, ParmtrainError
-from parmtrain.serving import Frontend, Kind, Limits, Scheme, scheme_of, uncoded
-from parmtrain.serving.app import application
-from parmtrain.serving.delays import Service, Slowdowns, constant
+from parmtrain.programs import Packed
+from parmtrain.run_folder import RunFolder
+from parmtrain.serving import Frontend, Kind, Limits, uncoded
+from parmtrain.serving.actors import ActorInstance
+from parmtrain.serving.app import FrontendDeployment, application
+from parmtrain.serving.delays import ServiceTimes, Slowdowns, constant
+from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
 from parmtrain.serving.served import ServeSettings
-from parmtrain.serving.settings import read
 from parmtrain.serving.simulator import KINDS, Outcome, Simulation, poisson
-from parmtrain.serving.tails import Accuracies, Row, plot, table, write_csv
+from parmtrain.serving.worker import Worker
+from parmtrain.settings import read_settings
 from parmtrain.simulate import DELAYS
 
 ADDRESS = "http://127.0.0.1:8000/"
 BACKUP_SPEED = 5.0
+WORKER = "BlockedWorker"  # which Ray puts into the name of its process
 
 
 @dataclass(frozen=True)
@@ -97,46 +101,70 @@ class Settings:
     kills: int = 0
     seed: int = 0
 
-    def check(self) -> None:
-        found = [f"modes: there is no {mode}; there are {', '.join(MODES)}" for mode in self.modes if mode not in MODES]
+    def faults(self) -> Iterator[str]:
+        for mode in self.modes:
+            if mode not in MODES:
+                yield f"modes must be some of {', '.join(MODES)}, got {mode}"
         for name in sorted({MODES[mode].run for mode in self.modes if mode in MODES}):
-            if not (Path(getattr(self, name)) / "metrics.json").is_file() or not getattr(self, name):
-                found.append(f"{name}={getattr(self, name)}: the folder of a finished run is right")
+            run = getattr(self, name)
+            if not run or not RunFolder(Path(run)).finished:
+                yield f"{name} must be the folder of a finished run, got {run or 'none'}"
         if "hedged" in self.modes and "equal" not in self.modes[: self.modes.index("hedged")]:
-            found.append("modes: hedged waits as long as 95 % of the queries of equal do, which must come before it")
-        if found:
-            raise ConfigError(found)
+            yield "modes must have equal before hedged, which waits as long as 95 % of its queries take"
+        if self.delay not in DELAYS:
+            yield f"delay must be one of {', '.join(DELAYS)}, got {self.delay}"
 
-    def folder(self, mode: Mode) -> Path:
-        return Path(getattr(self, mode.run)).resolve()
+    def folder(self, mode: Mode) -> RunFolder:
+        return RunFolder(Path(getattr(self, mode.run)).resolve())
 
-    def times(self, mode: Mode, seed: int) -> Service:
+    def times(self, mode: Mode, seed: int) -> ServiceTimes:
         """Return how long instances take."""
         slowdowns = Slowdowns(
             self.slow, DELAYS[self.delay](self.delay_mean), self.slot, 0.0, self.seed, self.slow_instances
         )
-        return Service(constant(self.service), slowdowns, (1.0, BACKUP_SPEED if mode.run == "backup" else 1.0), seed)
+        speed = (1.0, BACKUP_SPEED if mode.run == "backup" else 1.0)
+        return ServiceTimes(constant(self.service), slowdowns, speed, seed)
 
 
-@dataclass
-class Blocked:
-    """Blocks an instance as long as its schedule says; experiment time begins when the file says so."""
+@dataclass(frozen=True)
+class Blocking:
+    """How long predictions take in one mode; experiment time begins when a file says so."""
 
-    instance: int
-    pool: int
     mode: Mode
     settings: Settings
     begun: Path
-    since: float | None = None
-    times: Service | None = None
 
-    def __call__(self) -> None:
-        if self.times is None:
-            self.times = self.settings.times(self.mode, self.settings.seed + self.instance)
-        if self.since is None and self.begun.exists():
-            self.since = float(self.begun.read_text())
+
+class BlockedWorker(Worker):
+    """A worker that blocks as long as the schedule of its instance says, and then predicts."""
+
+    number: int
+    pool: int
+    how: Blocking
+    since: float | None = None
+
+    def __init__(self, model: Packed) -> None:
+        super().__init__(model)
+        self.times = self.how.settings.times(self.how.mode, self.how.settings.seed + self.number)
+
+    def run(self, query: np.ndarray) -> np.ndarray:
+        if self.since is None and self.how.begun.exists():
+            self.since = float(self.how.begun.read_text())
         now = 0.0 if self.since is None else time.time() - self.since
-        time.sleep(self.times.seconds(self.instance, self.pool, max(now, 0.0)))
+        time.sleep(self.times.seconds(self.number, self.pool, max(now, 0.0)))
+        return super().run(query)
+
+
+class BlockedFrontend(FrontendDeployment):
+    """The frontend of a service whose instances block."""
+
+    async def __init__(self, settings: dict[str, Any], how: Blocking) -> None:  # type: ignore[misc]
+        self.how = how
+        await super().__init__(settings)  # type: ignore[misc]
+
+    def instance(self, number: int, pool: int, model: Any) -> ActorInstance:
+        slowed = type(WORKER, (BlockedWorker,), {"number": number, "pool": pool, "how": self.how})
+        return ActorInstance(model, self.settings.cpus, slowed)
 
 
 async def health(session: aiohttp.ClientSession) -> dict[str, Any]:
@@ -145,11 +173,14 @@ async def health(session: aiohttp.ClientSession) -> dict[str, Any]:
         return state
 
 
-async def send(shape: list[int], instances: int, settings: Settings, begun: Path, kill: Callable[[], None]) -> Outcome:
+async def send(
+    shape: tuple[int, ...], instances: int, settings: Settings, begun: Path, kill: Callable[[], None]
+) -> Outcome:
     """Send all queries at their times; return their latencies and how they were answered."""
     arrivals = list(poisson(settings.rate, settings.queries, settings.seed))
     queries = torch.rand(64, *shape, generator=torch.Generator().manual_seed(settings.seed)).numpy()
-    latency, kinds, refused = np.zeros(len(arrivals)), np.zeros(len(arrivals), np.int8), Counter()
+    latency, kinds = np.zeros(len(arrivals)), np.zeros(len(arrivals), np.int8)
+    refused: Counter[int] = Counter()
     answers: Counter[int] = Counter()
     kills = sorted(random.Random(settings.seed).sample(range(len(arrivals)), settings.kills))
     connector = aiohttp.TCPConnector(limit=0)
@@ -200,7 +231,7 @@ def kill_one() -> None:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if (folder / "cmdline").read_bytes().startswith(b"ray::Worker"):
+            if (folder / "cmdline").read_bytes().startswith(f"ray::{WORKER}".encode()):
                 found.append(int(folder.name))
         except OSError:
             continue
@@ -219,11 +250,9 @@ def on_ray(mode: Mode, after: float, settings: Settings, folder: Path) -> Outcom
     """Serve in one mode, and send it all queries."""
     begun = folder / "begun.txt"
     begun.unlink(missing_ok=True)
-    pool_of = [pool for pool, count in enumerate(mode.instances) for _ in range(count)]
-    waits = [Blocked(instance, pool, mode, settings, begun) for instance, pool in enumerate(pool_of)]
-    run = settings.folder(mode)
+    run = settings.folder(mode).path
     served = ServeSettings(
-        str(run),
+        bundle=str(run),
         coded=mode.coded,
         replicas=mode.instances[0],
         parity_replicas=mode.instances[1] if mode.coded else None,
@@ -231,29 +260,24 @@ def on_ray(mode: Mode, after: float, settings: Settings, folder: Path) -> Outcom
         copy_after=after,
         hung_after=30.0,
     )
-    serve.run(application(served, waits), name="parmtrain", route_prefix="/")
-    shape = load(run).about["shapes"]["query"]
-    outcome = asyncio.run(send(shape, mode.instances[0], settings, begun, kill_one))
+    blocking = Blocking(mode, settings, begun.resolve())
+    serve.run(application(served, BlockedFrontend, how=blocking), name="parmtrain", route_prefix="/")
+    outcome = asyncio.run(send(load(run).query_shape, mode.instances[0], settings, begun, kill_one))
     serve.delete("parmtrain")
     return outcome
 
 
 def simulated(mode: Mode, after: float, settings: Settings) -> Outcome:
     """Simulate the same mode with the same slots and arrivals."""
-    frontend = Frontend(scheme(settings.folder(mode)) if mode.coded else uncoded(), mode.instances, Limits(60.0, after))
+    scheme = load(settings.folder(mode).path).scheme if mode.coded else uncoded()
+    frontend = Frontend(scheme, mode.instances, Limits(deadline=60.0, copy_after=after))
     simulation = Simulation(frontend, settings.times(mode, settings.seed))
     return simulation.run(poisson(settings.rate, settings.queries, settings.seed))
 
 
-def scheme(run: Path) -> Scheme:
-    bundle = load(run)
-    about = bundle.about
-    return scheme_of(bundle, about["parity"]["models"], about["shapes"]["worker_output"][0])
-
-
-def accuracies(run: Path) -> Accuracies:
+def accuracies(run: RunFolder) -> Accuracies:
     """Return what answers of each kind are worth, as the run measured it on its test split."""
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics = run.read_metrics()
     return Accuracies(*(metrics[part]["accuracy"] for part in ("available", "degraded", "default")))
 
 
@@ -271,7 +295,7 @@ def together(outcomes: list[Outcome]) -> Outcome:
     )
 
 
-def compared(rows: dict[str, Row], one: str, other: str) -> None:
+def compared(rows: dict[str, ServiceRow], one: str, other: str) -> None:
     """Print how much nearer to its median the tail of the other is."""
     if one in rows and other in rows:
         medians, high = ([rows[name].percentile(percent) for name in (one, other)] for percent in (50, 99))
@@ -285,7 +309,9 @@ def compared(rows: dict[str, Row], one: str, other: str) -> None:
 
 
 def main(folder: Path, settings: Settings) -> None:
-    settings.check()
+    faults = list(settings.faults())
+    if faults:
+        raise ConfigError(faults)
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(log_to_driver=False, include_dashboard=False, logging_level="WARNING")
@@ -300,19 +326,21 @@ def main(folder: Path, settings: Settings) -> None:
             measured[name].append(on_ray(MODES[name], waited[name], settings, folder))
     serve.shutdown()
     ray.shutdown()
-    rows, real, model = [], {}, {}
+    rows: list[ServiceRow] = []
+    real: dict[str, ServiceRow] = {}
+    model: dict[str, ServiceRow] = {}
     for name, outcomes in measured.items():
         mode, worth = MODES[name], accuracies(settings.folder(MODES[name]))
         simulation = simulated(mode, copy_after(mode, [model["equal"].outcome] if "equal" in model else []), settings)
         for label, found, outcome in (("Ray", real, together(outcomes)), ("simulated", model, simulation)):
-            found[name] = Row(f"{name}, {label}", mode.instances, outcome, worth.overall(outcome))
+            found[name] = ServiceRow(f"{name}, {label}", mode.instances, outcome, worth.overall(outcome))
             rows.append(found[name])
     slow = f"{settings.slow:.0%} of {'slots' if settings.slot else 'predictions'} slow"
     title = f"{settings.rate:g} queries/s, {settings.service * 1e3:g} ms, {slow}"
     write_csv(rows, folder / "table.csv")
     np.savez_compressed(folder / "latency.npz", **{row.name: row.outcome.latency for row in rows})
-    plot({f"Ray: {title}": list(real.values()), "simulated": list(model.values())}, folder / "latency.png")
-    Console(width=None if sys.stdout.isatty() else 190).print(table(rows, title))
+    plot_latency({f"Ray: {title}": list(real.values()), "simulated": list(model.values())}, folder / "latency.png")
+    Console(width=None if sys.stdout.isatty() else 190).print(latency_table(rows, title))
     for label, found in (("Ray", real), ("simulated", model)):
         print(f"{label}:")
         for one, other in (("equal", "coded"), ("hedged", "coded"), ("equal5", "coded4"), ("equal8", "coded3")):
@@ -321,6 +349,6 @@ def main(folder: Path, settings: Settings) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), read(Settings, sys.argv[2:]))
+        main(Path(sys.argv[1]), read_settings(Settings, sys.argv[2:]))
     except ParmtrainError as fault:
         sys.exit(str(fault))

@@ -24,16 +24,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.codes import Code, Concat, Corrected, Heads, Linear, Stack, Sum
 from parmtrain.deployed import DeployedModel
-from parmtrain.export import to_torchscript
 from parmtrain.models import MLP, resnet18
 from parmtrain.tasks.images import ImageInput
 from parmtrain.tasks.queries import Splits, TensorQueries
 from parmtrain.training import losses
 from parmtrain.training.callbacks import Bar, FiniteLoss, History, ReproducibleEpochs
 from parmtrain.training.fit import EXPECTED, quiet
-from parmtrain.training.groups import GroupBatch, GroupSampler, GroupsDataModule, prepared
+from parmtrain.training.groups import GroupBatch, GroupSampler, GroupsDataModule, prepare_batch
 from parmtrain.training.parity_module import ParityModule
 
 Row = tuple[str, str, float, float, float]
@@ -97,9 +97,9 @@ def loops(
         begun = time.perf_counter()
         for index in GroupSampler(queries, 2, groups, seed=0):
             images, labels = stored[index]
-            batch = prepared(GroupBatch(images, labels, known[index]), prepare)
+            batch = prepare_batch(GroupBatch(images, labels, known[index]), prepare)
             optimizer.zero_grad()
-            module.loss(module.coded(batch)).backward()
+            module.loss(module.coded_groups(batch)).backward()
             optimizer.step()
             schedule.step()
         return queries / (time.perf_counter() - begun)
@@ -113,8 +113,8 @@ def coding() -> Iterator[Row]:
         for batch in (1, 32, 256):
             for code in (Sum(2), Concat(2), Stack(2)):
                 yield encoding(code, shape_name, shape, batch)
-    for code in (Sum(2), Sum(4), Linear(4, 2), Heads(Concat(2)), Corrected(Sum(2), 1000)):
-        yield decoding(code, 1000)
+    for decoded in (Sum(2), Sum(4), Linear(4, 2), Heads(Concat(2)), Corrected(Sum(2), 1000)):
+        yield decoding(decoded, 1000)
 
 
 @torch.inference_mode()

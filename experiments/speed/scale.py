@@ -57,7 +57,7 @@ def train(queries: TensorQueries, folder: Path) -> tuple[float, float]:
         enable_checkpointing=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[history, Bar()],  # type: ignore[arg-type]
+        callbacks=[history, Bar()],
     )
     with warnings.catch_warnings():
         for message in EXPECTED:

@@ -1,7 +1,7 @@
-"""Codes: how k queries become coded queries, and how missing predictions are rebuilt."""
+"""Codes: how k queries become coded queries, and how missing predictions are reconstructed."""
 
 from parmtrain.codes.attention import Attention
-from parmtrain.codes.base import Code, run_coded, worker_outputs
+from parmtrain.codes.base import Code
 from parmtrain.codes.berrut import Berrut
 from parmtrain.codes.byzantine import BerrutByzantine
 from parmtrain.codes.checkerboard import Checkerboard
@@ -14,7 +14,10 @@ from parmtrain.codes.layout import Concat
 from parmtrain.codes.learned import LearnedConvolution, LearnedMLP
 from parmtrain.codes.linear import Linear, MeanParity, Sum
 from parmtrain.codes.nercc import NeRCC
+from parmtrain.codes.protocol import CodedPredictor, Coder
+from parmtrain.codes.scheme import Scheme, scheme_of
 from parmtrain.codes.stack import Stack
+from parmtrain.codes.workers import run_coded, worker_outputs
 
 __all__ = [
     "Attention",
@@ -23,6 +26,8 @@ __all__ = [
     "BerrutByzantine",
     "Checkerboard",
     "Code",
+    "CodedPredictor",
+    "Coder",
     "Concat",
     "Corrected",
     "Default",
@@ -33,10 +38,12 @@ __all__ = [
     "MeanParity",
     "NeRCC",
     "Replication",
+    "Scheme",
     "Stack",
     "Sum",
     "arrivals",
     "decode_each",
     "run_coded",
+    "scheme_of",
     "worker_outputs",
 ]

@@ -1,4 +1,4 @@
-"""A code whose decoder corrects subtraction by attention to each prediction that arrived."""
+"""A code whose decoder corrects subtraction by attending to each prediction that arrived."""
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +9,17 @@ ATTENTION_HEADS = 4
 
 
 class AttentionDecoder(nn.Module):
-    """Add to what another decoder rebuilds a correction by attention: the parity output asks, the predictions answer.
+    """Correct another decoder's reconstruction by attention from the parity output to the predictions that arrived.
 
-    The predictions that arrived are a set, so the decoder is of one size for any k. A small network reads what the
-    attention gives beside the parity output, the sum of the predictions, and their difference, each ÷ the size of a
-    prediction. Its last layer starts at zero: untrained, it corrects nothing.
+    The predictions that arrived form a set, so the decoder's size does not depend on k. A small network reads the
+    result of attention, the parity output, the sum of the predictions that arrived, and the difference of those two,
+    all scaled to unit size. Its last layer starts at zero: untrained, the decoder corrects nothing.
 
     Args:
-        decoder: Rebuilds one late prediction ``[g, k+1, c]`` of a group.
+        decoder: Decoder that reconstructs one missing prediction from worker outputs ``[g, k+1, c]``.
         k: Queries in a coding group.
         outputs: Length of one prediction.
-        hidden: Width of the attention and of the network, a multiple of four.
+        hidden: Width of the attention and of the network, a multiple of 4.
 
     Example:
         >>> from parmtrain.codes import Sum
@@ -34,7 +34,7 @@ class AttentionDecoder(nn.Module):
     def __init__(self, decoder: nn.Module, k: int, outputs: int, hidden: int = 64) -> None:
         super().__init__()
         self.decoder, self.k = decoder, k
-        self.asks, self.answers = nn.Linear(outputs, hidden), nn.Linear(2 * outputs, hidden)
+        self.to_query, self.to_key_value = nn.Linear(outputs, hidden), nn.Linear(2 * outputs, hidden)
         self.attention = nn.MultiheadAttention(hidden, ATTENTION_HEADS, batch_first=True)
         last = nn.Linear(hidden, outputs)
         nn.init.zeros_(last.weight)
@@ -45,32 +45,32 @@ class AttentionDecoder(nn.Module):
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, k+1, c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``.
 
-        What the other decoder cannot rebuild stays NaN.
+        Predictions that the other decoder cannot reconstruct stay NaN.
         """
         rebuilt = self.decoder(outputs, arrived)
         late = ~arrived[:, : self.k].unsqueeze(2)
         predictions = outputs[:, : self.k].masked_fill(late, 0.0) / self.scale
         parity = outputs[:, self.k :].masked_fill(~arrived[:, self.k :].unsqueeze(2), 0.0) / self.scale
         known = predictions.sum(dim=1)
-        answers = self.answers(torch.cat([predictions, parity.expand_as(predictions)], dim=2)).relu()
-        answers = answers.masked_fill(late, 0.0)  # a late one answers nothing
-        heard = self.attention(self.asks(parity), answers, answers, need_weights=False)[0][:, 0]
-        told = torch.cat([parity[:, 0], known, parity[:, 0] - known, heard], dim=1)
-        return torch.where(late, rebuilt + (self.layers(told) * self.scale).unsqueeze(1), rebuilt)
+        key_value = self.to_key_value(torch.cat([predictions, parity.expand_as(predictions)], dim=2)).relu()
+        key_value = key_value.masked_fill(late, 0.0)  # late predictions carry no information
+        attended = self.attention(self.to_query(parity), key_value, key_value, need_weights=False)[0][:, 0]
+        features = torch.cat([parity[:, 0], known, parity[:, 0] - known, attended], dim=1)
+        return torch.where(late, rebuilt + (self.layers(features) * self.scale).unsqueeze(1), rebuilt)
 
 
 class Attention(Corrected):
     """A linear code whose decoder, trained with its parity model, attends to each prediction that arrived.
 
-    As ``Corrected`` it runs on a miss alone; it rebuilds more where k is large, and takes longer.
+    Like ``Corrected``, the decoder runs only if a prediction is missing. It is more accurate for large k, and slower.
 
     Args:
-        code: The linear code, with one parity query a group.
+        code: The linear code, with one parity query per group.
         outputs: Length of one prediction.
         hidden: Width of the decoder.
 
     Raises:
-        UnsupportedError: If that code makes another number of parity queries.
+        UnsupportedError: If that code does not make exactly one parity query per group.
 
     Example:
         >>> from parmtrain.codes import Sum

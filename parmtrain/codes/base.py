@@ -1,55 +1,54 @@
-"""What a code is: an encoder, the models that run what it made, and a decoder."""
+"""Base class of codes: an encoder, the models that run its coded queries, and a decoder."""
 
 import re
-from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import prod
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from parmtrain.codes.erasures import arrivals
+from parmtrain.codes.workers import worker_outputs
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
+from parmtrain.metrics.measures import Measures
 
 MOST_TRAINED_FOR = 128
 
 
 class FreshModel(Protocol):
-    """Builds a parity model, as the configuration says it starts."""
+    """Builds a parity model with the initial weights that the configuration selects."""
 
     def __call__(self, shape: tuple[int, ...], heads: int = 1) -> nn.Module:
-        """Return a model that maps parity queries ``[b, *shape]`` to ``heads`` predictions behind one another."""
+        """Return a model that maps parity queries ``[b, *shape]`` to ``heads`` concatenated predictions."""
 
 
 class Code(nn.Module):
-    """One way of coding k queries so that predictions which are late or lost can be rebuilt.
+    """Encode k queries so that predictions that are late or lost can be reconstructed.
 
-    A coding group of k queries is answered by n = k + r workers. Most codes are *systematic*: the first k workers run
-    the deployed model on the queries themselves, then r run a parity model on one parity query each. The others send a
-    coded query to every worker, and all n run the deployed model. Whatever the workers return, in that order, is one
-    tensor of worker outputs ``[g, n, c]``, and who returned in time is a mask ``[g, n]``.
+    A coding group of k queries is served by n = k + r workers. Most codes are *systematic*: the first k workers run the
+    deployed model on the queries themselves, and the other r run parity models on one parity query each. Other codes
+    send a coded query to every worker, and all n workers run the deployed model. The outputs of the workers, in that
+    order, form a tensor ``[g, n, c]``; a mask ``[g, n]`` marks those that arrived in time.
 
-    A code is a module, so an encoder or a decoder that has parameters is moved, trained and saved with the parity
-    models; those of the classical codes have none. A new code is a subclass that hands its two halves to this class and
-    overrides what it does otherwise.
+    A code is a module, so an encoder or a decoder with parameters is moved, trained and saved with the parity models.
+    To add a code, pass its encoder and decoder to this class in a subclass, and override methods where it differs.
 
     Args:
         k: Queries in a coding group, 2 or more.
-        r: Extra workers, 0 or more.
+        r: Extra workers per group, 0 or more.
         encoder: Module that maps queries ``[g, k, *query]`` to coded queries ``[g, coded, *parity]``.
         decoder: Module that maps worker outputs ``[g, n, c]`` and the mask of those that arrived ``[g, n]`` (bool) to
-            predictions ``[g, k, c]``: one that cannot be rebuilt is NaN, never a number. Outputs that did not arrive
-            are never read: they may be NaN.
+            predictions ``[g, k, c]``. Predictions that cannot be reconstructed must be NaN. Outputs that did not arrive
+            may be NaN and must not affect the result.
 
     Attributes:
         systematic: Whether the deployed model runs the queries themselves.
-        heads: Predictions that one output of a parity model holds.
+        heads: Number of predictions in one output of a parity model.
 
     Raises:
-        UnsupportedError: If k or r cannot be taken.
+        UnsupportedError: If k or r is not supported.
 
     Source: Kosaian et al., ParM (SOSP'19), sections 3.1 and 3.2.
     """
@@ -59,84 +58,81 @@ class Code(nn.Module):
 
     def __init__(self, k: int, r: int, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
-        if k < 2:
-            raise UnsupportedError(f"k={k}: a coding group has 2 queries or more")
-        if r < 0:
-            raise UnsupportedError(f"r={r}: a coding group has no fewer than 0 extra workers")
-        self.k, self.r = k, r
+        self.k, self.r = require_k(k), require_extra(r, least=0)
         self.encoder, self.decoder = encoder, decoder
 
     @property
     def name(self) -> str:
-        """What the field calls this code."""
+        """Name of the code: its class name in snake case."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
     @property
     def n(self) -> int:
-        """Workers that answer one coding group."""
+        """Workers per coding group."""
         return self.k + self.r
 
     @property
-    def coded(self) -> int:
-        """Coded queries that are made of one group."""
+    def num_coded(self) -> int:
+        """Coded queries per group."""
         return self.r if self.systematic else self.n
 
     @property
     def stragglers(self) -> int:
-        """Workers of a group, whichever they are, that may all be late while every prediction can still be given."""
+        """Number of stragglers, whichever they are, that a group tolerates with every prediction still available."""
         return self.r
 
     def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of one coded query made of queries of ``query_shape``.
+        """Return the shape of one coded query for queries of ``query_shape``.
 
         Raises:
-            UnsupportedError: If the code cannot take such queries.
+            UnsupportedError: If the code does not support such queries.
         """
         return query_shape
 
     def parity_models(
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
     ) -> list[nn.Module]:
-        """Return the models that run the coded queries: one for each, in their order, or one that runs them all.
+        """Return the models that run the coded queries: one per coded query, in order, or one for all of them.
 
         Args:
             query_shape: Shape of one query.
-            deployed: The deployed model, for codes that need no other.
-            fresh: Builds a model that is to be trained.
+            deployed: The deployed model, for codes that run it on coded queries.
+            fresh: Builds a parity model to train.
         """
         return [fresh(self.parity_shape(query_shape)) for _ in range(self.r)]
 
     @property
     def fits(self) -> bool:
-        """Whether there is anything to choose without gradients."""
+        """Whether ``fit`` chooses anything."""
         return type(self).fit is not Code.fit
 
-    def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor) -> None:
-        """Choose what is chosen without gradients, on groups of training queries alone; most codes choose nothing.
+    def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor, measures: Measures) -> None:
+        """Choose settings without gradients, on groups of training queries only; does nothing for most codes.
 
         Args:
             deployed: The deployed model.
-            queries: ``[g, k, *query]``, prepared for the deployed model.
-            labels: ``[g, k]``.
+            queries: Queries ``[g, k, *query]``.
+            labels: Labels ``[g, k]`` or ``[g, k, l]``.
+            measures: The kind of predictions, and the measures that score them.
         """
 
     def target(self, predictions: Tensor) -> Tensor:
-        """Return what the parity models ought to output ``[g, r, c]``, given the predictions ``[g, k, c]``.
+        """Return the target of the parity outputs ``[g, r, c]`` for the predictions ``[g, k, c]``.
 
         Raises:
-            UnsupportedError: If the code asks nothing of them but what the decoder makes of it.
+            UnsupportedError: If the code has no such target and is trained only on decoded predictions.
         """
         raise UnsupportedError(
-            f"code={self.name} has no target for the output of a parity model; loss=kl, loss=decoded_mse and "
-            "loss=cross_entropy look at decoded predictions"
+            f"code={self.name} has no target for the output of a parity model; use loss=kl, loss=decoded_mse or "
+            "loss=cross_entropy, which compare decoded predictions"
         )
 
     @cached_property
     def erasures(self) -> Tensor:
-        """The cases of who arrives ``[p, n]`` that are trained for: each choice of u missing queries and u coded ones.
+        """Arrival patterns ``[p, n]`` for training: every choice of u missing predictions and u coded outputs.
 
-        With u from 1 to r, these are the cases in which nothing that arrived is to spare; where there are very many,
-        some of them, drawn once.
+        For u from 1 to r, these are the patterns in which the decoder needs every output that arrived. If there are too
+        many, a fixed random sample of them is used.
         """
         cases = []
         for missing in range(1, min(self.r, self.k) + 1):
@@ -148,96 +144,73 @@ class Code(nn.Module):
             return every
         return every[torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:MOST_TRAINED_FOR]]
 
+    @property
+    def missing(self) -> Tensor:
+        """Missing predictions in each of these arrival patterns ``[p, k]`` (bool)."""
+        return ~self.erasures[:, : self.k]
+
     def encode(self, queries: Tensor) -> Tensor:
         """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``."""
         coded: Tensor = self.encoder(queries)
         return coded
 
     def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
-        """Put worker outputs ``[g, n, c]`` together.
+        """Combine predictions and coded outputs into worker outputs ``[g, n, c]``.
 
         Args:
-            predictions: The deployed model's own ``[g, k, c]``, which a code that is not systematic does not ask for.
+            predictions: The deployed model's own predictions ``[g, k, c]``; unused if the code is not systematic.
             coded_outputs: Outputs for the coded queries ``[g, coded, heads·c]``.
         """
         return worker_outputs(predictions, coded_outputs, self.systematic)
 
     def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Return predictions ``[g, k, c]`` from the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]``."""
+        """Decode the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]`` to predictions ``[g, k, c]``."""
         predictions: Tensor = self.decoder(outputs, arrived)
         return predictions
 
     def cost(self, query_shape: tuple[int, ...]) -> dict[str, float]:
-        """Return what the code costs beside the k predictions that it protects.
+        """Return the cost of the code beyond serving k queries without redundancy.
 
-        ``extra_workers`` is r/k: workers for each query beyond its own. ``parity_bytes`` is how many bytes a group
-        sends to workers beyond its k queries ÷ the bytes of one query.
+        ``extra_workers`` is r/k, the extra workers per query. ``parity_bytes`` is the number of bytes that a group
+        sends to workers beyond its k queries, divided by the bytes of one query.
         """
         size = prod(self.parity_shape(query_shape)) / prod(query_shape)
         beyond = 0 if self.systematic else self.k
-        return {"extra_workers": self.r / self.k, "parity_bytes": self.coded * size - beyond}
+        return {"extra_workers": self.r / self.k, "parity_bytes": self.num_coded * size - beyond}
 
 
-def worker_outputs(predictions: Tensor, coded_outputs: Tensor, systematic: bool) -> Tensor:
-    """Put worker outputs ``[g, n, w]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, w]``.
-
-    Where coded outputs are longer than a prediction, zeros follow on each prediction.
-
-    Example:
-        >>> worker_outputs(torch.ones(1, 2, 1), torch.ones(1, 1, 2), systematic=True)
-        tensor([[[1., 0.],
-                 [1., 0.],
-                 [1., 1.]]])
-    """
-    if not systematic:
-        return coded_outputs
-    if not coded_outputs.size(1):
-        return predictions
-    longer = coded_outputs.size(2) - predictions.size(2)
-    return torch.cat([pad(predictions, (0, longer)) if longer else predictions, coded_outputs], dim=1)
-
-
-def run_coded(models: Sequence[Callable[[Tensor], Tensor]], coded_queries: Tensor) -> Tensor:
-    """Run coded queries ``[g, coded, *parity]`` through their models to outputs ``[g, coded, c]``.
-
-    Args:
-        models: One for each coded query, or one that runs them all; each maps ``[b, *parity]`` to ``[b, c]``.
-        coded_queries: In the order of the models.
-
-    Example:
-        >>> run_coded([nn.Linear(4, 3)], torch.rand(5, 2, 4)).shape
-        torch.Size([5, 2, 3])
-    """
-    groups, coded = coded_queries.shape[:2]
-    if coded == 0:
-        return coded_queries.new_empty(groups, 0, 0)
-    if len(models) == 1:
-        outputs: Tensor = models[0](coded_queries.flatten(0, 1)).unflatten(0, (groups, coded))
-        return outputs
-    return torch.stack([model(coded_queries[:, j]) for j, model in enumerate(models)], dim=1)
-
-
-def only(name: str, r: int | None, right: int, why: str) -> int:
-    """Return the one r that a code can have, which is also what it has where none is asked for.
+def require_k(k: int) -> int:
+    """Return k, the queries in a coding group.
 
     Raises:
-        UnsupportedError: If another was asked for.
-
-    Example:
-        >>> only("sum", None, 1, "makes one parity query a group"), only("sum", 1, 1, "makes one parity query a group")
-        (1, 1)
+        UnsupportedError: If k is less than 2.
     """
-    if r not in (None, right):
-        raise UnsupportedError(f"r={r}: code={name} {why}; r={right} is right")
-    return right
+    if k < 2:
+        raise UnsupportedError(f"k must be 2 or more queries in a coding group, got {k}")
+    return k
 
 
-def at_least_one(r: int) -> int:
-    """Return r.
+def require_r(name: str, r: int | None, only: int, why: str) -> int:
+    """Return the only r that a code supports, which is also its default.
 
     Raises:
-        UnsupportedError: If it is under 1.
+        UnsupportedError: If another r is given.
+
+    Example:
+        >>> require_r("sum", None, 1, "makes one parity query per group")
+        1
     """
-    if r < 1:
-        raise UnsupportedError(f"r={r}: a coding group has 1 extra worker or more")
+    if r not in (None, only):
+        raise UnsupportedError(f"code={name} {why}: r must be {only}, got {r}")
+    return only
+
+
+def require_extra(r: int, least: int = 1) -> int:
+    """Return r, the extra workers per coding group.
+
+    Raises:
+        UnsupportedError: If r is less than ``least``.
+    """
+    if r < least:
+        raise UnsupportedError(f"r must be {least} or more extra workers per coding group, got {r}")
     return r

@@ -5,7 +5,7 @@ from math import cos, pi
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, at_least_one
+from parmtrain.codes.base import Code, FreshModel, require_extra, require_k
 from parmtrain.codes.linear import LinearEncoder
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
@@ -14,7 +14,7 @@ SAME = 1e-9
 
 
 def query_nodes(k: int) -> Tensor:
-    """Return where the k queries lie: Chebyshev points of the first kind, a_j = cos((2j + 1)π / 2k).
+    """Return the nodes of the k queries: Chebyshev points of the first kind, a_j = cos((2j + 1)π / 2k).
 
     Example:
         >>> query_nodes(2)
@@ -24,23 +24,25 @@ def query_nodes(k: int) -> Tensor:
 
 
 def worker_nodes(n: int, nodes: str) -> Tensor:
-    """Return where the n workers lie: A, z_i = cos(iπ / (n − 1)), or B, z_i = cos(iπ / n).
+    """Return the nodes of the n workers: A, z_i = cos(iπ / (n − 1)), or B, z_i = cos(iπ / n).
 
     Raises:
-        UnsupportedError: If ``nodes`` is another word.
+        UnsupportedError: If ``nodes`` is neither A nor B.
 
     Example:
         >>> worker_nodes(3, "B")
         tensor([ 1.0000,  0.5000, -0.5000], dtype=torch.float64)
     """
     if nodes not in ("A", "B"):
-        raise UnsupportedError(f"code.nodes={nodes}: there are two choices of nodes, A and B")
+        raise UnsupportedError(f"code.nodes must be A or B, got {nodes}")
     last = n - 1 if nodes == "A" else n
     return torch.tensor([cos(i * pi / last) for i in range(n)], dtype=torch.float64)
 
 
 def berrut_weights(at: Tensor, samples: Tensor) -> Tensor:
-    """Return the weights ``[m, n]`` of n samples in Berrut's interpolant at m points; a sample itself where it lies.
+    """Return the weights ``[m, n]`` of n samples in Berrut's interpolant at m points.
+
+    At the node of a sample, the interpolant is that sample.
 
     Args:
         at: Points ``[m]``.
@@ -62,7 +64,7 @@ def berrut_weights(at: Tensor, samples: Tensor) -> Tensor:
 
 
 class BerrutDecoder(nn.Module):
-    """Interpolate the outputs that arrived at the nodes of the queries, however many arrived.
+    """Interpolate the outputs that arrived, however many, at the nodes of the queries.
 
     Args:
         queries: Nodes of the queries ``[k]``.
@@ -84,7 +86,7 @@ class BerrutDecoder(nn.Module):
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, n, c]`` and ``arrived`` ``[g, n]`` to predictions ``[g, k, c]``.
 
-        Where no output arrived at all, they are NaN.
+        In groups without any output, predictions are NaN.
         """
         rank = torch.cumsum(arrived.long(), dim=1)  # signs alternate among those that arrived
         signs = torch.where(arrived, 1.0 - 2.0 * (rank % 2).to(self.differences.dtype), 0.0)
@@ -100,13 +102,13 @@ class Berrut(Code):
     """Coded inference by Berrut's interpolant (BACC, ApproxIFER): every worker runs the deployed model.
 
     Queries are samples of a curve; each of the n = k + r workers gets a point of the interpolating curve, and the
-    outputs that arrive are interpolated back. Nothing is trained, any number of workers may be late, and every
-    prediction is an approximation, even when nobody is.
+    outputs that arrive are interpolated back. Nothing is trained, and any number of workers may be late, but every
+    prediction is an approximation, even without stragglers.
 
     Args:
         k: Queries in a coding group, 2 or more, of any shape.
-        r: Workers beyond k, 1 or more; 1 where none is given.
-        nodes: Where the workers lie, A or B; both are in use.
+        r: Extra workers per group, 1 or more; 1 by default.
+        nodes: Nodes of the workers, A or B; the literature uses both.
 
     Source: arXiv 2109.09868 (ApproxIFER, AAAI'22), section 3.
 
@@ -119,15 +121,16 @@ class Berrut(Code):
     systematic = False
 
     def __init__(self, k: int, r: int | None = None, nodes: str = "B") -> None:
-        extra = at_least_one(1 if r is None else r)
+        require_k(k)
+        extra = require_extra(1 if r is None else r)
         self.nodes = nodes
-        queries, workers = query_nodes(max(k, 1)), worker_nodes(max(k, 1) + extra, nodes)
+        queries, workers = query_nodes(k), worker_nodes(k + extra, nodes)
         encoder = LinearEncoder(berrut_weights(workers, queries).float())
         super().__init__(k, extra, encoder, BerrutDecoder(queries, workers))
 
     @property
     def name(self) -> str:
-        """``berrut_a`` or ``berrut_b``, after the nodes."""
+        """``berrut_a`` or ``berrut_b``, depending on the nodes."""
         return f"berrut_{self.nodes.lower()}"
 
     def parity_models(

@@ -1,24 +1,25 @@
-"""Berrut's code with workers that answer wrongly: they are located and their answers dropped."""
+"""Berrut's code with Byzantine workers: wrong outputs are located and dropped."""
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import only
+from parmtrain.codes.base import require_k, require_r
 from parmtrain.codes.berrut import Berrut, BerrutDecoder, query_nodes, worker_nodes
 from parmtrain.errors import UnsupportedError
 
 
 class ErrorLocator(nn.Module):
-    """Find the workers whose answers no rational function of low degree agrees with.
+    """Locate workers whose outputs do not fit a rational function of low degree.
 
     For each output coordinate, polynomials P and Q of degree k + E − 1 with P(z_i) = y_i·Q(z_i) are fitted by least
-    squares, Q's constant being 1; Q is small where y_i is wrong. The E workers with the smallest |Q| get a vote from
-    each coordinate, and the E with the most votes are said to be wrong. An answer that is no number is one of the E.
+    squares, where the constant term of Q is 1; Q is small where y_i is wrong. Each coordinate votes for the E workers
+    with the smallest |Q|, and the E workers with the most votes are taken to be wrong. Outputs that are not finite
+    count towards the E.
 
     Args:
         k: Queries in a coding group.
         workers: Nodes of the workers ``[n]``.
-        errors: E, how many may be wrong.
+        errors: E, the number of workers that may be wrong.
 
     Source: arXiv 2109.09868, section 3 (error locator).
     """
@@ -33,7 +34,7 @@ class ErrorLocator(nn.Module):
         self.register_buffer("powers", torch.cos(angles.unsqueeze(1) * degrees), persistent=False)  # Chebyshev's
 
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Map worker outputs ``[g, n, c]`` and ``arrived`` ``[g, n]`` to those that are right ``[g, n]`` (bool)."""
+        """Map worker outputs ``[g, n, c]`` and ``arrived`` ``[g, n]`` to a mask of correct ones ``[g, n]`` (bool)."""
         finite = outputs.isfinite().all(dim=-1)
         numbers = arrived & finite
         powers = self.powers.double()
@@ -45,18 +46,18 @@ class ErrorLocator(nn.Module):
         size = q.abs().masked_fill(~numbers.unsqueeze(1), float("inf"))
         suspects = size.topk(self.errors, dim=2, largest=False).indices
         votes = torch.zeros_like(size).scatter(2, suspects, 1.0).sum(dim=1).masked_fill(~numbers, -1.0)
-        left = self.errors - (arrived & ~finite).sum(dim=1, keepdim=True)  # NaN and infinity are errors found already
+        left = self.errors - (arrived & ~finite).sum(dim=1, keepdim=True)  # NaN and infinity count as errors found
         dropped = torch.arange(self.errors, device=outputs.device) < left
         wrong = torch.zeros_like(arrived).scatter(1, votes.topk(self.errors, dim=1).indices, dropped)
         return numbers & ~wrong
 
 
 class LocatingDecoder(nn.Module):
-    """Interpolate what is left once the wrong answers are dropped.
+    """Drop wrong outputs and interpolate the others.
 
     Args:
-        locator: Says whose answers are right.
-        decoder: Decodes them.
+        locator: Locates wrong outputs.
+        decoder: Decodes the others.
     """
 
     def __init__(self, locator: ErrorLocator, decoder: BerrutDecoder) -> None:
@@ -70,17 +71,17 @@ class LocatingDecoder(nn.Module):
 
 
 class BerrutByzantine(Berrut):
-    """Berrut's code with N = 2k + 2E + s − 1 workers, E of which may answer wrongly while s are late.
+    """Berrut's code with n = 2k + 2E + s − 1 workers, of which E may be wrong and s late.
 
     Args:
         k: Queries in a coding group, 2 or more, of any shape.
-        r: Workers beyond k: k + 2E + s − 1, where one is given.
-        nodes: Where the workers lie, A or B.
-        errors: E, workers that may answer wrongly, 1 or more.
-        late: s, workers that may be late besides, 0 or more.
+        r: Extra workers per group, k + 2E + s − 1.
+        nodes: Nodes of the workers, A or B.
+        errors: E, the number of workers that may be wrong, 1 or more.
+        late: s, the number of other workers that may be late, 0 or more.
 
     Raises:
-        UnsupportedError: If r does not belong to k, E and s.
+        UnsupportedError: If r is not k + 2E + s − 1, or errors or late is out of range.
 
     Source: arXiv 2109.09868 (ApproxIFER, AAAI'22), section 3.
 
@@ -92,13 +93,11 @@ class BerrutByzantine(Berrut):
     def __init__(self, k: int, r: int | None = None, nodes: str = "B", errors: int = 1, late: int = 1) -> None:
         if errors < 1 or late < 0:
             raise UnsupportedError(
-                f"code.errors={errors} code.late={late}: code=berrut_byzantine takes 1 error or more and 0 late "
-                "workers or more"
+                f"code.errors must be 1 or more and code.late 0 or more, got code.errors={errors} and code.late={late}"
             )
-        needed = k + 2 * errors + late - 1
-        super().__init__(
-            k, only(self.name, r, needed, f"has 2k+2·errors+late−1 = {k + needed} workers for k={k}"), nodes
-        )
+        needed = require_k(k) + 2 * errors + late - 1
+        extra = require_r("berrut_byzantine", r, needed, f"has 2k+2·errors+late−1 = {k + needed} workers for k={k}")
+        super().__init__(k, extra, nodes)
         self.errors, self.late = errors, late
         workers = worker_nodes(self.n, nodes)
         locator = ErrorLocator(k, workers, errors)
@@ -106,10 +105,10 @@ class BerrutByzantine(Berrut):
 
     @property
     def name(self) -> str:
-        """Its name on the command line."""
+        """Name of the code on the command line."""
         return "berrut_byzantine"
 
     @property
     def stragglers(self) -> int:
-        """s: the others are needed to locate what is wrong."""
+        """s; all other outputs are needed to locate errors."""
         return self.late

@@ -1,18 +1,18 @@
-"""The code that deals the pixels of one picture out to k."""
+"""The checkerboard code, which interleaves the pixels of k images."""
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import only
+from parmtrain.codes.base import require_k, require_r
 from parmtrain.codes.linear import LinearCode
 from parmtrain.errors import UnsupportedError
 
 
 class CheckerboardEncoder(nn.Module):
-    """Show each of the k images on the pixels whose row and column add up to its position, modulo k.
+    """Interleave k images: image i fills the pixels whose row and column add up to i, modulo k.
 
     Args:
-        k: Images in a group.
+        k: Images in a coding group.
 
     Example:
         >>> pair = torch.stack([torch.zeros(1, 2, 4), torch.ones(1, 2, 4)])[None]
@@ -26,7 +26,7 @@ class CheckerboardEncoder(nn.Module):
         self.k = k
 
     def forward(self, queries: Tensor) -> Tensor:
-        """Map images ``[g, k, c, h, w]`` to one parity image a group ``[g, 1, c, h, w]``."""
+        """Map images ``[g, k, c, h, w]`` to one parity image per group ``[g, 1, c, h, w]``."""
         rows = torch.arange(queries.size(-2), device=queries.device).unsqueeze(1)
         columns = torch.arange(queries.size(-1), device=queries.device)
         owner = (rows + columns) % self.k
@@ -37,10 +37,10 @@ class CheckerboardEncoder(nn.Module):
 
 
 class Checkerboard(LinearCode):
-    """A code for images: every pixel of the parity query is one query's, at its own place and not averaged.
+    """A code for images: every pixel of the parity query is a pixel of one query, at the same position.
 
-    Where ``Concat`` makes k small pictures of the queries, this keeps them large and full of holes. A perceptron makes
-    more of that at k = 2; a convolution finds no edges in it.
+    ``Concat`` downsamples the queries; this code keeps their size and drops pixels instead. Perceptrons score higher
+    with it at k = 2; convolutions score lower, since it breaks up edges.
 
     Args:
         k: Queries in a coding group, 2 or more.
@@ -55,19 +55,20 @@ class Checkerboard(LinearCode):
     """
 
     def __init__(self, k: int, r: int | None = None) -> None:
-        only("checkerboard", r, 1, "makes one parity query a group")
-        super().__init__(k, torch.ones(1, max(k, 1)), CheckerboardEncoder(k))
+        require_k(k)
+        require_r("checkerboard", r, 1, "makes one parity query per group")
+        super().__init__(k, torch.ones(1, k), CheckerboardEncoder(k))
 
     def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return ``query_shape``, which must be an image ``[c, h, w]`` with a pixel for each query."""
         if len(query_shape) != 3:
             raise UnsupportedError(
-                f"code=checkerboard_heads takes images or spectrograms [c, h, w] and cannot take a query of shape "
+                f"a checkerboard code needs queries of shape [c, h, w] (images or spectrograms), got "
                 f"{list(query_shape)}; code=sum takes any shape"
             )
         if sum(query_shape[1:]) <= self.k:
             raise UnsupportedError(
-                f"code=checkerboard_heads with k={self.k} needs images whose height and width add up to more than "
-                f"{self.k}; these have {query_shape[1]}×{query_shape[2]}"
+                f"a checkerboard code with k={self.k} needs images whose height and width add up to more than "
+                f"{self.k}, got {query_shape[1]}×{query_shape[2]}"
             )
         return query_shape

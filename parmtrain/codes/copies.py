@@ -1,4 +1,4 @@
-"""Baselines that send every query twice: to the deployed model again, or to a cheaper model."""
+"""Baselines that send every query twice: again to the deployed model, or to a cheaper model."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -6,12 +6,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, only
+from parmtrain.codes.base import Code, FreshModel, require_r
 from parmtrain.deployed import DeployedModel
 
 
 class FirstArrived(nn.Module):
-    """Answer each query with its own prediction or, where that is late, with what came for its copy.
+    """Return each prediction or, if it is late, the output for its copy.
 
     Args:
         k: Queries in a coding group.
@@ -34,29 +34,29 @@ class FirstArrived(nn.Module):
 
 
 class Copies(Code):
-    """A code whose r = k extra workers get the queries themselves.
+    """A code whose r = k extra workers run copies of the queries.
 
     Args:
-        k: Queries in a group, 2 or more.
-        r: Extra workers, k.
+        k: Queries in a coding group, 2 or more.
+        r: Extra workers per group, k.
     """
 
     def __init__(self, k: int, r: int | None = None) -> None:
-        right = only(self.name, r, k, f"sends every query twice, to k={k} extra workers")
+        right = require_r(self.name, r, k, f"sends every query twice, to k={k} extra workers")
         super().__init__(k, right, nn.Identity(), FirstArrived(k))
 
     @property
     def stragglers(self) -> int:
-        """One: the second may be the copy of the first."""
+        """1, since a second straggler may be the copy of the first."""
         return 1
 
 
 class Replication(Copies):
-    """The deployed model answers every query twice.
+    """The deployed model runs every query twice.
 
     Args:
-        k: Queries in a group, 2 or more.
-        r: Extra workers, k.
+        k: Queries in a coding group, 2 or more.
+        r: Extra workers per group, k.
 
     Example:
         >>> Replication(k=3).cost((1, 28, 28))
@@ -71,12 +71,12 @@ class Replication(Copies):
 
 
 class Backup(Copies):
-    """A cheaper model answers every query too, trained on labels or on the deployed model's predictions.
+    """A cheaper model also runs every query; it is trained on labels or on the deployed model's predictions.
 
     Args:
-        k: Queries in a group, 2 or more.
-        model: Builds the cheaper model, which maps ``[b, *query]`` to ``[b, c]``.
-        r: Extra workers, k.
+        k: Queries in a coding group, 2 or more.
+        model: Builds the cheaper model, which maps queries ``[b, *query]`` to predictions ``[b, c]``.
+        r: Extra workers per group, k.
 
     Source: the approximate backup of Kosaian et al., ParM (SOSP'19), section 5.
 
@@ -92,7 +92,7 @@ class Backup(Copies):
     def parity_models(
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
     ) -> list[nn.Module]:
-        """Return one cheaper model, which runs all copies."""
+        """Return the cheaper model, which runs all copies."""
         return [self.model()]
 
     def target(self, predictions: Tensor) -> Tensor:
@@ -101,5 +101,5 @@ class Backup(Copies):
 
     @cached_property
     def erasures(self) -> Tensor:
-        """The one case in which every prediction is the cheaper model's."""
+        """The one arrival pattern in which every prediction comes from the cheaper model."""
         return (torch.arange(self.n) >= self.k).unsqueeze(0)

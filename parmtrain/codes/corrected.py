@@ -1,23 +1,24 @@
-"""Codes with a small network in the decoder, which corrects what subtraction gives."""
+"""Codes with a small network in the decoder that corrects subtraction."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.built_on import BuiltOn
+from parmtrain.codes.derived import DerivedCode
 from parmtrain.codes.linear import LinearCode
 from parmtrain.deployed import DeployedModel
+from parmtrain.metrics.measures import Measures
 
 
 class CorrectingDecoder(nn.Module):
-    """Add to what another decoder rebuilds a correction that a small network makes of all that arrived.
+    """Correct another decoder's reconstruction with a small network.
 
-    The network reads the parity output, the sum of the predictions that arrived, and the difference of the two, each ÷
-    the size of a prediction. Its last layer starts at zero: untrained, it corrects nothing.
+    The network reads the parity output, the sum of the predictions that arrived, and the difference of those two, all
+    scaled to unit size. Its last layer starts at zero: untrained, the decoder corrects nothing.
 
     Args:
-        decoder: Rebuilds one late prediction ``[g, k+1, c]`` of a group.
+        decoder: Decoder that reconstructs one missing prediction from worker outputs ``[g, k+1, c]``.
         k: Queries in a coding group.
         outputs: Length of one prediction.
         hidden: Width of the network.
@@ -44,7 +45,7 @@ class CorrectingDecoder(nn.Module):
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, k+1, c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``.
 
-        What the other decoder cannot rebuild stays NaN.
+        Predictions that the other decoder cannot reconstruct stay NaN.
         """
         rebuilt = self.decoder(outputs, arrived)
         late = ~arrived[:, : self.k].unsqueeze(2)
@@ -54,21 +55,21 @@ class CorrectingDecoder(nn.Module):
         return torch.where(late, rebuilt + correction.unsqueeze(1), rebuilt)
 
 
-class Corrected(BuiltOn):
+class Corrected(DerivedCode):
     """A linear code whose decoder is trained with its parity model.
 
-    The network runs on a miss alone. It costs the service some thousand multiplications in the frontend.
+    The network runs only if a prediction is missing, and costs the frontend a few thousand multiplications.
 
     Args:
-        code: The linear code, with one parity query a group.
+        code: The linear code, with one parity query per group.
         outputs: Length of one prediction.
         hidden: Width of the network in the decoder.
 
     Attributes:
-        correction: The decoder, which has the arguments of ``CorrectingDecoder``.
+        correction: Class of the decoder, with the arguments of ``CorrectingDecoder``.
 
     Raises:
-        UnsupportedError: If that code makes another number of parity queries.
+        UnsupportedError: If that code does not make exactly one parity query per group.
 
     Example:
         >>> from parmtrain.codes import Sum
@@ -78,16 +79,16 @@ class Corrected(BuiltOn):
 
     correction: ClassVar[type[nn.Module]] = CorrectingDecoder
     suffix = "corrected"
-    why = "corrects what one parity output gives"
+    reason = "corrects one parity output"
 
     def __init__(self, code: LinearCode, outputs: int, hidden: int = 64) -> None:
         super().__init__(code, self.correction(code.decoder, code.k, outputs, hidden))
 
     def target(self, predictions: Tensor) -> Tensor:
-        """Return the linear code's target ``[g, 1, c]``, which says nothing of the correction."""
+        """Return the linear code's target ``[g, 1, c]``, which ignores the correction."""
         return self.inner.target(predictions)
 
-    def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor) -> None:
-        """Take the size of a prediction, their standard deviation on training queries."""
+    def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor, measures: Measures) -> None:
+        """Set the scale to the standard deviation of predictions on training queries."""
         scale: Tensor = self.decoder.scale  # type: ignore[assignment]
         scale.copy_(deployed(queries.flatten(0, 1)).std().clamp_min(torch.finfo(scale.dtype).eps))

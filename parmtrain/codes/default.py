@@ -1,15 +1,15 @@
-"""What services do today: a fixed answer in the place of a late prediction."""
+"""What services do today: return a fixed default for a late prediction."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
-from parmtrain.codes.base import Code, FreshModel, only
+from parmtrain.codes.base import Code, FreshModel, require_r
 from parmtrain.deployed import DeployedModel
+from parmtrain.metrics.measures import Measures
 
 
 class NoParity(nn.Module):
-    """Make no coded query at all."""
+    """Make no coded queries."""
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[g, k, *query]`` to ``[g, 0, *query]``."""
@@ -17,7 +17,7 @@ class NoParity(nn.Module):
 
 
 class FixedAnswer(nn.Module):
-    """Answer with a prediction or, where that is late, always with the same.
+    """Return each prediction or, if it is late, a fixed default.
 
     Args:
         outputs: Length of one prediction.
@@ -35,39 +35,38 @@ class FixedAnswer(nn.Module):
 
 
 class Default(Code):
-    """The default answer: the class that most training queries have or, of answers that are numbers, their mean.
+    """The default baseline: a constant prediction, such as the most frequent class or the mean box.
 
     Args:
-        k: Queries in a group, 2 or more.
+        k: Queries in a coding group, 2 or more.
         outputs: Length of one prediction.
-        r: Extra workers, 0.
+        r: Extra workers per group, 0.
 
     Example:
+        >>> from parmtrain.metrics import of_classes
         >>> code = Default(k=2, outputs=3)
-        >>> code.fit(DeployedModel(abs), torch.zeros(2, 2, 1), torch.tensor([[2, 2], [0, 2]]))
+        >>> code.fit(DeployedModel(abs), torch.zeros(2, 2, 1), torch.tensor([[2, 2], [0, 2]]), of_classes(3))
         >>> code.decode(torch.ones(1, 2, 3), torch.tensor([[True, False]]))
         tensor([[[1., 1., 1.],
                  [0., 0., 1.]]])
     """
 
     def __init__(self, k: int, outputs: int, r: int | None = None) -> None:
-        extra = only("default", r, 0, "has no extra worker")
+        extra = require_r("default", r, 0, "has no extra workers")
         super().__init__(k, extra, NoParity(), FixedAnswer(outputs))
 
     @property
     def stragglers(self) -> int:
-        """One, to have the same figure as other codes; the answer is the same for any number."""
+        """1, to be comparable with other codes; the default does not depend on the number of stragglers."""
         return 1
 
     def parity_models(
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
     ) -> list[nn.Module]:
-        """Return none."""
+        """Return no models."""
         return []
 
-    def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor) -> None:
-        """Choose the answer."""
+    def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor, measures: Measures) -> None:
+        """Choose the default on training labels."""
         answer: Tensor = self.decoder.answer  # type: ignore[assignment]
-        flat = labels.flatten(0, 1)
-        chosen = flat.mean(dim=0) if flat.is_floating_point() else one_hot(flat.mode().values, len(answer))
-        answer.copy_(chosen)
+        answer.copy_(measures.constant(labels.flatten(0, 1)))

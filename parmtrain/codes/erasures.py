@@ -1,4 +1,4 @@
-"""Who arrives and who does not, and decoding under every case of it."""
+"""Arrival patterns of workers, and decoding under each of them."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -11,16 +11,16 @@ MOST = 256
 
 
 def arrivals(workers: int, late: int, most: int = MOST, seed: int = 0) -> Tensor:
-    """Return every way in which ``late`` of some workers are late.
+    """Return all arrival patterns with a given number of late workers.
 
     Args:
-        workers: How many there are.
-        late: How many of them are late.
-        most: How many ways to return at most; where there are more, that many are drawn at random.
-        seed: Seed of that draw.
+        workers: Number of workers.
+        late: Number of late workers.
+        most: Largest number of patterns to return; if there are more, that many are drawn at random.
+        seed: Seed of the draw.
 
     Returns:
-        Masks of those that arrived ``[p, workers]`` (bool), each another.
+        Distinct masks of the workers that arrived ``[p, workers]`` (bool).
 
     Example:
         >>> arrivals(workers=3, late=1).int()
@@ -45,13 +45,13 @@ def arrivals(workers: int, late: int, most: int = MOST, seed: int = 0) -> Tensor
 
 
 def decode_each(decode: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, arrived: Tensor) -> Tensor:
-    """Decode every group once for each case of who arrived.
+    """Decode every group under each arrival pattern.
 
     Args:
-        decode: Maps worker outputs ``[g, n, c]`` and who arrived ``[g, n]`` to predictions ``[g, k, c]``. It is given
-            NaN in the place of the outputs that are missing.
-        outputs: Worker outputs ``[g, n, c]``, all of them.
-        arrived: Cases ``[p, n]`` (bool).
+        decode: Maps worker outputs ``[g, n, c]`` and the mask of those that arrived ``[g, n]`` to predictions
+            ``[g, k, c]``. Missing outputs are NaN.
+        outputs: All worker outputs ``[g, n, c]``.
+        arrived: Arrival patterns ``[p, n]`` (bool).
 
     Returns:
         Predictions ``[g, p, k, c]``.

@@ -1,4 +1,4 @@
-"""Codes whose parity model has a head for each position: it predicts each query instead of the sum of predictions."""
+"""Codes whose parity model has one head per position and predicts each query instead of a sum of predictions."""
 
 from functools import cached_property
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.codes.base import Code
-from parmtrain.codes.built_on import BuiltOn
+from parmtrain.codes.derived import DerivedCode
 
 
 class HeadsDecoder(nn.Module):
-    """Answer with a prediction or, where that is late, with the parity model's head for its position.
+    """Return each prediction or, if it is late, the output of the parity model's head for its position.
 
     Args:
         k: Queries in a coding group.
@@ -29,7 +29,7 @@ class HeadsDecoder(nn.Module):
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, k+1, k·c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``.
 
-        Without the parity output, predictions that are late are NaN.
+        If the parity output is missing too, late predictions are NaN.
         """
         length = outputs.size(2) // self.k
         heads = outputs[:, self.k].reshape(outputs.size(0), self.k, length)
@@ -37,18 +37,18 @@ class HeadsDecoder(nn.Module):
         return torch.where(arrived[:, : self.k].unsqueeze(2), outputs[:, : self.k, :length], heads)
 
 
-class Heads(BuiltOn):
-    """A code with the encoder of another, and a parity model that predicts each of the k queries by itself.
+class Heads(DerivedCode):
+    """A code with the encoder of another code, and a parity model that predicts each of the k queries separately.
 
-    Its output holds k predictions, in the order of the queries. A lost one is read off: no other prediction is needed,
-    so one parity output makes up for any number of the k that are late, and no error of one is another's. An encoder
-    that keeps queries apart (``Concat``, ``Stack``) lets the heads know which query is whose; the sum does not.
+    The parity output holds k predictions, in the order of the queries. A missing prediction is read from it without the
+    other predictions, so one parity output replaces any number of them, and their errors do not add up. An encoder that
+    keeps queries apart (``Concat``, ``Stack``) lets each head identify its query; the sum does not.
 
     Args:
-        code: The code whose encoder and parity architecture it has, with one parity query a group.
+        code: The code that provides the encoder and the parity architecture, with one parity query per group.
 
     Raises:
-        UnsupportedError: If that code makes another number of parity queries.
+        UnsupportedError: If that code does not make exactly one parity query per group.
 
     Example:
         >>> from parmtrain.codes import Concat
@@ -58,16 +58,16 @@ class Heads(BuiltOn):
     """
 
     suffix = "heads"
-    why = "reads one parity output"
+    reason = "reads one parity output"
 
     def __init__(self, code: Code) -> None:
         super().__init__(code, HeadsDecoder(code.k), heads=code.k)
 
     def target(self, predictions: Tensor) -> Tensor:
-        """Return the predictions behind one another: ``[g, k, c]`` to ``[g, 1, k·c]``."""
+        """Return the concatenated predictions: ``[g, k, c]`` to ``[g, 1, k·c]``."""
         return predictions.flatten(1).unsqueeze(1)
 
     @cached_property
     def erasures(self) -> Tensor:
-        """The one case in which every prediction is read off the parity output."""
+        """The one arrival pattern in which every prediction comes from the parity output."""
         return (torch.arange(self.n) >= self.k).unsqueeze(0)

@@ -1,10 +1,10 @@
-"""Codes that place queries beside one another: the concatenation code of ParM."""
+"""The concatenation code of ParM, which places queries side by side."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from parmtrain.codes.base import only
+from parmtrain.codes.base import require_k, require_r
 from parmtrain.codes.linear import LinearCode
 from parmtrain.errors import UnsupportedError
 
@@ -23,10 +23,10 @@ def grid(k: int) -> tuple[int, int]:
 
 
 def downsampled(images: Tensor, height: int, width: int) -> Tensor:
-    """Return images ``[..., h, w]`` at ``height`` × ``width``, each pixel the mean of equally many.
+    """Downsample images ``[..., h, w]`` to ``height`` × ``width`` by averaging blocks of equal size.
 
-    Neighbours are added row by row and column by column, which takes little longer than reading them. What is left over
-    at the edges, where a side does not divide evenly, is cut off.
+    Blocks are summed row by row and column by column, which takes little longer than reading the images. Where a side
+    does not divide evenly, the remainder is cropped at the edges.
 
     Example:
         >>> downsampled(torch.arange(8.0).view(1, 2, 4), height=1, width=2)
@@ -44,10 +44,10 @@ def downsampled(images: Tensor, height: int, width: int) -> Tensor:
 
 
 class ConcatEncoder(nn.Module):
-    """Downsample the k images of a group and lay them out in a grid of one image's size.
+    """Downsample the k images of a group and arrange them in a grid of one image's size.
 
-    All cells are of one size. Cells that no image is left for are zero, and so is what the grid leaves over at the
-    right and at the bottom, where height or width does not divide evenly.
+    All cells have the same size. Unused cells are zero, and so is the remainder at the right and at the bottom if the
+    width or height does not divide evenly.
 
     Args:
         rows: Rows of the grid.
@@ -65,7 +65,7 @@ class ConcatEncoder(nn.Module):
         self.rows, self.columns = rows, columns
 
     def forward(self, queries: Tensor) -> Tensor:
-        """Map images ``[g, k, c, h, w]`` to one parity image a group ``[g, 1, c, h, w]``."""
+        """Map images ``[g, k, c, h, w]`` to one parity image per group ``[g, 1, c, h, w]``."""
         height, width = queries.size(-2), queries.size(-1)
         cells = downsampled(queries, height // self.rows, width // self.columns)
         empty = self.rows * self.columns - cells.size(1)
@@ -80,15 +80,15 @@ class ConcatEncoder(nn.Module):
 
 
 class Concat(LinearCode):
-    """The concatenation code, for images: the parity query shows the k queries beside one another.
+    """The concatenation code for images: the parity query shows the k queries side by side.
 
     Args:
         k: Queries in a coding group, 2 or more.
         r: Parity queries, 1.
-        layout: ``grid``, or ``row`` for spectrograms, which lays any k of them beside one another in time.
+        layout: ``grid``, or ``row`` to place spectrograms side by side in time.
 
     Raises:
-        UnsupportedError: If r is not 1, or the layout is another word.
+        UnsupportedError: If r is not 1 or the layout is unknown.
 
     Source: Kosaian et al., ParM (SOSP'19), section 4.2.3 (task-specific encoders).
 
@@ -98,23 +98,24 @@ class Concat(LinearCode):
     """
 
     def __init__(self, k: int, r: int | None = None, layout: str = "grid") -> None:
-        only("concat", r, 1, "makes one parity query a group")
+        require_k(k)
+        require_r("concat", r, 1, "makes one parity query per group")
         if layout not in ("grid", "row"):
-            raise UnsupportedError(f"code.layout={layout}: code=concat lays queries out in a grid or in a row")
-        self.grid = grid(max(k, 1)) if layout == "grid" else (1, max(k, 1))
-        super().__init__(k, torch.ones(1, max(k, 1)), ConcatEncoder(*self.grid))
+            raise UnsupportedError(f"code.layout must be grid or row, got {layout}")
+        self.grid = grid(k) if layout == "grid" else (1, k)
+        super().__init__(k, torch.ones(1, k), ConcatEncoder(*self.grid))
 
     def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return ``query_shape``, which must be an image ``[c, h, w]`` no smaller than the grid."""
+        """Return ``query_shape``, which must be ``[c, h, w]`` and no smaller than the grid."""
         if len(query_shape) != 3:
             raise UnsupportedError(
-                f"code=concat lays out images or spectrograms [c, h, w] and cannot take a query of shape "
+                f"code=concat needs queries of shape [c, h, w] (images or spectrograms), got "
                 f"{list(query_shape)}; code=sum takes any shape"
             )
         (rows, columns), (height, width) = self.grid, query_shape[1:]
         if height < rows or width < columns:
             raise UnsupportedError(
-                f"code=concat with k={self.k} needs images of {rows}×{columns} pixels or more; these have "
-                f"{height}×{width}; try a smaller k or code=sum"
+                f"code=concat with k={self.k} needs images of {rows}×{columns} pixels or more, got "
+                f"{height}×{width}; use a smaller k or code=sum"
             )
         return query_shape

@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, at_least_one
+from parmtrain.codes.base import Code, FreshModel, require_extra, require_k
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 
@@ -14,12 +14,12 @@ CHANNELS_A_QUERY = 20
 
 
 class MLPEncoder(nn.Module):
-    """A perceptron with one hidden layer on all queries of a group: k·d → k·d → r·d.
+    """A perceptron with one hidden layer applied to all queries of a group: k·d → k·d → r·d.
 
     Args:
-        k: Queries in a group.
-        r: Parity queries.
-        query_shape: Shape of one query, of d numbers.
+        k: Queries in a coding group.
+        r: Parity queries per group.
+        query_shape: Shape of one query with d elements.
 
     Source: arXiv 1806.01259, section 3 (MLPEncoder).
 
@@ -41,13 +41,14 @@ class MLPEncoder(nn.Module):
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Dilated convolutions that keep an image's size and read the k images of a group as k channels.
+    """Dilated convolutions that keep the image size and read the k images of a group as k channels.
 
-    Six 3×3 layers of 20·k channels with dilations 1, 1, 2, 4, 8, 1, then 1×1; one colour at a time.
+    Six 3×3 layers with 20·k channels and dilations 1, 1, 2, 4, 8, 1, then a 1×1 layer; colour channels are encoded
+    separately.
 
     Args:
-        k: Queries in a group.
-        r: Parity queries.
+        k: Queries in a coding group.
+        r: Parity queries per group.
 
     Source: arXiv 1806.01259, section 3 (ConvEncoder).
 
@@ -73,14 +74,14 @@ class ConvolutionalEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """A perceptron on all worker outputs, the missing ones zero: (k+r)·c → (k+r)·c → k·c → k·c.
+    """A perceptron applied to all worker outputs, with zeros for missing ones: (k+r)·c → (k+r)·c → k·c → k·c.
 
-    Its answer stands for predictions that are missing alone. Where more are missing than r less the parity outputs
-    that are late, they are NaN: it was not trained for that.
+    Its output replaces missing predictions only. If more than r worker outputs are missing, these predictions are NaN,
+    since the decoder is not trained for that.
 
     Args:
-        k: Queries in a group.
-        r: Parity queries.
+        k: Queries in a coding group.
+        r: Parity queries per group.
         outputs: Length c of one prediction.
 
     Source: arXiv 1806.01259, section 3 (decoder).
@@ -104,14 +105,14 @@ class MLPDecoder(nn.Module):
 
 
 class LearnedCode(Code):
-    """A code with networks for encoder and decoder; its parity model is the deployed model itself, weights and all.
+    """A code with networks as encoder and decoder; its parity model is the deployed model itself, with its weights.
 
-    Gradients reach the encoder through the frozen deployed model. Only decoded predictions of queries that are missing
-    enter the loss. (The original keeps random weights in its parity model where that is not trained; F's are meant.)
+    Gradients reach the encoder through the frozen deployed model. Only the reconstructed predictions enter the loss.
+    (The reference implementation leaves random weights in a parity model that is not trained, where F's are meant.)
 
     Args:
         k: Queries in a coding group, 2 or more.
-        r: Parity queries, 1 or more.
+        r: Parity queries per group, 1 or more.
         outputs: Length of one prediction.
         encoder: Maps queries ``[g, k, *query]`` to parity queries ``[g, r, *query]``.
 
@@ -133,28 +134,24 @@ class LearnedMLP(LearnedCode):
 
     Args:
         k: Queries in a coding group, 2 or more.
-        query_shape: Shape of one query; the encoder has (k² + k·r)·d² weights for a query of d numbers.
+        query_shape: Shape of one query; for d elements, the encoder has (k² + k·r)·d² weights.
         outputs: Length of one prediction.
-        r: Parity queries, 1 or more.
+        r: Parity queries per group, 1 or more; 1 by default.
 
     Raises:
-        UnsupportedError: If the encoder would have a billion weights or more.
+        UnsupportedError: If the encoder would have 1 billion weights or more.
     """
 
     def __init__(self, k: int, query_shape: tuple[int, ...], outputs: int, r: int | None = None) -> None:
-        extra, shape = at_least_one(1 if r is None else r), tuple(query_shape)
+        require_k(k)
+        extra, shape = require_extra(1 if r is None else r), tuple(query_shape)
         weights = (k * k + k * extra) * prod(shape) ** 2
         if weights >= 1e9:
             raise UnsupportedError(
-                f"k={k}: code=learned_mlp has {weights / 1e9:.1f} billion weights for queries of shape {list(shape)}; "
-                "code=learned_convolution has few"
+                f"code=learned_mlp must have fewer than 1 billion weights, got {weights / 1e9:.1f} billion for k={k} "
+                f"and queries of shape {list(shape)}; use code=learned_convolution"
             )
-        super().__init__(k, extra, outputs, MLPEncoder(max(k, 1), extra, shape))
-
-    @property
-    def name(self) -> str:
-        """Its name on the command line."""
-        return "learned_mlp"
+        super().__init__(k, extra, outputs, MLPEncoder(k, extra, shape))
 
 
 class LearnedConvolution(LearnedCode):
@@ -164,17 +161,18 @@ class LearnedConvolution(LearnedCode):
         k: Queries in a coding group, 2 or more.
         query_shape: Shape of one query ``[c, h, w]``.
         outputs: Length of one prediction.
-        r: Parity queries, 1 or more.
+        r: Parity queries per group, 1 or more; 1 by default.
 
     Raises:
-        UnsupportedError: If queries are no images.
+        UnsupportedError: If queries are not images ``[c, h, w]``.
     """
 
     def __init__(self, k: int, query_shape: tuple[int, ...], outputs: int, r: int | None = None) -> None:
-        extra = at_least_one(1 if r is None else r)
+        require_k(k)
+        extra = require_extra(1 if r is None else r)
         if len(query_shape) != 3:
             raise UnsupportedError(
-                f"code=learned_convolution encodes images [c, h, w] and cannot take a query of shape "
-                f"{list(query_shape)}; code=learned_mlp takes any shape"
+                f"code=learned_convolution needs queries of shape [c, h, w] (images), got {list(query_shape)}; "
+                "code=learned_mlp takes any shape"
             )
-        super().__init__(k, extra, outputs, ConvolutionalEncoder(max(k, 1), extra))
+        super().__init__(k, extra, outputs, ConvolutionalEncoder(k, extra))

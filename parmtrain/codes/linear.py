@@ -1,23 +1,23 @@
-"""Codes that add queries with weights: sum, linear, and the mean query that is run untrained."""
+"""Codes that encode weighted sums of queries: sum, linear, and the untrained mean query."""
 
 from math import pi
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, at_least_one, only
+from parmtrain.codes.base import Code, FreshModel, require_extra, require_k, require_r
 from parmtrain.deployed import DeployedModel
 
 SHIFTS = 64
 
 
 def coefficients(k: int, r: int) -> Tensor:
-    """Return the coefficients ``[r, k]`` of r parity queries: the first row ones, every square submatrix invertible.
+    """Return coefficients ``[r, k]`` of r parity queries: the first row all ones, every square submatrix invertible.
 
-    They are those of a Cauchy matrix in trigonometric form, 1 / sin(θ_j − φ_i), whose minors are none of them zero,
-    with its columns scaled until the first row is ones and the other rows to a mean square of 1, so that all parity
-    queries are of one size. Angles are spread so that a solution enlarges an error little: for k=4 and r=2 at most 2.3
-    times.
+    They form a Cauchy matrix in trigonometric form, 1 / sin(θ_j − φ_i), whose minors are all non-zero. Its columns are
+    scaled to make the first row all ones, and the other rows to a mean square of 1, so all parity queries have the same
+    scale. The angles are chosen to keep the linear systems well conditioned: for k=4 and r=2, decoding amplifies an
+    error at most 2.3 times.
 
     Example:
         >>> coefficients(k=4, r=2)
@@ -38,7 +38,7 @@ def coefficients(k: int, r: int) -> Tensor:
 
 
 class LinearEncoder(nn.Module):
-    """Add the k queries of a group with weights: ``P_j = Σ_i α_ji X_i``.
+    """Add up the k queries of a group with weights: ``P_j = Σ_i α_ji X_i``.
 
     Args:
         coefficients: α ``[m, k]``.
@@ -62,7 +62,7 @@ class LinearEncoder(nn.Module):
 
 
 class SubtractionDecoder(nn.Module):
-    """Take the predictions that arrived off the one parity output: ``F̂(X_j) = (F_P(P) − Σ_{i≠j} α_i F(X_i)) ÷ α_j``.
+    """Subtract available predictions from the parity output: ``F̂(X_j) = (F_P(P) − Σ_{i≠j} α_i F(X_i)) ÷ α_j``.
 
     Args:
         coefficients: α ``[1, k]``.
@@ -81,14 +81,14 @@ class SubtractionDecoder(nn.Module):
     def __init__(self, coefficients: Tensor) -> None:
         super().__init__()
         self.k = coefficients.size(1)
-        equation = torch.cat([coefficients, -torch.ones(1, 1)], dim=1)  # @ all worker outputs = 0
-        solutions = -equation / equation.t()  # row i: worker output i, of the others
+        equation = torch.cat([coefficients, torch.tensor([[-1.0]])], dim=1)[0]  # Σ_i α_i F(X_i) − F_P(P) = 0
+        solutions = -equation.unsqueeze(0) / equation.unsqueeze(1)  # [i, j]: weight of output j in output i
         self.register_buffer("solutions", solutions.fill_diagonal_(0.0), persistent=False)
 
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, k+1, c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``.
 
-        Where more than one of the k + 1 outputs is missing, missing predictions are NaN.
+        If more than one of the k + 1 outputs is missing, missing predictions are NaN.
         """
         here = arrived.unsqueeze(2)
         blank = torch.where(here.sum(dim=1, keepdim=True) < self.k, float("nan"), 0.0)
@@ -98,10 +98,10 @@ class SubtractionDecoder(nn.Module):
 
 
 class LinearDecoder(nn.Module):
-    """Solve ``F_Pj(P_j) = Σ_i α_ji F(X_i)`` for the predictions that are missing.
+    """Solve ``F_Pj(P_j) = Σ_i α_ji F(X_i)`` for the missing predictions.
 
-    Any u missing predictions are rebuilt from any u parity outputs; where more than u arrived, all of them are used, by
-    least squares.
+    Any u missing predictions are reconstructed from any u parity outputs; if more than u arrived, all of them are used,
+    by least squares.
 
     Args:
         coefficients: α ``[r, k]``.
@@ -123,7 +123,7 @@ class LinearDecoder(nn.Module):
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, k+r, c]`` and ``arrived`` ``[g, k+r]`` to predictions ``[g, k, c]``.
 
-        Where more predictions are missing than parity outputs arrived, those are NaN.
+        If more predictions are missing than parity outputs arrived, missing predictions are NaN.
         """
         predictions, parity = outputs[:, : self.k], outputs[:, self.k :]
         late, late_parity = ~arrived[:, : self.k], ~arrived[:, self.k :]
@@ -136,25 +136,25 @@ class LinearDecoder(nn.Module):
         return torch.where(late.unsqueeze(2), rebuilt, predictions)
 
     def solution(self, late: Tensor, late_parity: Tensor) -> Tensor:
-        """Return the matrices ``[g, k, r]`` that map what parity outputs say of late predictions to these."""
+        """Return the matrices ``[g, k, r]`` from parity outputs, less available predictions, to late predictions."""
         asked = late.unsqueeze(1) & ~late_parity.unsqueeze(2)
         system = (self.coefficients * asked).double()  # [g, r, k]
-        known = torch.diag_embed((~late).to(system.dtype))  # keeps the rows of predictions that are not asked for
+        known = torch.diag_embed((~late).to(system.dtype))  # keeps the system regular for available predictions
         inverse: Tensor = torch.linalg.solve(system.transpose(1, 2) @ system + known, system.transpose(1, 2))
         return inverse
 
 
 class LinearCode(Code):
-    """A code whose parity models learn weighted sums of the predictions, so that a linear system rebuilds any.
+    """A code whose parity models learn weighted sums of predictions, so a linear system reconstructs missing ones.
 
     Args:
         k: Queries in a coding group, 2 or more.
         coefficients: α ``[r, k]`` of the target, Σ_i α_ji F(X_i) for parity model j.
-        encoder: Module that maps queries ``[g, k, *query]`` to parity queries ``[g, r, *parity]``; without one, the
-            queries are added with the same weights.
+        encoder: Module that maps queries ``[g, k, *query]`` to parity queries ``[g, r, *parity]``; by default, it adds
+            up the queries with the same weights.
 
     Raises:
-        UnsupportedError: If k is under 2.
+        UnsupportedError: If k is less than 2.
     """
 
     coefficients: Tensor
@@ -170,11 +170,11 @@ class LinearCode(Code):
 
 
 class Linear(LinearCode):
-    """The linear code with r parity models, which rebuilds any u ≤ r missing predictions.
+    """The linear code with r parity models, which reconstructs any u ≤ r missing predictions.
 
     Args:
         k: Queries in a coding group, 2 or more, of any shape.
-        r: Parity queries, 1 or more; 2 where none is given.
+        r: Parity queries per group, 1 or more; 2 by default.
 
     Source: Kosaian et al., ParM (SOSP'19), section 3.5 (several parity models).
 
@@ -184,7 +184,8 @@ class Linear(LinearCode):
     """
 
     def __init__(self, k: int, r: int | None = None) -> None:
-        super().__init__(k, coefficients(max(k, 1), at_least_one(2 if r is None else r)))
+        require_k(k)
+        super().__init__(k, coefficients(k, require_extra(2 if r is None else r)))
 
 
 class Sum(LinearCode):
@@ -202,13 +203,14 @@ class Sum(LinearCode):
     """
 
     def __init__(self, k: int, r: int | None = None) -> None:
-        super().__init__(k, coefficients(max(k, 1), only("sum", r, 1, "makes one parity query a group")))
+        require_k(k)
+        super().__init__(k, coefficients(k, require_r("sum", r, 1, "makes one parity query per group")))
 
 
 class MeanParity(LinearCode):
     """The untrained baseline: the deployed model runs the mean query, F̂(X_j) = k·F(mean X) − Σ_{i≠j} F(X_i).
 
-    It is exact where the deployed model is linear; how far it falls short says how far from linear a model is.
+    It is exact if the deployed model is linear; otherwise its error shows how far from linear the model is.
 
     Args:
         k: Queries in a coding group, 2 or more, of any shape.
@@ -220,8 +222,9 @@ class MeanParity(LinearCode):
     """
 
     def __init__(self, k: int, r: int | None = None) -> None:
-        only("mean_parity", r, 1, "makes one parity query a group")
-        super().__init__(k, torch.full((1, max(k, 1)), 1 / max(k, 1)))
+        require_k(k)
+        require_r("mean_parity", r, 1, "makes one parity query per group")
+        super().__init__(k, torch.full((1, k), 1 / k))
 
     def parity_models(
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel

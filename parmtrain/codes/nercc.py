@@ -1,28 +1,28 @@
-"""NeRCC: coded inference by smoothing splines, without training by gradients."""
+"""NeRCC: coded inference by smoothing splines, without gradient-based training."""
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, at_least_one
+from parmtrain.codes.base import Code, FreshModel, require_extra, require_k
 from parmtrain.codes.berrut import query_nodes, worker_nodes
 from parmtrain.codes.erasures import arrivals, decode_each
 from parmtrain.codes.linear import LinearEncoder
 from parmtrain.codes.splines import smoothing_matrix
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
-from parmtrain.metrics.functional import agree
+from parmtrain.metrics.measures import Measures
 
 SMOOTHNESS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 MOST_CASES = 20_000
 
 
 class TableDecoder(nn.Module):
-    """Decode by one matrix for each case of who arrived.
+    """Decode with one matrix per arrival pattern.
 
     Args:
-        cases: Who arrived ``[p, n]`` (bool).
-        matrices: From the outputs to the predictions ``[p, k, n]``, zero where an output did not arrive.
+        cases: Arrival patterns ``[p, n]`` (bool).
+        matrices: Matrices from outputs to predictions ``[p, k, n]``, zero for outputs that did not arrive.
     """
 
     cases: Tensor
@@ -36,7 +36,7 @@ class TableDecoder(nn.Module):
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
         """Map worker outputs ``[g, n, c]`` and ``arrived`` ``[g, n]`` to predictions ``[g, k, c]``.
 
-        In a case without a matrix they are NaN.
+        In arrival patterns without a matrix, predictions are NaN.
         """
         same = (arrived.unsqueeze(1) == self.cases).all(dim=-1)
         matrices = self.matrices[same.long().argmax(dim=1)].to(outputs.dtype)
@@ -45,20 +45,19 @@ class TableDecoder(nn.Module):
 
 
 class NeRCC(Code):
-    """Nested-regression coded computing: smoothing splines encode and decode, every worker runs the deployed model.
+    """Nested-regression coded computing: smoothing splines encode and decode, and every worker runs the deployed model.
 
-    The two smoothing parameters are the pair with which most decoded predictions name the class that the deployed model
-    names, one straggler at every position, on training queries alone; where predictions are numbers rather than scores
-    of classes, the pair with the smallest squared error.
+    ``fit`` chooses the two smoothing parameters that maximise the task's agreement of decoded predictions with the
+    deployed model's own, on training queries with one straggler at every position.
 
     Args:
         k: Queries in a coding group, 2 or more, of any shape.
-        r: Workers beyond k, as many as may be late, 1 or more; 1 where none is given.
-        nodes: Where the workers lie, A or B, as for Berrut's code.
-        smoothness: λ of encoder and decoder to choose from.
+        r: Extra workers per group and largest number of stragglers, 1 or more; 1 by default.
+        nodes: Nodes of the workers, A or B, as for Berrut's code.
+        smoothness: Candidates for λ of the encoder and of the decoder.
 
     Raises:
-        UnsupportedError: If there are too many cases of who arrives for a table of them.
+        UnsupportedError: If there are too many arrival patterns to store a matrix for each.
 
     Source: arXiv 2402.04377 (NeRCC) and 2406.00300 (LeTCC).
 
@@ -72,15 +71,16 @@ class NeRCC(Code):
     def __init__(
         self, k: int, r: int | None = None, nodes: str = "A", smoothness: tuple[float, ...] = SMOOTHNESS
     ) -> None:
-        extra = at_least_one(1 if r is None else r)
-        self.query_nodes, self.worker_nodes = query_nodes(max(k, 1)), worker_nodes(max(k, 1) + extra, nodes)
+        require_k(k)
+        extra = require_extra(1 if r is None else r)
+        self.query_nodes, self.worker_nodes = query_nodes(k), worker_nodes(k + extra, nodes)
         self.smoothness = tuple(smoothness)
         n = k + extra
         cases = torch.cat([arrivals(n, late, most=MOST_CASES + 1) for late in range(extra + 1)])
         if len(cases) > MOST_CASES:
             raise UnsupportedError(
-                f"r={extra}: code=nercc keeps a matrix for each case of up to r late workers among {n}, more than "
-                f"{MOST_CASES} of them; a smaller r or k has fewer, and code=berrut_b keeps none"
+                f"code=nercc must have {MOST_CASES} arrival patterns or fewer, got more for up to r={extra} late "
+                f"workers among {n}; use a smaller r or k, or code=berrut_b"
             )
         first = min(self.smoothness)
         super().__init__(
@@ -93,7 +93,7 @@ class NeRCC(Code):
 
     @property
     def name(self) -> str:
-        """Its name on the command line."""
+        """Name of the code on the command line."""
         return "nercc"
 
     def parity_models(
@@ -103,8 +103,8 @@ class NeRCC(Code):
         return [deployed]
 
     @torch.no_grad()
-    def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor) -> None:
-        """Choose both smoothing parameters, and make the matrices for them."""
+    def fit(self, deployed: DeployedModel, queries: Tensor, labels: Tensor, measures: Measures) -> None:
+        """Choose both smoothing parameters and compute the matrices for them."""
         device = queries.device
         own = deployed(queries.flatten(0, 1)).unflatten(0, queries.shape[:2]).unsqueeze(1)
         late = arrivals(self.n, 1)
@@ -117,8 +117,8 @@ class NeRCC(Code):
             outputs = deployed(coded.flatten(0, 1)).unflatten(0, coded.shape[:2])
             for decoding, decoder in decoders.items():
                 decoded = decode_each(decoder, outputs, late)
-                wrong = (decoded - own).square() if labels.is_floating_point() else 1 - agree(decoded, own)
-                faults[encoding, decoding] = wrong.mean().item()
+                agreement = measures.agreement(decoded, own.expand_as(decoded))
+                faults[encoding, decoding] = (1 - agreement).mean().item()
         self.chosen = min(faults, key=lambda pair: faults[pair])
         self.encoder.coefficients.copy_(self._encoding(self.chosen[0]))  # type: ignore[operator]
         self.decoder.matrices.copy_(self._decoding(self.decoder.cases, self.chosen[1]))  # type: ignore[operator, arg-type]

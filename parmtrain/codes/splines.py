@@ -11,13 +11,13 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 def smoothing_matrix(knots: Array, at: Array, smoothness: float) -> Array:
     """Return the matrix ``[m, n]`` that maps values at n knots to those of their smoothing spline at m points.
 
-    The spline minimises Σ_i (y_i − f(x_i))² + λ∫f''²: a natural cubic one, whose ends go on as straight lines. Scipy
-    fits it where there are five knots or more, Reinsch's equations where there are fewer.
+    The natural cubic spline minimises Σ_i (y_i − f(x_i))² + λ∫f''² and is extrapolated linearly. It is fitted by SciPy
+    for five or more knots, by Reinsch's equations for fewer.
 
     Args:
         knots: x ``[n]``, all different, in any order.
         at: Points ``[m]``.
-        smoothness: λ, 0 or more; at 0 the spline goes through every value, at large λ it is the least-squares line.
+        smoothness: λ, 0 or more; 0 interpolates all values, a large λ gives the least-squares line.
 
     Source: Green and Silverman, Nonparametric Regression and Generalized Linear Models (1994), section 2.3.
 
@@ -33,7 +33,7 @@ def smoothing_matrix(knots: Array, at: Array, smoothness: float) -> Array:
 
 
 def by_scipy(knots: Array, at: Array, smoothness: float) -> Array:
-    """Return the matrix of ``smoothing_matrix`` for sorted knots, five or more, a column for each unit vector."""
+    """Return the matrix of ``smoothing_matrix`` for five or more sorted knots, one column per unit vector."""
     inside = np.clip(at, knots[0], knots[-1])
     columns = []
     for unit in np.eye(len(knots)):
@@ -43,7 +43,7 @@ def by_scipy(knots: Array, at: Array, smoothness: float) -> Array:
 
 
 def by_reinsch(knots: Array, at: Array, smoothness: float) -> Array:
-    """Return the matrix of ``smoothing_matrix`` for any number of sorted knots, one included."""
+    """Return the matrix of ``smoothing_matrix`` for any number of sorted knots, including one."""
     n = len(knots)
     if n == 1:
         return np.ones((len(at), 1))

@@ -1,11 +1,11 @@
-"""The code that stacks queries along their channels."""
+"""The stack code, which stacks queries along their channels."""
 
 import copy
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import FreshModel, only
+from parmtrain.codes.base import FreshModel, require_k, require_r
 from parmtrain.codes.linear import LinearCode
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
@@ -22,19 +22,19 @@ class StackEncoder(nn.Module):
     """
 
     def forward(self, queries: Tensor) -> Tensor:
-        """Map queries ``[g, k, c, *rest]`` to one parity query a group ``[g, 1, k·c, *rest]``."""
+        """Map queries ``[g, k, c, *rest]`` to one parity query per group ``[g, 1, k·c, *rest]``."""
         return queries.flatten(1, 2).unsqueeze(1)
 
 
 class Stack(LinearCode):
-    """The stack code: nothing of the queries is lost on the way, for k times the parity bytes.
+    """The stack code: the parity query keeps all information, at k times the bytes of a query.
 
-    The parity model's first layer is widened k times. Each of the k copies of it starts from the weights that the model
-    came with, so that a parity model which starts from the deployed model's weights begins as the sum code's would.
+    The parity model's first layer is widened k times, with k copies of its weights. With the deployed model's weights,
+    the parity model thus starts from the same function as that of the sum code.
 
     Args:
-        k: Queries in a coding group, 2 or more, of any shape whose first axis the first layer reads as channels or
-            that is flattened before it.
+        k: Queries in a coding group, 2 or more. The first layer must read their first axis as channels, or read them
+            flattened.
         r: Parity queries, 1.
 
     Example:
@@ -43,8 +43,9 @@ class Stack(LinearCode):
     """
 
     def __init__(self, k: int, r: int | None = None) -> None:
-        only("stack", r, 1, "makes one parity query a group")
-        super().__init__(k, torch.ones(1, max(k, 1)), StackEncoder())
+        require_k(k)
+        require_r("stack", r, 1, "makes one parity query per group")
+        super().__init__(k, torch.ones(1, k), StackEncoder())
 
     def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return ``query_shape`` with k times the channels."""
@@ -53,7 +54,7 @@ class Stack(LinearCode):
     def parity_models(
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
     ) -> list[nn.Module]:
-        """Return one parity model with a wider first layer."""
+        """Return one parity model with a widened first layer."""
         return [widened(fresh(query_shape), self.k)]
 
 
@@ -62,10 +63,10 @@ def widened(model: nn.Module, k: int) -> nn.Module:
 
     Args:
         model: A model whose first layer with weights is linear or a convolution without channel groups.
-        k: How many times as wide.
+        k: Factor to widen the layer by.
 
     Raises:
-        UnsupportedError: If that layer is another.
+        UnsupportedError: If the first layer with weights is of another type.
 
     Example:
         >>> widened(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), k=2)[0]
@@ -76,8 +77,8 @@ def widened(model: nn.Module, k: int) -> nn.Module:
     layer = next(layers, model)
     if not isinstance(layer, WIDENED) or getattr(layer, "groups", 1) != 1:
         raise UnsupportedError(
-            f"code=stack widens a first layer that is linear or a convolution without channel groups; that of "
-            f"{type(model).__name__} is {type(layer).__name__}; code=sum takes any model"
+            f"code=stack needs a first layer that is linear or a convolution without channel groups, got "
+            f"{type(layer).__name__} in {type(model).__name__}; code=sum takes any model"
         )
     layer.weight = nn.Parameter(torch.cat([layer.weight.detach()] * k, dim=1))
     if isinstance(layer, nn.Linear):

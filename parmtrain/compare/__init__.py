@@ -1,6 +1,6 @@
-"""Codes and rivals on the same groups, in one table: ``python -m parmtrain.compare task=… k=2,3 code=all``."""
+"""Compare codes and rivals on the same groups, in one table: ``python -m parmtrain.compare task=… k=2,3 code=all``."""
 
-from parmtrain.compare.jobs import Job, jobs_of
+from parmtrain.compare.plan import PlannedRun, planned_runs
 from parmtrain.compare.study import compare
 
-__all__ = ["Job", "compare", "jobs_of"]
+__all__ = ["PlannedRun", "compare", "planned_runs"]

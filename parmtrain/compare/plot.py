@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ STYLES = [
     for palette, marker, colours in (("tab10", "o", 10), ("Dark2", "D", 8), ("Set1", "^", 9))
     for number in range(colours)
 ]
-ACCURACIES = {"degraded": "reconstructed predictions alone, $A_d$", "all_k": "all k predictions, one straggler"}
-RESOURCES = {"workers": "extra workers for each query", "arithmetic": "extra arithmetic for each query ÷ that of F"}
+ACCURACIES = {"degraded": "reconstructed predictions only, $A_d$", "all_k": "all k predictions, one straggler"}
+RESOURCES = {"workers": "extra workers per query", "arithmetic": "extra arithmetic per query ÷ that of F"}
 STRAIGHT_UNDER = 0.1
 TICKS = [0, 0.05, *(round(step * 10.0**power, 1) for power in range(-1, 4) for step in (1, 2, 3, 5))]
 
 
 def accuracy_against_resources(rows: Sequence[Row], available: float, title: str, path: Path) -> None:
-    """Plot each code's accuracy with one late worker against what it costs, a line through its values of k.
+    """Plot each code's accuracy with one straggler against its cost, with a line through its values of k.
 
     Args:
         rows: Rows of the table.
@@ -34,17 +34,17 @@ def accuracy_against_resources(rows: Sequence[Row], available: float, title: str
         title: Title of the figure.
         path: PNG to write.
     """
+    shown = sorted((row for row in rows if row["late"] == 1), key=lambda row: row["k"])
     codes: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row["k"]):
-        if row["late"] == 1:
-            codes[_label(row)].append(row)
+    for row in shown:
+        codes[_label(row, shown)].append(row)
     figure = Figure(figsize=(13, 10), layout="constrained")
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
     for (i, (accuracy, meaning)), (j, (resource, unit)) in product(
         enumerate(ACCURACIES.items()), enumerate(RESOURCES.items())
     ):
         axes = grid[i, j]
-        for (colour, marker), (label, points) in zip(STYLES, sorted(codes.items()), strict=False):
+        for (colour, marker), (label, points) in zip(cycle(STYLES), sorted(codes.items()), strict=False):
             _draw(axes, points, resource, accuracy, {"label": label, "color": colour, "marker": marker})
         axes.axhline(available, color="black", linestyle=":", linewidth=1)
         axes.text(0.01, available, "$A_a$", transform=axes.get_yaxis_transform(), ha="left", va="bottom")
@@ -56,7 +56,7 @@ def accuracy_against_resources(rows: Sequence[Row], available: float, title: str
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    figure.suptitle(f"{title}: the number beside a point is k")
+    figure.suptitle(f"{title}: the number at each point is k")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130)
 
@@ -77,6 +77,8 @@ def _resource(row: Row, resource: str) -> float | None:
     return float((row["parity_flops"] + row["encoder_flops"]) / row["k"])
 
 
-def _label(row: Row) -> str:
-    more = f", {row['variant']}" if row["variant"] else ""
-    return f"{row['code']}, r={row['r']}{more}" if row["code"] == "linear" else f"{row['code']}{more}"
+def _label(row: Row, rows: Sequence[Row]) -> str:
+    """Return the label of a row's line, with r if its code occurs with several r at this k."""
+    several = len({other["r"] for other in rows if (other["code"], other["k"]) == (row["code"], row["k"])}) > 1
+    parts = [row["code"], f"r={row['r']}" if several else "", row["variant"]]
+    return ", ".join(part for part in parts if part)

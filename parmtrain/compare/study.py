@@ -1,4 +1,4 @@
-"""A comparison: run what was not run before, then write the table."""
+"""Run a comparison: train what is missing, then write the table."""
 
 import logging
 from collections.abc import Sequence
@@ -8,23 +8,25 @@ from typing import Any
 from rich.progress import track
 
 from parmtrain.compare import plot, table
-from parmtrain.compare.jobs import Job, jobs_of
+from parmtrain.compare.plan import PlannedRun, planned_runs
 from parmtrain.compare.table import Row
-from parmtrain.config.check import check
-from parmtrain.errors import ConfigError, TrainingError
+from parmtrain.config.check import check, require_no_faults
+from parmtrain.errors import ConfigError, DataError, TrainingError
+from parmtrain.prepared import Prepared
 from parmtrain.runs import run
 from parmtrain.training.fit import quiet
 
 log = logging.getLogger(__name__)
 
 
-def compare(overrides: Sequence[str], study: str | Path) -> list[Row]:
-    """Compare codes: train what needs training, reuse what is there, write ``table.md``, ``table.csv`` and a plot.
+def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None = None) -> list[Row]:
+    """Compare codes: train what is missing, reuse finished runs, write ``table.md``, ``table.csv`` and a plot.
 
     Args:
         overrides: Overrides as ``python -m parmtrain -m`` takes them, lists of values included; ``code=all`` stands for
-            every code. Combinations that a code cannot take are left out, and the table says why.
-        study: Folder of the comparison. The same call goes on where an earlier one stopped.
+            every code. Combinations that a code does not support are left out, and the table says why.
+        study: Folder of the comparison. The same call resumes an interrupted one.
+        config_dir: Folder with YAML files of your own.
 
     Returns:
         The rows of the table.
@@ -36,49 +38,47 @@ def compare(overrides: Sequence[str], study: str | Path) -> list[Row]:
     """
     study = Path(study)
     quiet()
-    supported, unsupported = _supported(jobs_of(overrides, study))
-    waiting = [job for job in supported if not job.finished]
+    supported, unsupported = _supported(planned_runs(overrides, study, config_dir))
+    waiting = [one for one in supported if not one.folder.finished]
     _check(waiting)
-    log.info(
-        "%d runs: %d are there, %d to do, in %s", len(supported), len(supported) - len(waiting), len(waiting), study
-    )
+    log.info("%d finished and %d to do, in %s", len(supported) - len(waiting), len(waiting), study)
     failed: list[str] = []
-    for number, job in enumerate(waiting, 1):
+    for number, one in enumerate(waiting, 1):
         try:
-            metrics = run(job.cfg, job.folder).metrics
+            scores = run(one.cfg, one.folder.path).record.scores
         except TrainingError as fault:
-            failed.append(f"{job.title}: {fault}")
-            log.warning("[%d/%d] %s: %s", number, len(waiting), job.title, fault)
+            failed.append(f"{one.title}: {fault}")
+            log.warning("[%d/%d] %s: %s", number, len(waiting), one.title, fault)
             continue
-        degraded, all_k = (metrics[part][metrics["measure"]] for part in ("degraded", "all_k"))
-        log.info("[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), job.title, degraded, all_k)
-    results = [(job.variant, job.metrics) for job in supported if job.finished]
+        degraded, all_k = scores.degraded.main, scores.all_k.main
+        log.info("[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title, degraded, all_k)
+    results = [(one.variant, one.folder.read_metrics()) for one in supported if one.folder.finished]
     rows = _write(results, unsupported, study) if results else []
     if failed:
-        raise TrainingError("\n".join([f"{len(failed)} runs failed:", *failed]))
+        runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
+        raise TrainingError("\n".join([f"{runs} failed:", *failed]))
     return rows
 
 
-def _supported(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
-    reasons = {job.title: job.unsupported() for job in jobs}
+def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[str]]:
+    reasons = {one.title: one.unsupported() for one in planned}
     sentences = list(dict.fromkeys(reason for reason in reasons.values() if reason))
-    if len(jobs) and all(reasons.values()):
+    if planned and all(reasons.values()):
         raise ConfigError(sentences)
-    return [job for job in jobs if not reasons[job.title]], sentences
+    return [one for one in planned if not reasons[one.title]], sentences
 
 
-def _check(jobs: Sequence[Job]) -> None:
-    faults: list[str] = []
-    for job in track(jobs, description="checking", transient=True):
+def _check(planned: Sequence[PlannedRun]) -> None:
+    shown = track(planned, description="checking", transient=True)
+    require_no_faults([fault for one in shown for fault in check(one.cfg, one.folder)])
+    missing = []
+    for work in {one.cfg.task.name: Prepared(one.cfg) for one in planned}.values():
         try:
-            check(job.cfg, job.folder)
-        except ConfigError as fault:
-            faults += fault.faults
-    if faults:
-        for job in jobs:
-            if job.folder.is_dir() and not any(job.folder.iterdir()):
-                job.folder.rmdir()
-        raise ConfigError(list(dict.fromkeys(faults)))
+            work.fetch()
+        except DataError as fault:
+            missing.append(str(fault))
+    if missing:
+        raise ConfigError(missing)
 
 
 def _write(results: Sequence[tuple[str, dict[str, Any]]], unsupported: Sequence[str], study: Path) -> list[Row]:

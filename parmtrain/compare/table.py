@@ -1,7 +1,8 @@
-"""The rows of a comparison, and how they are written."""
+"""The rows of a comparison, and how to write them."""
 
 import csv
 import io
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,13 +35,14 @@ HEADINGS = {
     "all_k_high": "all k, 95 % high",
     "all_k_worst": "all k, worst workers",
     "unrecoverable": "unrecoverable",
-    "extra_workers": "extra workers a query",
+    "extra_workers": "extra workers per query",
     "parity_bytes": "parity bytes",
     "parity_flops": "parity FLOPs",
     "encoder_flops": "encoder FLOPs",
     "encode_us": "encode µs",
     "decode_us": "decode µs",
     "training_seconds": "training s",
+    "scheme": "scheme",
 }
 IN_MARKDOWN = {
     "nobody_late": ".4f",
@@ -62,9 +64,10 @@ GUESS = "guess at random"
 
 
 def rows_of(results: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
-    """Return a row for each code, k, r, variant and number of late workers: means over seeds.
+    """Return one row for each code, k, r, variant and number of late workers: means over seeds.
 
-    For each k, one more row has what any systematic code with one worker more gets if it guesses a lost prediction.
+    For each k, one more row has the score of any systematic code with one extra worker if it guesses the lost
+    prediction.
 
     Args:
         results: A variant and the content of ``metrics.json`` for each run.
@@ -75,17 +78,18 @@ def rows_of(results: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
     rows: list[Row] = []
     guessed: dict[int, Row] = {}
     for (code, k, r, variant), same in runs.items():
-        about = {"code": code, "k": k, "r": r, "variant": variant, "seeds": len(same)}
+        scheme = json.dumps(same[0]["scheme"]) if "scheme" in same[0] else ""  # read by advise
+        about = {"code": code, "k": k, "r": r, "variant": variant, "seeds": len(same), "scheme": scheme}
         measure = same[0]["measure"]
-        rows.append({**about, "late": 1, **_worths(same, measure), **_costs(same)})
+        rows.append({**about, "late": 1, **_accuracies(same, measure), **_costs(same)})
         for late in same[0]["stragglers"]:
             more = [metrics["stragglers"][late] | {"nobody_late": metrics["nobody_late"]} for metrics in same]
-            rows.append({**about, "late": int(late), **_worths(more, measure), **_costs(same)})
+            rows.append({**about, "late": int(late), **_accuracies(more, measure), **_costs(same)})
         guessed.setdefault(k, _guess(k, same[0]))
     return rows + [guessed[k] for k in sorted(guessed)]
 
 
-def _worths(runs: Sequence[dict[str, Any]], measure: str) -> Row:
+def _accuracies(runs: Sequence[dict[str, Any]], measure: str) -> Row:
     def over_runs(part: str, figure: str) -> float:
         return float(mean(run[part][figure] for run in runs))
 
@@ -141,7 +145,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def write_markdown(rows: Sequence[Row], unsupported: Sequence[str], title: str, path: Path) -> None:
-    """Write the table to read, and below it what could not be compared and why."""
+    """Write the readable table, and below it what was left out and why."""
     columns = ["code", "k", "r", "late", *IN_MARKDOWN]
     if any(row["variant"] for row in rows):
         columns.insert(1, "variant")
@@ -150,12 +154,12 @@ def write_markdown(rows: Sequence[Row], unsupported: Sequence[str], title: str, 
     lines.append("|" + "---|" * len(columns))
     ordered = sorted(rows, key=_order)
     lines += ["| " + " | ".join(_cell(row, column) for column in columns) + " |" for row in ordered]
-    lines += ["", *(f"- not there: {sentence}" for sentence in unsupported)] if unsupported else []
+    lines += ["", *(f"- left out: {sentence}" for sentence in unsupported)] if unsupported else []
     write_text(path, "\n".join(lines) + "\n")
 
 
 def to_print(rows: Sequence[Row]) -> Table:
-    """Return the columns that matter most as a table for a terminal."""
+    """Return the most important columns, as a table for the terminal."""
     table = Table()
     for column in IN_TERMINAL:
         table.add_column(HEADINGS[column], justify="left" if column in ("code", "variant") else "right")
@@ -181,10 +185,10 @@ def _cell(row: Row, column: str) -> str:
 
 
 EXPLANATION = """\
-On the test split, the same groups for every code; what is stated is the mean of the measure in the title. *late*:
-workers of a group that are late. *nobody late*: all k predictions when all workers answer. *A_d*: reconstructed
-predictions alone, mean over every position, with its 95 % interval or its standard deviation over seeds; *agreement* of
-these with the deployed model. For codes whose workers all run coded queries every prediction is a reconstruction.
+On the test split, with the same groups for every code; figures are means of the measure in the title. *late*: number
+of late workers in a group. *nobody late*: all k predictions when all workers answer. *A_d*: reconstructed predictions
+only, mean over every position, with its 95 % interval or its standard deviation over seeds; *agreement*: of these with
+the deployed model. For codes whose workers all run coded queries, every prediction is a reconstruction.
 *all k*: all k predictions, mean over every set of late workers, and for the worst. *parity bytes* of a group ÷ the
 bytes of a query; *parity FLOPs* and *encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *encode*
 and *decode*: one group, through the exported TorchScript, on the machine of the run."""

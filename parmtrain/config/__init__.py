@@ -1,1 +1,1 @@
-"""From YAML to objects: the schema, what is wrong with a configuration, and what it names."""
+"""From YAML to objects: the schema of a configuration, its check, and its assembly."""

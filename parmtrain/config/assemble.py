@@ -1,7 +1,7 @@
-"""From a configuration to the objects that it names."""
+"""Build the objects that a configuration names, without side effects: no seed is set, no file is read."""
 
-import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,42 +11,73 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from pytorch_lightning.callbacks import ModelSummary
+from torch import nn
 
 from parmtrain.codes import Code
 from parmtrain.config.schema import Start
-from parmtrain.deployed import DeployedModel, Network, check_predictions, read_network, weights
-from parmtrain.errors import ParmtrainError
-from parmtrain.metrics.streaming import validation_metrics
+from parmtrain.deployed import DeployedModel
+from parmtrain.errors import ConfigError, ParmtrainError, first_line
+from parmtrain.metrics import Measures
 from parmtrain.tasks.base import Task
-from parmtrain.tasks.queries import QuerySet, Splits
-from parmtrain.training.deployed import train_deployed
+from parmtrain.training.deployed import Recipe
+from parmtrain.training.initial_weights import start_from
 from parmtrain.training.parity_module import ParityModule
 
-log = logging.getLogger(__name__)
+SET_HERE = {
+    "trainer": {
+        "callbacks": "add yours with callbacks=[…]",
+        "logger": "choose it with logger=…",
+        "enable_checkpointing": "the best and the last epoch are always saved",
+        "enable_progress_bar": "a progress bar is built in",
+        "enable_model_summary": "print one with callbacks=[model_summary]",
+        "num_sanity_val_steps": "the first epoch ends with a validation",
+        "use_distributed_sampler": "coding groups have their own sampler",
+    },
+    "logger": {"save_dir": "set the folder of the run with hydra.run.dir=…"},
+    "optim": {"params": "it gets the parameters of the parity models and the code"},
+    "scheduler": {"optimizer": "choose it with optim=…", "total_steps": "set it with trainer.max_epochs=…"},
+    "deployed.fit.optim": {"params": "it gets the parameters of the deployed model"},
+    "deployed.fit.scheduler": {
+        "optimizer": "configure it with deployed.fit.optim",
+        "total_steps": "set it with deployed.fit.epochs=…",
+    },
+    "loss": {"groups": "it gets the groups of a batch"},
+}
+"""Arguments that parmtrain sets itself, so a configuration must not, and what to set instead."""
 
 
 def build(node: Any, **more: Any) -> Any:
-    """Instantiate what a node of the configuration names; an error of ours comes out as it was raised."""
+    """Instantiate the object that a node of the configuration names.
+
+    Raises:
+        ParmtrainError: As the object raised it.
+        ConfigError: If it cannot be imported or built for another reason.
+    """
     try:
         return instantiate(node, _convert_="all", **more)
     except InstantiationException as fault:
-        if isinstance(fault.__cause__, ParmtrainError):
-            raise fault.__cause__ from fault
-        raise
+        bottom: BaseException = fault
+        while isinstance(bottom, InstantiationException) and bottom.__cause__ is not None:
+            bottom = bottom.__cause__
+        if isinstance(bottom, ParmtrainError):
+            raise bottom from fault
+        where = re.search(r"full_key: (\S+)", str(fault))  # as Hydra states it
+        key = where[1] if where else node.get("_target_")
+        raise ConfigError([f"{key}: {first_line(bottom)}"]) from fault
 
 
 def architecture(node: DictConfig, task: Task, shape: tuple[int, ...], heads: int = 1) -> nn.Module:
-    """Build a network with random weights from queries, or parity queries, of ``shape`` to ``heads`` predictions."""
+    """Build a network with random weights that maps queries or parity queries of ``shape`` to ``heads`` predictions."""
     own = {"query_shape": list(task.input.model_shape(shape)), "outputs": heads * task.outputs}
     model: nn.Module = build(node, **{name: value for name, value in own.items() if name in node})
     return model
 
 
-def fresh_model(
+def parity_model(
     cfg: DictConfig, task: Task, deployed: DeployedModel, shape: tuple[int, ...], heads: int = 1
 ) -> nn.Module:
-    """Build one parity model for parity queries of ``shape``, from F's weights where the configuration says so."""
+    """Build one parity model for parity queries of ``shape``, starting from F's weights if configured."""
     model = architecture(cfg.parity.model or cfg.deployed.model, task, shape, heads)
     if cfg.parity.start is Start.deployed:
         start_from(model, deployed)
@@ -54,137 +85,71 @@ def fresh_model(
         model.to(memory_format=torch.channels_last)
     if cfg.parity.compile:
         model.compile()
-    return model if task.input.features is None else nn.Sequential(task.input.features, model)
+    return task.input.after_features(model)
 
 
-def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
-    """Copy the deployed model's weights into ``model`` where names and shapes match, and return those names.
-
-    Example:
-        >>> start_from(nn.Linear(4, 2), DeployedModel(nn.Linear(4, 2))), start_from(nn.Linear(8, 2), DeployedModel(abs))
-        (['weight', 'bias'], [])
-    """
-    theirs = weights(deployed.network)
-    ours = model.state_dict()
-    matching = {name: theirs[name] for name in ours if name in theirs and theirs[name].shape == ours[name].shape}
-    model.load_state_dict({**ours, **matching})
-    return list(matching)
+def measures(cfg: DictConfig, task: Task) -> Measures:
+    """Return the measures that score predictions: the task's own and those that the configuration adds."""
+    return task.measures.extended({name: build(node) for name, node in cfg.metrics.items()})
 
 
-def begin_with(model: nn.Module, output: Tensor) -> None:
-    """Set the bias of a model's last linear layer to an output ``[c]``, where it has one.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-        >>> begin_with(model, torch.tensor([1.0, 2.0]))
-        >>> model[2].bias.data
-        tensor([1., 2.])
-    """
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
-    for layer in last:
-        if layer.bias is not None and layer.bias.shape == output.shape:
-            layer.bias.data.copy_(output)
-
-
-def shared(module: ParityModule) -> tuple[int, int]:
-    """Return how many tensors of the parity models are equal to one of the deployed model's, and of how many."""
-    theirs = weights(module.deployed.network).values()
-    ours = [parameter for model in module.parity_models for parameter in model.parameters()]
-    return sum(any(torch.equal(value, other) for other in theirs) for value in ours), len(ours)
+def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel) -> ParityModule:
+    """Build the module that trains parity models."""
+    code: Code = build(cfg.code)
+    return ParityModule(
+        deployed,
+        code,
+        code.parity_models(task.query_shape, deployed, partial(parity_model, cfg, task, deployed)),
+        loss=build(cfg.loss),
+        optim=build(cfg.optim),
+        schedule=build(cfg.scheduler),
+        measures=measures(cfg, task),
+    )
 
 
-def deployed_model(
-    cfg: DictConfig, task: Task, splits: "Splits[QuerySet]", given: Network | None = None
-) -> DeployedModel:
-    """Return the deployed model: the one given, the one in ``deployed.path``, or one that is trained for the task once.
-
-    Raises:
-        DeployedModelError: If it cannot be read or does not fit the task.
-        Interrupted: If the user stops its training.
-    """
-    if given is not None:
-        network, name = given, "the deployed model"
-    elif cfg.deployed.path is not None:
-        path = Path(cfg.deployed.path).expanduser()
-        network, name = (
-            read_network(path, partial(architecture, cfg.deployed.model, task, task.query_shape)),
-            f"deployed.path={path}",
-        )
-    else:
-        network, name = _trained(cfg, task, splits), "the deployed model"
-    deployed = DeployedModel(network, door=task.input.door)
-    check_predictions(deployed, task.query_shape, task.outputs, name)
-    return deployed
-
-
-def _trained(cfg: DictConfig, task: Task, splits: "Splits[QuerySet]") -> nn.Module:
-    pl.seed_everything(cfg.deployed.fit.seed, verbose=False)
+def recipe(cfg: DictConfig, task: Task) -> Recipe:
+    """Return the recipe for training a deployed model if none is given."""
+    fit = cfg.deployed.fit
     machine = {name: cfg.trainer[name] for name in ("accelerator", "precision") if name in cfg.trainer}
-    recipe = {
-        **cast("dict[str, Any]", OmegaConf.to_container(cfg.deployed.fit, resolve=True)),
+    identity = {
+        **cast("dict[str, Any]", OmegaConf.to_container(fit, resolve=True)),
         "model": OmegaConf.to_container(cfg.deployed.model, resolve=True),
         **{name: OmegaConf.to_object(cfg.task[name]) for name in ("augment", "augment_query") if cfg.task.get(name)},
         "precision": machine.get("precision"),
     }
-    return train_deployed(
-        task,
-        splits,
-        architecture(cfg.deployed.model, task, task.query_shape),
-        optim=build(cfg.deployed.fit.optim),
-        schedule=build(cfg.deployed.fit.scheduler),
+    return Recipe(
+        partial(architecture, cfg.deployed.model, task, task.query_shape),
+        optim=build(fit.optim),
+        schedule=build(fit.scheduler),
         trainer=partial(_trainer, pl.Trainer, logger=False, devices=1, **machine),
-        recipe=recipe,
-        cache=cache_folder(cfg),
-        workers=cfg.data.workers,
+        epochs=fit.epochs,
+        batch=fit.batch,
+        seed=fit.seed,
+        identity=identity,
     )
 
 
-def module(cfg: DictConfig, task: Task, deployed: DeployedModel, prior: Tensor | None = None) -> ParityModule:
-    """Put the module together that trains parity models.
-
-    Args:
-        cfg: The configuration.
-        task: Its task.
-        deployed: Its deployed model.
-        prior: The prediction ``[c]`` that queries have on average. Where there is one, parity models begin with the
-            target that it makes: the sum code's with k times the mean box.
-    """
-    pl.seed_everything(cfg.seed, verbose=False)
-    code: Code = build(cfg.code)
-    models = code.parity_models(task.query_shape, deployed, partial(fresh_model, cfg, task, deployed))
-    if prior is not None:
-        for j, model in enumerate(models):
-            if not isinstance(model, DeployedModel):
-                begin_with(model, code.target(prior.expand(1, code.k, -1))[0, j])
-    return ParityModule(
-        deployed,
-        code,
-        models,
-        loss=build(cfg.loss),
-        optim=build(cfg.optim),
-        schedule=build(cfg.scheduler),
-        metrics=validation_metrics(task.measures),
-    )
-
-
-def trainer(cfg: DictConfig, callbacks: Sequence[pl.Callback], logger: Any) -> pl.Trainer:
-    """Build the Lightning trainer, which averages weights where the configuration says so."""
+def callbacks(cfg: DictConfig) -> list[pl.Callback]:
+    """Return the callbacks that the configuration adds, weight averaging first."""
     averaging = [build(cfg.averaging)] if cfg.averaging else []
-    return _trainer(partial(build, cfg.trainer), callbacks=[*averaging, *callbacks], logger=logger)
+    return [*averaging, *(build(node) for node in cfg.callbacks.values())]
 
 
-def _trainer(make: Any, **settings: Any) -> pl.Trainer:
-    made: pl.Trainer = make(
-        enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0, **settings
+def trainer(cfg: DictConfig, built_in: list[pl.Callback], logger: Any) -> pl.Trainer:
+    """Build the Lightning trainer, with the configuration's callbacks and the built-in ones."""
+    return _trainer(partial(build, cfg.trainer), callbacks=[*callbacks(cfg), *built_in], logger=logger)
+
+
+def _trainer(make: Callable[..., pl.Trainer], callbacks: list[pl.Callback], **settings: Any) -> pl.Trainer:
+    return make(
+        callbacks=callbacks,
+        enable_model_summary=any(isinstance(one, ModelSummary) for one in callbacks),
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        **settings,
     )
-    return made
 
 
 def cache_folder(cfg: DictConfig) -> Path:
-    """Return where trained deployed models and predictions are kept."""
+    """Return the cache folder of trained deployed models and predictions."""
     return Path(cfg.cache).expanduser()
-
-
-def device_of(fitting: pl.Trainer) -> torch.device:
-    """Return the device that a trainer computes on."""
-    return fitting.strategy.root_device

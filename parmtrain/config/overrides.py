@@ -1,7 +1,8 @@
-"""What is wrong with the overrides of a command line: every one of them, each in one sentence."""
+"""Explain every invalid override of a command line, each in one sentence."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -11,42 +12,49 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from parmtrain.config.schema import compose, config_folder
+from parmtrain.errors import first_line
 
 
 def override_faults(arguments: list[str]) -> list[str]:
-    """Compose the overrides one after another and say of each that fails what is wrong with it.
+    """Compose the overrides one after another, and return one sentence for each that fails.
 
     Args:
-        arguments: The command line behind ``python -m parmtrain``.
+        arguments: The command line after ``python -m parmtrain``.
 
     Example:
         >>> for fault in override_faults(["k=two", "optim.rl=1", "optim=sun"]):
         ...     print(fault)
-        optim=sun: there is no such optim; adam, adamw, sgd are there
+        optim=sun: unknown optim 'sun'; choose from adam, adamw, sgd
         k=two: Value 'two' of type 'str' could not be converted to Integer
-        optim.rl=1: there is no key optim.rl; did you mean optim.lr?
+        optim.rl=1: unknown key optim.rl; did you mean optim.lr?
     """
     faults: list[str] = []
     accepted: list[str] = []
-    given = get_args_parser().parse_args(arguments).overrides
-    for override in sorted(given, key=lambda text: not _is_group(text)):
+    given = get_args_parser().parse_args(arguments)
+    composed = partial(compose, config_dir=given.config_dir)
+    for override in sorted(given.overrides, key=_order):
         try:
             values = list(_each_value(override))
         except HydraException:
-            faults.append(f"{override}: it is no override; key=value is right")
+            faults.append(f"{override}: must be key=value")
             continue
-        wrong = [fault for single in values if (fault := _fault(single, accepted))]
+        wrong = [fault for single in values if (fault := _fault(single, accepted, composed))]
         faults += wrong
         accepted += [] if wrong else values[:1]
     return faults
 
 
-def _fault(override: str, accepted: list[str]) -> str | None:
+def _fault(override: str, accepted: list[str], composed: Callable[..., DictConfig]) -> str | None:
     try:
-        compose(*accepted, override)
+        composed(*accepted, override)
     except (HydraException, OmegaConfBaseException) as fault:
-        return f"{override}: {_reason(override, fault, compose(*accepted))}"
+        return f"{override}: {_reason(override, fault, composed(*accepted))}"
     return None
+
+
+def _order(override: str) -> int:
+    """Return 0 for what says where to look, 1 for a choice of a group, 2 for values."""
+    return 0 if override.startswith("hydra.") else 1 if _is_group(override) else 2
 
 
 def _is_group(override: str) -> bool:
@@ -58,7 +66,7 @@ def _key(override: str) -> str:
 
 
 def _each_value(override: str) -> Iterator[str]:
-    """Yield an override for each value of a multirun, or the one it is."""
+    """Yield one override for each value of a multirun, or the override itself."""
     parsed = OverridesParser.create().parse_override(override)
     if not parsed.is_sweep_override():
         yield override
@@ -70,15 +78,15 @@ def _each_value(override: str) -> Iterator[str]:
 def _reason(override: str, fault: Exception, composed: DictConfig) -> str:
     key = _key(override)
     if isinstance(fault, MissingConfigException):
-        options = ", ".join(fault.options or [])
-        return f"there is no such {key.partition('@')[0]}; {options} are there"
+        missing = (fault.missing_cfg_file or override).rpartition("/")[2]
+        return f"unknown {key.partition('@')[0]} '{missing}'; choose from {', '.join(fault.options or [])}"
     cause = fault.__cause__
     if isinstance(cause, ValidationError):
-        return str(cause).splitlines()[0]
+        return first_line(cause)
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         close = get_close_matches(key, _keys(OmegaConf.to_container(composed)), n=1)
-        return f"there is no key {key}" + (f"; did you mean {close[0]}?" if close else "")
-    return str(fault).splitlines()[0]
+        return f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
+    return first_line(fault)
 
 
 def _keys(node: Any, path: str = "") -> list[str]:

@@ -9,18 +9,19 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 class Teacher(Enum):
-    """Which prediction of the deployed model is the training target."""
+    """The prediction of the deployed model that is the training target."""
 
     query = "F on the very query that the encoder saw, augmented as it is"
     unaugmented = "F on the unaugmented query: the original's shortcut, one look-up"
 
 
 class Start(Enum):
-    """What a parity model's weights are before training."""
+    """Initial weights of parity models."""
 
     deployed = "the deployed model's, where names and shapes match"
     random = "random"
@@ -28,7 +29,7 @@ class Start(Enum):
 
 @dataclass
 class DataConfig:
-    """Where data is, and how it is loaded."""
+    """Where the data is, and how to load it."""
 
     root: str = "data"
     download: bool = True
@@ -37,7 +38,7 @@ class DataConfig:
 
 @dataclass
 class FitConfig:
-    """How a deployed model is trained where none is given."""
+    """How to train a deployed model if none is given."""
 
     epochs: int = 30
     batch: int = 128
@@ -57,7 +58,7 @@ class DeployedConfig:
 
 @dataclass
 class ParityConfig:
-    """The parity models; without an architecture of their own they have the deployed model's."""
+    """The parity models; by default they have the deployed model's architecture."""
 
     model: dict[str, Any] = field(default_factory=dict)
     start: Start = Start.deployed
@@ -78,6 +79,7 @@ class Config:
     ckpt_path: str | None = None
     overwrite: bool = False
     cache: str = "~/.cache/parmtrain"
+    layout: str = "grid"
     data: DataConfig = field(default_factory=DataConfig)
     task: dict[str, Any] = MISSING
     code: dict[str, Any] = MISSING
@@ -88,26 +90,30 @@ class Config:
     scheduler: dict[str, Any] = MISSING
     averaging: dict[str, Any] | None = None
     trainer: dict[str, Any] = MISSING
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = MISSING
+    export: dict[str, Any] = MISSING
 
 
 def register() -> None:
-    """Make the schema known to Hydra under the name that ``conf/config.yaml`` begins with."""
+    """Register the schema with Hydra, under the name in the defaults list of ``conf/config.yaml``."""
     ConfigStore.instance().store(name="schema", node=Config)
 
 
 def config_folder() -> Path:
-    """Return the folder of the YAML files: inside an installed package, or beside it in a checkout."""
+    """Return the folder of the YAML files: inside an installed package, or next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def compose(*overrides: str) -> DictConfig:
-    """Compose a configuration from Python as the command line would.
+def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
+    """Compose a configuration as the command line does.
 
     Args:
-        overrides: What the command line would be given.
+        overrides: Overrides, as on the command line.
+        config_dir: A folder with YAML files of your own, as ``--config-dir`` takes it.
 
     Example:
         >>> cfg = compose("task=digits", "k=3")
@@ -116,7 +122,24 @@ def compose(*overrides: str) -> DictConfig:
     """
     register()
     with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
-        return hydra_compose("config", overrides=list(overrides))
+        return hydra_compose("config", overrides=[*overrides, *_searchpath(config_dir)])
+
+
+def options(group: str, config_dir: str | Path | None = None) -> list[str]:
+    """Return the options of a configuration group, including those in your own folder.
+
+    Example:
+        >>> options("optim")
+        ['adam', 'adamw', 'sgd']
+    """
+    register()
+    with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return loader.get_group_options(group, config_name="config", overrides=_searchpath(config_dir))
+
+
+def _searchpath(config_dir: str | Path | None) -> list[str]:
+    return [] if config_dir is None else [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"]
 
 
 def resolved_yaml(cfg: DictConfig) -> str:

@@ -1,1 +1,1 @@
-"""What a code is worth and what it costs: predictions of the deployed model, scores, resources."""
+"""Predictions of the deployed model, and scores and costs of a code."""

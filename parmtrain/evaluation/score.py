@@ -1,58 +1,43 @@
-"""Scoring a code: every group of a split, with every set of workers late."""
+"""Score a code: every group of a split, with every set of late workers."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from rich.progress import track
 from torch import Tensor
 
-from parmtrain.codes import arrivals
-from parmtrain.evaluation.tally import Tally
-from parmtrain.metrics.functional import overall_accuracy
-from parmtrain.metrics.measures import Measures
-from parmtrain.tasks.base import Task
+from parmtrain.codes import CodedPredictor, arrivals, decode_each
+from parmtrain.evaluation.scores import Late, Scores
+from parmtrain.metrics import Measures, Tally
+from parmtrain.tasks.base import Task, TaskInput
 from parmtrain.tasks.queries import QuerySet
-from parmtrain.training.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepared
+from parmtrain.training.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepare_batch
 
 GROUPS = 256
+MOST_NUMBERS = 2**24  # decoded at once
 
 
-class Coded(Protocol):
-    """What can be scored: a module, or an exported bundle."""
+@dataclass(frozen=True)
+class ScoredSplit:
+    """A split to score.
 
-    @property
-    def k(self) -> int:
-        """Queries in a group."""
+    Args:
+        queries: Its queries.
+        predictions: The deployed model's predictions on all of them ``[n, c]``.
+        prepare: Turns stored queries into the deployed model's input.
+        default: Score of a fixed answer, by every measure.
+    """
 
-    @property
-    def n(self) -> int:
-        """Workers that answer a group."""
-
-    @property
-    def systematic(self) -> bool:
-        """Whether the deployed model runs the queries themselves."""
-
-    @property
-    def stragglers(self) -> int:
-        """Workers of a group, whichever they are, that may all be late."""
-
-    def encode(self, queries: Tensor) -> Tensor:
-        """Map queries ``[g, k, *query]`` to coded queries ``[g, coded, *parity]``."""
-
-    def predict(self, coded_queries: Tensor) -> Tensor:
-        """Map coded queries ``[g, coded, *parity]`` to outputs ``[g, coded, c]``."""
-
-    def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
-        """Put worker outputs ``[g, n, c]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, c]``."""
-
-    def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Map worker outputs ``[g, n, c]`` and who arrived ``[g, n]`` to predictions ``[g, k, c]``."""
+    queries: QuerySet
+    predictions: Tensor
+    prepare: TaskInput
+    default: dict[str, float]
 
 
-@torch.no_grad()
 def score(
-    coded: Coded,
+    predictor: CodedPredictor,
     task: Task,
     queries: QuerySet,
     predictions: Tensor,
@@ -62,76 +47,86 @@ def score(
     device: torch.device | None = None,
     workers: int = 0,
 ) -> dict[str, Any]:
-    """Score groups that each query is in once, with nobody late and with every set of workers late.
+    """Score a code by its task's own measures, like ``score_groups``, and return plain values.
+
+    ``available`` scores the deployed model alone, and ``nobody_late`` the code with all workers on time. ``degraded``
+    (reconstructed predictions only) and ``all_k`` (all predictions of a group) have one straggler at every position,
+    and ``stragglers`` has both for two and more. ``overall`` is A_o, and ``default`` the score of a fixed answer.
+    """
+    split = ScoredSplit(queries, predictions, task.input, default)
+    return score_groups(predictor, split, task.measures, seed, unavailable, device, workers).to_json()
+
+
+@torch.no_grad()
+def score_groups(
+    predictor: CodedPredictor,
+    split: ScoredSplit,
+    measures: Measures,
+    seed: int,
+    unavailable: Sequence[float],
+    device: torch.device | None = None,
+    workers: int = 0,
+) -> Scores:
+    """Score groups that contain each query once, with all workers on time and with every set of late workers.
 
     Args:
-        coded: Encodes, predicts and decodes, on ``device`` and in evaluation mode.
-        task: The task.
-        queries: Its queries of one split.
-        predictions: The deployed model's predictions on all of them ``[n, c]``.
+        predictor: Module or bundle that encodes, predicts and decodes, on ``device`` and in evaluation mode.
+        split: The split to score.
+        measures: Kind of predictions, and the measures that score them.
         seed: Seed of the grouping; the same seed gives all codes the same groups.
-        unavailable: Fractions f_u to state A_o for.
-        default: What a fixed answer is worth by every measure.
-        device: Where to compute.
-        workers: Processes that load queries which stream.
-
-    Returns:
-        Plain values. ``available`` is the deployed model alone, ``nobody_late`` what the code answers then;
-        ``degraded`` (reconstructed predictions alone) and ``all_k`` (all predictions of a group) are with one straggler
-        at every position, ``stragglers`` has both for two and more; ``overall`` and ``default`` as ever.
+        unavailable: Fractions f_u to report A_o for.
+        device: Device to compute on.
+        workers: Processes that load streamed queries.
     """
     device = device or torch.device("cpu")
-    measures, name = task.measures, task.measures.name
-    nobody = _all(coded, 0, measures)
-    late = range(1, coded.stragglers + 1)
-    degraded = {number: _reconstructed(coded, number, measures) for number in late}
-    all_k = {number: _all(coded, number, measures) for number in late}
-    for batch in _batches(coded.k, task, queries, predictions, seed, device, workers):
+    nobody = _all(predictor, 0, measures)
+    late = [
+        (_reconstructed(predictor, number, measures), _all(predictor, number, measures))
+        for number in range(1, predictor.stragglers + 1)
+    ]
+    tallies = [nobody, *(tally for pair in late for tally in pair)]
+    for tally in tallies:
+        tally.to(device)
+    for batch in _batches(predictor.k, split, seed, device, workers):
         assert batch.predictions is not None
-        outputs = coded.gather(batch.predictions, coded.predict(coded.encode(batch.queries)))
-        for tally in (nobody, *degraded.values(), *all_k.values()):
-            tally.add(coded.decode, outputs, batch)
-    available = {
-        other: measure(predictions, queries.labels).double().mean().item() for other, measure in measures.every.items()
-    }
-    figures = {number: {"degraded": degraded[number].figures(), "all_k": all_k[number].figures()} for number in late}
-    one = figures.pop(1)
-    return {
-        "measure": name,
-        "available": available,
-        "nobody_late": {name: nobody.figures()[name]},
-        "degraded": one["degraded"] | {"groups": len(queries) // coded.k},
-        "all_k": one["all_k"] | {"by_worker": all_k[1].by_case()},
-        "stragglers": {str(number): more for number, more in figures.items()},
-        "overall": {
-            str(share): overall_accuracy(available[name], one["degraded"][name], share) for share in unavailable
-        },
-        "default": default,
-    }
+        outputs = predictor.gather(batch.predictions, predictor.predict(predictor.encode(batch.queries)))
+        for tally in tallies:
+            at_once = max(1, MOST_NUMBERS // max(1, len(tally.cases) * outputs[:1].numel()))
+            for some in torch.arange(len(outputs)).split(at_once):
+                part = slice(int(some[0]), int(some[-1]) + 1)
+                decoded = decode_each(predictor.decode, outputs[part], tally.cases)
+                tally.update(decoded, batch.predictions[part], batch.labels[part])
+    return Scores(
+        measures.name,
+        measures.means(split.predictions, split.queries.labels),
+        nobody.figures().main,
+        [Late(degraded.figures(), all_k.figures()) for degraded, all_k in late],
+        len(split.queries) // predictor.k,
+        unavailable,
+        split.default,
+    )
 
 
-def _all(coded: Coded, late: int, measures: Measures) -> Tally:
-    """Count all predictions of a group, with some of its n workers late, whichever they are."""
-    cases = arrivals(coded.n, late)
-    return Tally(cases, torch.ones(len(cases), coded.k, dtype=torch.bool), measures)
+def _all(predictor: CodedPredictor, late: int, measures: Measures) -> Tally:
+    """Return a tally of all predictions of a group, over every set of ``late`` late workers."""
+    cases = arrivals(predictor.n, late)
+    return Tally(cases, torch.ones(len(cases), predictor.k, dtype=torch.bool), measures)
 
 
-def _reconstructed(coded: Coded, late: int, measures: Measures) -> Tally:
-    """Count reconstructed predictions alone: those whose own workers are late, or all where there are no such."""
-    if not coded.systematic:
-        cases = arrivals(coded.n, late)
-        return Tally(cases, torch.ones(len(cases), coded.k, dtype=torch.bool), measures, more=True)
-    here = arrivals(coded.k, min(late, coded.k))
-    cases = torch.cat([here, torch.ones(len(here), coded.n - coded.k, dtype=torch.bool)], dim=1)
+def _reconstructed(predictor: CodedPredictor, late: int, measures: Measures) -> Tally:
+    """Return a tally of reconstructed predictions only: those of late workers, or all if the code is not systematic."""
+    if not predictor.systematic:
+        cases = arrivals(predictor.n, late)
+        return Tally(cases, torch.ones(len(cases), predictor.k, dtype=torch.bool), measures, more=True)
+    here = arrivals(predictor.k, min(late, predictor.k))
+    cases = torch.cat([here, torch.ones(len(here), predictor.n - predictor.k, dtype=torch.bool)], dim=1)
     return Tally(cases, ~here, measures, more=True)
 
 
-def _batches(
-    k: int, task: Task, queries: QuerySet, predictions: Tensor, seed: int, device: torch.device, workers: int
-) -> Iterator[GroupBatch]:
-    sampler = GroupSampler(len(queries), k, GROUPS, seed, shuffle=False)
-    loader = group_loader(GroupDataset(queries.to(device), predictions.to(device)), sampler, workers)
-    task.input.to(device)
+def _batches(k: int, split: ScoredSplit, seed: int, device: torch.device, workers: int) -> Iterator[GroupBatch]:
+    sampler = GroupSampler(len(split.queries), k, GROUPS, seed, shuffle=False)
+    loader = group_loader(GroupDataset(split.queries.to(device), split.predictions.to(device)), sampler, workers)
+    split.prepare.to(device)
     for batch in track(loader, total=len(sampler), description="scoring", transient=True):
         moved = GroupBatch(*(part.to(device) for part in batch))
-        yield prepared(moved, task.input)
+        yield prepare_batch(moved, split.prepare)

@@ -1,25 +1,27 @@
-"""Boxes: how a prediction of four numbers stands for one, and how well two of them agree.
+"""Bounding boxes: conversion between formats, and how well two boxes agree.
 
-A box is *scaled* where models see it: its centre x, centre y, width and height, each as a share of the image's width or
-height from −1 (none of it) to 1 (all of it). Elsewhere it is in pixels: left, top, right and bottom.
+Models use *scaled* boxes: centre x, centre y, width and height, where −1 stands for 0 and 1 for the image's full width
+or height. Elsewhere, boxes are in pixels: left, top, right and bottom.
 
 Source: the targets of Kosaian et al., ParM (SOSP'19), section 4.1 (localization).
 """
+
+from functools import partial
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
 
-from parmtrain.metrics.measures import Measure, Measures
+from parmtrain.metrics.measures import Measures
 
 
 def scaled(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Return boxes ``[..., 4]`` in pixels as models see them.
+    """Convert boxes ``[..., 4]`` from pixels to scaled boxes.
 
     Args:
         pixels: Left, top, right and bottom.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     Example:
         >>> scaled(torch.tensor([0.0, 0.0, 64.0, 32.0]), height=64, width=64)
@@ -30,9 +32,9 @@ def scaled(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def corners(boxes: Tensor) -> Tensor:
-    """Return left, top, right and bottom of scaled boxes ``[..., 4]`` as shares of the image from 0 to 1.
+    """Return left, top, right and bottom of scaled boxes ``[..., 4]`` as fractions of the image from 0 to 1.
 
-    Widths and heights under 0 count as 0.
+    Negative widths and heights count as 0.
 
     Example:
         >>> corners(torch.tensor([0.0, -0.5, 1.0, 0.0]))
@@ -44,7 +46,7 @@ def corners(boxes: Tensor) -> Tensor:
 
 
 def pixels(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Return scaled boxes ``[..., 4]`` in pixels: left, top, right and bottom.
+    """Convert scaled boxes ``[..., 4]`` to pixels: left, top, right and bottom.
 
     Example:
         >>> pixels(scaled(torch.tensor([3.0, 5.0, 10.0, 20.0]), 64, 48), 64, 48).round(decimals=3)
@@ -54,7 +56,7 @@ def pixels(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union of each pair of scaled boxes ``[..., 4]``: ``[...]``, 0 where one is NaN.
+    """Return the intersection over union of each pair of scaled boxes ``[..., 4]``: ``[...]``, 0 where a box is NaN.
 
     Example:
         >>> left, all_of_it = torch.tensor([-0.5, 0.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 1.0, 1.0])
@@ -65,17 +67,35 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
     return pairs[..., 0, 0].nan_to_num(0.0)
 
 
-def at_least(share: float) -> Measure:
-    """Return the measure that says of a box whether its IoU is ``share`` or more."""
-    return lambda boxes, others: (iou(boxes, others) >= share).to(boxes.dtype)
+def iou_reaches(boxes: Tensor, others: Tensor, share: float) -> Tensor:
+    """Return 1 for each pair of scaled boxes ``[..., 4]`` whose IoU is at least ``share``, otherwise 0: ``[...]``.
+
+    Example:
+        >>> iou_reaches(torch.tensor([-0.5, 0.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 1.0, 1.0]), share=0.5)
+        tensor(1.)
+    """
+    return (iou(boxes, others) >= share).to(boxes.dtype)
 
 
-MEASURES = Measures("iou", iou, iou, {"iou_50": at_least(0.5), "iou_75": at_least(0.75)})
-"""Mean IoU, and the shares of boxes with an IoU of 0.5 or more and of 0.75 or more."""
+def mean_box(labels: Tensor) -> Tensor:
+    """Return the mean ``[4]`` of scaled boxes ``[n, 4]``."""
+    return labels.mean(dim=0)
+
+
+BOXES = "boxes"
+MEASURES = Measures(
+    BOXES,
+    "iou",
+    iou,
+    iou,
+    mean_box,
+    {"iou_50": partial(iou_reaches, share=0.5), "iou_75": partial(iou_reaches, share=0.75)},
+)
+"""Mean IoU, and the fractions of boxes with an IoU of at least 0.5 and at least 0.75."""
 
 
 def generalized_iou_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Return 1 − generalized IoU of pairs of scaled boxes ``[..., 4]``, mean over all.
+    """Return the mean of 1 − generalized IoU over pairs of scaled boxes ``[..., 4]``.
 
     Source: Rezatofighi et al., Generalized Intersection over Union (arXiv 1902.09630), algorithm 1.
 

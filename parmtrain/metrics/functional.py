@@ -1,7 +1,7 @@
-"""Stateless metrics: available, degraded-mode and overall accuracy, and agreement with the deployed model.
+"""Stateless metrics: degraded-mode and overall accuracy, and agreement with the deployed model.
 
-Shapes: g groups of k queries, c outputs (classes) a prediction. A prediction that could not be rebuilt is NaN and
-counts as wrong. The words are those of Kosaian et al., ParM (SOSP'19), section 4.1.
+Shapes: g groups of k queries, p arrival patterns, c outputs (classes) in a prediction. A prediction that could not be
+reconstructed is NaN and counts as wrong. The terms are those of Kosaian et al., ParM (SOSP'19), section 4.1.
 """
 
 from math import sqrt
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def correct(predictions: Tensor, labels: Tensor, top: int = 1) -> Tensor:
-    """Say of each prediction whether its label is among its ``top`` largest outputs.
+    """Return whether each label is among the ``top`` largest outputs of its prediction.
 
     Args:
         predictions: Class scores ``[..., c]``.
@@ -19,7 +19,7 @@ def correct(predictions: Tensor, labels: Tensor, top: int = 1) -> Tensor:
         top: How many of the largest outputs count.
 
     Returns:
-        1.0 or 0.0 for each prediction, ``[...]``.
+        1.0 or 0.0 per prediction, ``[...]``.
 
     Example:
         >>> scores = torch.tensor([[0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [torch.nan, 0.0, 0.0]])
@@ -32,7 +32,7 @@ def correct(predictions: Tensor, labels: Tensor, top: int = 1) -> Tensor:
 
 
 def agree(reconstructed: Tensor, predictions: Tensor) -> Tensor:
-    """Say of each reconstructed prediction ``[..., c]`` whether its arg-max is that of the deployed model's own.
+    """Return whether each reconstructed prediction ``[..., c]`` has the arg-max of the deployed model's own.
 
     Example:
         >>> agree(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), torch.tensor([[0.0, 9.0], [0.0, 9.0]]))
@@ -41,48 +41,63 @@ def agree(reconstructed: Tensor, predictions: Tensor) -> Tensor:
     return correct(reconstructed, predictions.argmax(dim=-1).expand(reconstructed.shape[:-1]))
 
 
-def available_accuracy(predictions: Tensor, labels: Tensor) -> Tensor:
-    """Return A_a, the accuracy of the deployed model's predictions ``[..., c]`` against labels ``[...]``.
-
-    Example:
-        >>> available_accuracy(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
-        tensor(0.5000)
-    """
-    return correct(predictions, labels).mean()
-
-
-def degraded_accuracy(reconstructed: Tensor, labels: Tensor) -> Tensor:
-    """Return A_d, the accuracy of reconstructed predictions alone, averaged over every erasure position.
+def degraded_update(values: Tensor, counted: Tensor) -> tuple[Tensor, int]:
+    """Return what a batch adds to A_d: sums over its groups ``[p, k]`` (float64), and the number of groups.
 
     Args:
-        reconstructed: ``[g, k, c]``, entry i decoded without the deployed model's own prediction i.
-        labels: True classes ``[g, k]``.
+        values: A measure of each reconstructed prediction, per arrival pattern and position ``[g, p, k]``.
+        counted: Positions that count in each arrival pattern ``[p, k]`` (bool): those with a missing prediction.
+    """
+    return (values * counted.to(values.device)).double().sum(dim=0), len(values)
+
+
+def degraded_compute(sums: Tensor, counted: Tensor, groups: int | Tensor) -> Tensor:
+    """Return A_d from sums over groups ``[p, k]``, as accumulated by ``degraded_update``.
+
+    Args:
+        sums: Sums over all groups.
+        counted: Positions that count in each arrival pattern ``[p, k]`` (bool).
+        groups: Number of groups.
+    """
+    return sums.sum() / (groups * counted.sum().item())
+
+
+def degraded(values: Tensor, counted: Tensor) -> Tensor:
+    """Return A_d: the mean of a measure over reconstructed predictions only, in all positions and arrival patterns.
+
+    Args:
+        values: The measure of each reconstruction ``[g, p, k]`` in p arrival patterns.
+        counted: Positions that count in each arrival pattern ``[p, k]`` (bool): those with a missing prediction.
+
+    Source: Kosaian et al., ParM (SOSP'19), section 4.1 (degraded-mode accuracy).
 
     Example:
-        >>> degraded_accuracy(torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]), torch.tensor([[1, 1]]))
-        tensor(0.5000)
+        >>> values = torch.tensor([[[1.0, 1.0], [1.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
+        >>> degraded(values, counted=torch.tensor([[True, False], [False, True]]))
+        tensor(0.7500, dtype=torch.float64)
     """
-    return correct(reconstructed, labels).mean()
+    sums, groups = degraded_update(values, counted)
+    return degraded_compute(sums, counted, groups)
 
 
-def degraded_accuracy_by_position(reconstructed: Tensor, labels: Tensor) -> Tensor:
-    """Return A_d for each erasure position ``[k]``, of reconstructed predictions ``[g, k, c]`` and labels ``[g, k]``.
+def degraded_by_position(sums: Tensor, counted: Tensor, groups: int | Tensor) -> Tensor:
+    """Return A_d at each of the k positions ``[k]`` from sums over groups ``[p, k]``.
 
     Example:
-        >>> degraded_accuracy_by_position(torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]), torch.tensor([[1, 1]]))
-        tensor([1., 0.])
+        >>> degraded_by_position(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.eye(2).bool(), groups=4)
+        tensor([0.7500, 0.2500])
     """
-    return correct(reconstructed, labels).mean(dim=0)
+    return sums.sum(dim=0) / counted.sum(dim=0).to(sums.device) / groups
 
 
-def reconstruction_agreement(reconstructed: Tensor, predictions: Tensor) -> Tensor:
-    """Return the share of reconstructed predictions ``[g, k, c]`` whose arg-max equals the deployed model's own.
+def degraded_by_case(sums: Tensor, counted: Tensor, groups: int | Tensor) -> Tensor:
+    """Return A_d in each arrival pattern ``[p]`` from sums over groups ``[p, k]``.
 
     Example:
-        >>> reconstruction_agreement(torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]), torch.tensor([[[0.0, 3.0], [0.0, 3.0]]]))
-        tensor(0.5000)
+        >>> degraded_by_case(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.eye(2).bool(), groups=4)
+        tensor([0.7500, 0.2500])
     """
-    return agree(reconstructed, predictions).mean()
+    return sums.sum(dim=1) / counted.sum(dim=1).to(sums.device) / groups
 
 
 def overall_accuracy(available: float, degraded: float, unavailable: float) -> float:
@@ -94,7 +109,7 @@ def overall_accuracy(available: float, degraded: float, unavailable: float) -> f
         unavailable: f_u, the fraction of predictions that are late or lost, from 0 to 1.
 
     Raises:
-        ValueError: If f_u is not a fraction.
+        ValueError: If f_u is outside 0 to 1.
 
     Source: Kosaian et al., ParM (SOSP'19), section 4.1.
 
@@ -103,15 +118,15 @@ def overall_accuracy(available: float, degraded: float, unavailable: float) -> f
         0.5
     """
     if not 0 <= unavailable <= 1:
-        raise ValueError(f"the fraction unavailable is {unavailable}; it is right between 0 and 1")
+        raise ValueError(f"unavailable must be from 0 to 1, got {unavailable}")
     return (1 - unavailable) * available + unavailable * degraded
 
 
 def accuracy_with_one_straggler(available: float, degraded: float, k: int) -> float:
-    """Return the accuracy over all k queries of a group of k + 1 workers, one of them late: (k·A_a + A_d) / (k + 1).
+    """Return the accuracy over all k queries of a group with k + 1 workers and one straggler: (k·A_a + A_d) / (k + 1).
 
-    Of the k + 1 workers that can be late, one is the parity model's: then all k predictions arrive. This is what codes
-    without systematic workers are measured by, so it is the figure to put beside theirs.
+    If the straggler is the worker of the parity model, all k predictions arrive. Codes that are not systematic are
+    scored over all k queries, so compare this value with theirs.
 
     Example:
         >>> accuracy_with_one_straggler(0.75, 0.0, k=2)
@@ -121,7 +136,7 @@ def accuracy_with_one_straggler(available: float, degraded: float, k: int) -> fl
 
 
 def confidence95(scores: Tensor) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the mean score over groups, by the normal approximation.
+    """Return the 95 % confidence interval of the mean score, by the normal approximation over groups.
 
     The reconstructions of one group share a parity output, so the group is the unit of sampling.
 
@@ -129,7 +144,7 @@ def confidence95(scores: Tensor) -> tuple[float, float]:
         scores: Score of each reconstruction ``[g, k]``, between 0 and 1.
 
     Returns:
-        Lower and upper end; with one group alone, 0 and 1.
+        Lower and upper bound; 0 and 1 for a single group.
 
     Example:
         >>> low, high = confidence95(torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0]]))

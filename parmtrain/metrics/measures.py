@@ -1,47 +1,67 @@
-"""What a prediction is worth: the measures that a task is scored by, whatever its predictions are."""
+"""Measures: what the predictions of a task are, and how they are scored."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from parmtrain.metrics.functional import agree, correct
 
 Measure = Callable[[Tensor, Tensor], Tensor]
-"""Maps predictions ``[..., c]`` and labels ``[...]`` or ``[..., l]`` to values from 0 to 1 ``[...]``, NaN to 0."""
+"""Maps predictions ``[..., c]`` and labels ``[...]`` or ``[..., l]`` to scores from 0 to 1 ``[...]``; NaN scores 0."""
 
+CLASS_SCORES = "class scores"
 TOP5_CLASSES = 10
 
 
 @dataclass(frozen=True)
 class Measures:
-    """The measures of one task.
+    """The kind of predictions of a task, and the measures that score them.
 
     Args:
-        name: What the main one is called in results: ``accuracy``, ``iou``.
-        main: The one that models are chosen by; A_a, A_d and A_o are its means.
-        agreement: Of reconstructed predictions and the deployed model's own ``[..., c]``: how far they say the same.
-        more: Others by name.
+        kind: Kind of prediction: ``class scores``, ``boxes``, or your own. Losses check it.
+        name: Name of the main measure in results, such as ``accuracy`` or ``iou``.
+        main: The measure used for model selection; A_a, A_d and A_o are its means.
+        agreement: Maps reconstructed predictions and the deployed model's own ``[..., c]`` to their agreement.
+        constant: Maps training labels ``[n, …]`` to the best constant prediction ``[c]``.
+        more: Additional measures by name.
     """
 
+    kind: str
     name: str
     main: Measure
     agreement: Measure
-    more: dict[str, Measure] = field(default_factory=dict)
+    constant: Callable[[Tensor], Tensor]
+    more: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
     def every(self) -> dict[str, Measure]:
-        """All of them by name, the main one first."""
+        """All measures by name, the main one first."""
         return {self.name: self.main, **self.more}
+
+    def means(self, predictions: Tensor, labels: Tensor) -> dict[str, float]:
+        """Return the mean of each measure over predictions ``[n, c]`` and their labels."""
+        return {name: measure(predictions, labels).double().mean().item() for name, measure in self.every.items()}
+
+    def extended(self, more: Mapping[str, Measure]) -> "Measures":
+        """Return a copy with additional measures."""
+        return replace(self, more={**self.more, **more})
 
 
 def of_classes(outputs: int) -> Measures:
-    """Return the measures of classification: accuracy, and whether the label is among the five largest outputs.
+    """Return the measures of classification: accuracy, and top-5 accuracy for ten or more classes.
 
     Example:
-        >>> of_classes(outputs=10).more.keys()
-        dict_keys(['top5'])
+        >>> import torch
+        >>> of_classes(outputs=10).more.keys(), of_classes(outputs=3).constant(torch.tensor([2, 0, 2]))
+        (dict_keys(['top5']), tensor([0, 0, 1]))
     """
     more: dict[str, Measure] = {"top5": partial(correct, top=5)} if outputs >= TOP5_CLASSES else {}
-    return Measures("accuracy", correct, agree, more)
+    return Measures(CLASS_SCORES, "accuracy", correct, agree, partial(_commonest, outputs=outputs), more)
+
+
+def _commonest(labels: Tensor, outputs: int) -> Tensor:
+    commonest: Tensor = one_hot(labels.flatten().mode().values, outputs)
+    return commonest

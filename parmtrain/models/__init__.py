@@ -1,6 +1,6 @@
-"""The architectures that tasks name for deployed and parity models.
+"""Architectures of deployed models and parity models.
 
-Each takes the shape of a query and the number of outputs first, so that a configuration can fill both in.
+Each takes the query shape and the number of outputs first, so a configuration can fill in both.
 """
 
 from parmtrain.models.convolutional import VGG11, ConvNet, LeNet, resnet18

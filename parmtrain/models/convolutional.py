@@ -21,7 +21,7 @@ VGG11_LAYERS = (
 
 
 class LeNet(nn.Module):
-    """Two convolutions with pooling and two linear layers: the small network for images from 8 pixels up.
+    """Two convolutions with pooling and two linear layers: a small network for images of 8×8 pixels or more.
 
     Args:
         query_shape: ``[c, h, w]``.
@@ -58,13 +58,13 @@ class LeNet(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """Convolutions with batch normalisation, each halving its image, pooled to a small grid, and one linear layer.
+    """Convolutions with batch normalisation, each halving the image, then pooling to a small grid and a linear layer.
 
     Args:
         query_shape: ``[c, h, w]``.
         outputs: Length of one prediction.
         widths: Channels of the convolutions.
-        grid: Rows and columns that the last one is pooled to.
+        grid: Rows and columns of the grid that the last convolution is pooled to.
 
     Example:
         >>> import torch
@@ -92,13 +92,13 @@ class ConvNet(nn.Module):
 def resnet18(query_shape: Sequence[int], outputs: int, grid: int = 1) -> nn.Module:
     """Build torchvision's ResNet-18 with random weights.
 
-    Images under 64 pixels get the first layer that is usual for CIFAR: 3×3, stride 1, no pooling behind it.
+    Images smaller than 64 pixels get the first layer common for CIFAR: 3×3, stride 1, no pooling after it.
 
     Args:
         query_shape: ``[c, h, w]``.
         outputs: Length of one prediction.
-        grid: Rows and columns that the last layer is pooled to. A parity model with a head for each cell of a picture
-            needs more than one, or it cannot tell where in the picture something is.
+        grid: Rows and columns of the grid that the last layer is pooled to. A parity model with one head per image cell
+            needs 2 or more, or it cannot tell where in the image something is.
 
     Source: He et al., Deep Residual Learning (arXiv 1512.03385), sections 3.3 and 4.2.
 
@@ -119,9 +119,9 @@ def resnet18(query_shape: Sequence[int], outputs: int, grid: int = 1) -> nn.Modu
 
 
 class VGG11(nn.Module):
-    """VGG-11 with batch normalisation and a small head, as ParM takes it for speech.
+    """VGG-11 with batch normalisation and a small head, as ParM uses it for speech.
 
-    An image is halved behind layers 1, 2, 4, 6 and 8 as long as both its sides are 2 or more.
+    The image is halved after layers 1, 2, 4, 6 and 8 while both its sides are 2 or more.
 
     Args:
         query_shape: ``[c, h, w]``.

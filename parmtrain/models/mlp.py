@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them, on flattened queries.
+    """Linear layers with ReLU between them, applied to flattened queries.
 
-    With its default widths this is the perceptron of Kosaian et al., ParM (SOSP'19), section 4.1, and it takes state
-    dicts of that paper's published models.
+    With the default widths, this is the perceptron of Kosaian et al., ParM (SOSP'19), section 4.1, and it loads the
+    state dicts of that paper's published models.
 
     Args:
         query_shape: Shape of one query.

@@ -1,1 +1,1 @@
-"""What a run shows: its table, its plots, its pictures, and ``metrics.json``."""
+"""Reports of a run: its table, plots and pictures, and ``metrics.json``."""

@@ -1,59 +1,139 @@
-"""What ``metrics.json`` holds."""
+"""``metrics.json``: the record of one run, typed and versioned."""
 
 import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 from parmtrain import __version__
-from parmtrain.evaluation.costs import resources
-from parmtrain.tasks.base import Task
+from parmtrain.codes import Scheme
+from parmtrain.evaluation.scores import Scores
 from parmtrain.training.callbacks import History
-from parmtrain.training.parity_module import ParityModule
 
+FORMAT = 2  # format 1 had neither ``format`` nor ``scheme``; its readers can read 2
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core")
 
 
-def collect(
-    module: ParityModule, task: Task, scores: dict[str, Any], history: History, queries: int, seed: int
-) -> dict[str, Any]:
-    """Put the figures of a run together.
+def _versions() -> dict[str, str]:
+    return {
+        "parmtrain": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
 
-    On the CPU all but ``training.seconds`` and ``training.queries_per_second`` depend on configuration and data alone.
+
+@dataclass(frozen=True)
+class Training:
+    """How training went; zeros if nothing was trained.
 
     Args:
-        module: The module, trained where there is something to train.
-        task: Its task.
-        scores: What ``parmtrain.evaluation.score.score`` gave for the test split.
-        history: Remembers the epochs of the training.
-        queries: Number of training queries.
-        seed: The run's seed.
+        epochs: Number of finished epochs.
+        seconds: Time spent in them, without validation.
+        queries_per_second: Training queries per second of that time; None if nothing was trained.
     """
-    return {
-        "task": task.name,
-        "code": module.code.name,
-        "k": module.code.k,
-        "r": module.code.r,
-        "seed": seed,
-        **scores,
-        "cost": resources(module, task.query_shape),
-        **_training(history, f"degraded_{task.measures.name}", queries // module.k * module.k),
-        "deployed": {"fingerprint": module.deployed.fingerprint},
-        "versions": {
-            "parmtrain": __version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in PACKAGES},
-        },
-    }
+
+    epochs: int = 0
+    seconds: float = 0.0
+    queries_per_second: float | None = None
 
 
-def _training(history: History, chosen_by: str, queries: int) -> dict[str, Any]:
-    """Say how training went; where nothing was trained, that it took no time."""
-    validated = [epoch for epoch in history.epochs if f"val/{chosen_by}" in epoch]
+@dataclass(frozen=True)
+class BestEpoch:
+    """The epoch that validation chose.
+
+    Args:
+        metric: Metric that it was chosen by, such as ``degraded_accuracy``.
+        value: Value of that metric.
+        epoch: Its number, from 0.
+    """
+
+    metric: str
+    value: float
+    epoch: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that one run measured.
+
+    On the CPU, all values except ``timing``, ``training.seconds`` and ``training.queries_per_second`` depend only on
+    the configuration and the data.
+
+    Args:
+        task: Name of the task.
+        code: Name of the code.
+        seed: The run's seed.
+        scheme: Which worker runs what, and which outputs give which prediction; k and r follow from it.
+        scores: Scores on the test split.
+        cost: ``extra_workers`` per query, ``parity_bytes`` ÷ bytes of a query, ``parity_flops`` and
+            ``encoder_flops`` ÷ FLOPs of one run of F, None if these cannot be counted.
+        timing: ``encode_us`` and ``decode_us`` of the exported programs for one group, and ``threads``.
+        training: How training went.
+        validation: The best epoch by validation; None if nothing was trained.
+        fingerprint: SHA-256 of the deployed model's weights.
+        versions: Versions of parmtrain, Python and the packages that results depend on.
+    """
+
+    task: str
+    code: str
+    seed: int
+    scheme: Scheme
+    scores: Scores
+    cost: dict[str, float | None]
+    timing: dict[str, Any]
+    training: Training
+    validation: BestEpoch | None
+    fingerprint: str
+    versions: dict[str, str] = field(default_factory=_versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as ``metrics.json`` has them."""
+        best = self.validation
+        return {
+            "format": FORMAT,
+            "task": self.task,
+            "code": self.code,
+            "k": self.scheme.k,
+            "r": self.scheme.n - self.scheme.k,
+            "seed": self.seed,
+            **self.scores.to_json(),
+            "cost": self.cost,
+            "validation": None if best is None else {best.metric: best.value, "epoch": best.epoch},
+            "training": vars(self.training),
+            "deployed": {"fingerprint": self.fingerprint},
+            "scheme": self.scheme.to_json(),
+            "versions": self.versions,
+            "timing": self.timing,
+        }
+
+
+def training_of(history: History, queries: int) -> Training:
+    """Return how a training went.
+
+    Args:
+        history: Its recorded epochs.
+        queries: Training queries per epoch.
+    """
+    if not history.epochs:
+        return Training()
+    epochs = len(history.epochs)
+    return Training(epochs, history.seconds, epochs * queries / history.seconds)
+
+
+def best_epoch(epochs: Sequence[dict[str, float]], metric: str) -> BestEpoch | None:
+    """Return the epoch with the largest validation metric; None if no epoch was validated.
+
+    Args:
+        epochs: Recorded epochs, as in ``History.epochs``.
+        metric: Name of the metric, without ``val/``.
+
+    Example:
+        >>> best_epoch([{"epoch": 0, "val/iou": 0.5}, {"epoch": 1, "val/iou": 0.7}], "iou")
+        BestEpoch(metric='iou', value=0.7, epoch=1)
+    """
+    validated = [epoch for epoch in epochs if f"val/{metric}" in epoch]
     if not validated:
-        return {"validation": None, "training": {"epochs": 0, "seconds": 0.0, "queries_per_second": None}}
-    best = max(validated, key=lambda epoch: epoch[f"val/{chosen_by}"])
-    epochs, seconds = len(history.epochs), history.seconds
-    return {
-        "validation": {chosen_by: best[f"val/{chosen_by}"], "epoch": best["epoch"]},
-        "training": {"epochs": epochs, "seconds": seconds, "queries_per_second": epochs * queries / seconds},
-    }
+        return None
+    best = max(validated, key=lambda epoch: epoch[f"val/{metric}"])
+    return BestEpoch(metric, best[f"val/{metric}"], int(best["epoch"]))

@@ -1,39 +1,40 @@
-"""Pictures of coding groups: queries, what they are coded into, and lost predictions beside rebuilt ones."""
+"""Pictures of coding groups: queries, coded queries, and lost predictions next to reconstructed ones."""
 
 from collections.abc import Sequence
 
 import torch
 from matplotlib.figure import Figure
 
-from parmtrain.codes import arrivals, decode_each
+from parmtrain.codes import CodedPredictor, arrivals, decode_each
 from parmtrain.drawing import ORANGE
-from parmtrain.evaluation.score import Coded
+from parmtrain.programs import Network
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.decoded_group import DecodedGroup
 from parmtrain.training.groups import GroupBatch
 
-MOST_CODED = 4
+MOST_QUERIES, MOST_CODED = 8, 4  # that are drawn of one group
 
 
 @torch.no_grad()
-def decoded_groups(coded: Coded, batch: GroupBatch) -> list[DecodedGroup]:
-    """Run a batch of groups, prepared and with the deployed model's predictions, and decode each of these as if lost.
+def decoded_groups(predictor: CodedPredictor, deployed: Network, batch: GroupBatch) -> list[DecodedGroup]:
+    """Run a batch of prepared groups, and decode each of the deployed model's predictions as if it were lost.
 
     Args:
-        coded: A module or an exported bundle, in evaluation mode.
-        batch: The groups, on its device.
+        predictor: A module or an exported bundle, in evaluation mode.
+        deployed: The deployed model.
+        batch: The groups, on the device of both.
     """
-    assert batch.predictions is not None
-    coded_queries = coded.encode(batch.queries)
-    outputs = coded.gather(batch.predictions, coded.predict(coded_queries))
-    decoded = decode_each(coded.decode, outputs, arrivals(coded.n, late=1)[: coded.k])
+    predictions = deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
+    coded_queries = predictor.encode(batch.queries)
+    outputs = predictor.gather(predictions, predictor.predict(coded_queries))
+    decoded = decode_each(predictor.decode, outputs, arrivals(predictor.n, late=1)[: predictor.k])
     rebuilt = decoded.diagonal(dim1=1, dim2=2).movedim(-1, 1)
-    parts = (batch.queries, coded_queries, batch.labels, batch.predictions, rebuilt)
+    parts = (batch.queries, coded_queries, batch.labels, predictions, rebuilt)
     return [DecodedGroup(*group) for group in zip(*(part.cpu() for part in parts), strict=True)]
 
 
 def coding_groups(groups: Sequence[DecodedGroup], task: Task) -> Figure:
-    """Draw a row for each group: its queries, its coded queries, and the prediction of the one that is lost.
+    """Draw one row per group: its queries, its coded queries, and the prediction of the lost query.
 
     The first row loses its first query, the second row its second one, and so on.
 
@@ -41,7 +42,7 @@ def coding_groups(groups: Sequence[DecodedGroup], task: Task) -> Figure:
         groups: Groups of one code.
         task: Their task, which draws queries and predictions.
     """
-    k, drawn = len(groups[0].queries), min(len(groups[0].coded_queries), MOST_CODED)
+    k, drawn = min(len(groups[0].queries), MOST_QUERIES), min(len(groups[0].coded_queries), MOST_CODED)
     widths = [1.0] * (k + drawn) + [task.prediction_width]
     figure = Figure(figsize=(2.2 * sum(widths), 2.4 * len(groups)), layout="constrained")
     grid = figure.subplots(len(groups), len(widths), squeeze=False, width_ratios=widths)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator, NullFormatter
 
 from parmtrain.drawing import BLUE, GREY, ORANGE, finish, save
 from parmtrain.metrics import functional
+from parmtrain.report.metrics_json import RunRecord, best_epoch
 
 MOST_UNAVAILABLE = 0.2
 
@@ -18,7 +18,7 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
     """Plot the losses and the validation metrics of every epoch.
 
     Args:
-        epochs: What ``History.epochs`` remembers.
+        epochs: Recorded epochs, as in ``History.epochs``.
         measure: Name of the task's main measure.
         path: PNG to write.
     """
@@ -35,9 +35,9 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
         axes.plot(numbers, [epoch.get(name, np.nan) for epoch in epochs], label=label, color=colour)
     losses.set(title="Loss", xlabel="epoch", yscale="log")
     accuracies.set(title="Validation split", xlabel="epoch")
-    validated = [epoch for epoch in epochs if chosen_by in epoch]
-    best = max(validated, key=lambda epoch: epoch[chosen_by])
-    accuracies.plot(best["epoch"] + 1, best[chosen_by], "o", color=BLUE, label="kept")
+    best = best_epoch(epochs, f"degraded_{measure}")
+    if best is not None:
+        accuracies.plot(best.epoch + 1, best.value, "o", color=BLUE, label="best epoch")
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -45,21 +45,21 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
     save(figure, path)
 
 
-def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
-    """Plot A_o against the fraction of predictions that are unavailable, beside the default answer.
+def overall_accuracy(record: RunRecord, path: Path) -> None:
+    """Plot A_o against the fraction of unavailable predictions, compared with the default answer.
 
     Args:
-        metrics: What ``metrics.json`` holds.
+        record: Record of the run.
         path: PNG to write.
     """
-    measure = metrics["measure"]
-    available = metrics["available"][measure]
+    scores, measure = record.scores, record.scores.measure
+    available = scores.available[measure]
     unavailable = np.linspace(0, MOST_UNAVAILABLE, 41)
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     axes = figure.subplots()
     for answer, label, colour, style in (
-        (metrics["degraded"][measure], f"code={metrics['code']}, k={metrics['k']}", BLUE, "-"),
-        (metrics["default"][measure], "default answer", GREY, "--"),
+        (scores.degraded.main, f"code={record.code}, k={record.scheme.k}", BLUE, "-"),
+        (scores.default[measure], "default answer", GREY, "--"),
     ):
         axes.plot(
             unavailable,
@@ -69,7 +69,7 @@ def overall_accuracy(metrics: dict[str, Any], path: Path) -> None:
             color=colour,
         )
     axes.set(
-        title=metrics["task"],
+        title=record.task,
         xlabel="fraction of predictions unavailable $f_u$",
         ylabel=f"overall {measure} $A_o$",
         xlim=(0, MOST_UNAVAILABLE),

@@ -1,59 +1,77 @@
-"""The one table that a run ends with."""
+"""The table printed at the end of a run."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from parmtrain.evaluation.scores import Scores
 
-def show(metrics: dict[str, Any], folder: Path, console: Console | None = None) -> None:
-    """Print the figures of one run and where its files are.
+
+def show(
+    title: str,
+    scores: Scores,
+    folder: Path,
+    cost: Mapping[str, float | None] | None = None,
+    console: Console | None = None,
+) -> None:
+    """Print the figures of one run, and where its files are.
 
     Args:
-        metrics: What ``metrics.json`` holds, or the scores in it alone.
-        folder: Where the run was written.
-        console: Where to print.
+        title: What was scored.
+        scores: Scores on the test split.
+        folder: Folder of the run.
+        cost: Costs of the code, if they were measured.
+        console: Console to print to.
     """
     console = console or Console()
-    title = f"{metrics['task']}  code={metrics['code']}  k={metrics['k']}  r={metrics['r']}"
     table = Table(title=title, title_justify="left")
     table.add_column("on the test split")
-    table.add_column(metrics["measure"], justify="right")
-    for row in _rows(metrics):
+    table.add_column(scores.measure, justify="right")
+    for row in [*_accuracies(scores), *_costs(cost or {})]:
         table.add_row(*row)
     console.print(table)
     console.print(f"in {folder}", soft_wrap=True, highlight=False)
 
 
-def _rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    measure, degraded = metrics["measure"], metrics["degraded"]
-    low, high = degraded[f"{measure}_ci95"]
-    worst, best = min(degraded["by_position"]), max(degraded["by_position"])
-    rows = [
-        ("available A_a: the deployed model", f"{metrics['available'][measure]:.4f}"),
-        ("degraded A_d: reconstructed predictions", f"{degraded[measure]:.4f}"),
-        ("  95 % interval", f"{low:.4f} to {high:.4f}"),
-        ("  worst and best missing position", f"{worst:.4f} to {best:.4f}"),
-        ("  agreement with the deployed model", f"{degraded['agreement']:.4f}"),
+def title_of(task: str, code: str, k: int, r: int) -> str:
+    """Return the title of a run's table.
+
+    Example:
+        >>> title_of("digits", "sum", 2, 1)
+        'digits  code=sum  k=2  r=1'
+    """
+    return f"{task}  code={code}  k={k}  r={r}"
+
+
+def _accuracies(scores: Scores) -> list[tuple[str, str]]:
+    measure, degraded, all_k = scores.measure, scores.degraded, scores.all_k
+    positions = degraded.by_position[measure]
+    others = [name for name in degraded.values if name != measure]
+    return [
+        ("available A_a: the deployed model", f"{scores.available[measure]:.4f}"),
+        ("degraded A_d: reconstructed predictions", f"{degraded.main:.4f}"),
+        ("  95 % interval", "{:.4f} to {:.4f}".format(*degraded.ci95)),
+        ("  worst and best missing position", f"{min(positions):.4f} to {max(positions):.4f}"),
+        ("  agreement with the deployed model", f"{degraded.agreement:.4f}"),
+        *((f"  {name}", f"{degraded.values[name]:.4f}") for name in others),
+        *(
+            (f"degraded A_d, {number} predictions missing", f"{late.degraded.main:.4f}")
+            for number, late in enumerate(scores.late[1:], 2)
+        ),
+        *((f"overall A_o, {share:.0%} unavailable", f"{scores.overall(share):.4f}") for share in scores.unavailable),
+        ("all k predictions, no straggler", f"{scores.nobody_late:.4f}"),
+        ("all k predictions, one straggler anywhere", f"{all_k.main:.4f}"),
+        ("  at the worst worker", f"{all_k.worst:.4f}"),
+        ("default answer in place of a late one", f"{scores.default[measure]:.4f}"),
     ]
-    rows += [(f"  {name}", f"{degraded[name]:.4f}") for name in metrics["available"] if name != measure]
-    for late, figures in metrics["stragglers"].items():
-        rows.append((f"degraded A_d, {late} predictions missing", f"{figures['degraded'][measure]:.4f}"))
-    rows += [
-        (f"overall A_o, {float(share):.0%} unavailable", f"{accuracy:.4f}")
-        for share, accuracy in metrics["overall"].items()
-    ]
-    rows += [
-        ("all k predictions, nobody late", f"{metrics['nobody_late'][measure]:.4f}"),
-        ("all k predictions, one straggler anywhere", f"{metrics['all_k'][measure]:.4f}"),
-        ("  at the worst worker", f"{metrics['all_k']['worst'][measure]:.4f}"),
-        ("default answer in place of a late one", f"{metrics['default'][measure]:.4f}"),
-    ]
-    if "cost" in metrics:
-        cost = metrics["cost"]
-        rows.append(("cost: parity bytes ÷ query bytes", f"{cost['parity_bytes']:.2f}"))
-        rows.append(("cost: extra workers", f"{cost['extra_workers']:.0%}"))
-        if cost["parity_flops"] is not None:
-            rows.append(("cost: parity FLOPs ÷ FLOPs of F", f"{cost['parity_flops']:.2f}"))
-    return rows
+
+
+def _costs(cost: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    named = {
+        "parity_bytes": ("cost: parity bytes ÷ query bytes", "{:.2f}"),
+        "extra_workers": ("cost: extra workers per query", "{:.0%}"),
+        "parity_flops": ("cost: parity FLOPs ÷ FLOPs of F", "{:.2f}"),
+    }
+    return [(words, form.format(cost[name])) for name, (words, form) in named.items() if cost.get(name) is not None]

@@ -1,7 +1,6 @@
 """Instances and metrics on Ray."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,31 +13,37 @@ from parmtrain.serving.service import Prediction
 from parmtrain.serving.worker import Worker
 
 LATENCIES = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0]
-LEAST = 1e-9  # Ray's histograms take no zero
+LEAST = 1e-9  # Ray's histograms reject zero
 
 
 class ActorInstance:
-    """One instance: an actor, and another in its place when it is gone."""
+    """Run one instance as an actor, and start another when it dies.
 
-    def __init__(self, model: Any, wait: Callable[[], None] | None, cpus: float) -> None:
-        self._model, self._wait, self._cpus = model, wait, cpus
+    Args:
+        model: Reference to a ``Packed`` network in Ray's object store.
+        cpus: CPUs that Ray reserves for it.
+        worker: Class that the actor runs; it is given the model.
+    """
+
+    def __init__(self, model: Any, cpus: float, worker: type[Worker] = Worker) -> None:
+        self._model, self._cpus, self._worker = model, cpus, worker
         self.actor = self._made()
 
     def _made(self) -> Any:
-        remote: Any = ray.remote(Worker)
-        return remote.options(num_cpus=self._cpus, scheduling_strategy="SPREAD").remote(self._model, self._wait)
+        remote: Any = ray.remote(self._worker)
+        return remote.options(num_cpus=self._cpus, scheduling_strategy="SPREAD").remote(self._model)
 
     async def ready(self) -> None:
-        """Return when the actor is there."""
+        """Wait until the actor is ready."""
         await self.actor.ready.remote()
 
     async def run(self, query: Tensor) -> Any:
-        """Run one query; raise what Ray raises when the actor is gone."""
+        """Run one query; raise Ray's own error if the actor is gone."""
         output = await self.actor.run.remote(query.numpy())
         return torch.from_numpy(output.copy()) if isinstance(output, np.ndarray) else output
 
     async def restart(self) -> None:
-        """Start another actor, and return when it is there."""
+        """Replace the actor and wait until the new one is ready."""
         ray.kill(self.actor)
         while True:
             self.actor = self._made()
@@ -50,7 +55,7 @@ class ActorInstance:
 
 
 class Metrics:
-    """What is counted, in Ray's own metrics, which its agents give to Prometheus."""
+    """Count answers and times in Ray's metrics, which its agents export to Prometheus."""
 
     def __init__(self) -> None:
         self.answers = metrics.Counter("parmtrain_answers", "Answers by how they were made.", tag_keys=("kind",))

@@ -1,12 +1,10 @@
-"""The service on Ray: a Serve deployment that is the frontend, and an actor for each instance.
+"""Run the service on Ray: the frontend as a Serve deployment, and one actor per instance.
 
-Ray is imported here and in ``actors`` alone. Instances are actors that the frontend calls one at a time, since
-a coding group's work must be placed by the frontend: Serve's own replicas of one deployment are chosen by its router,
-which may give both queries of a pair to the same one.
+Only this module and ``actors`` import Ray. Instances are actors rather than Serve replicas, because the frontend must
+choose where each query of a coding group runs: Serve's router could send both queries of a pair to the same replica.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -15,40 +13,34 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from parmtrain.programs import pack
 from parmtrain.serving.actors import ActorInstance, Metrics
 from parmtrain.serving.events import Kind, Overloaded
 from parmtrain.serving.frontend import Frontend
-from parmtrain.serving.requests import RAW, Refused, as_json, check, most_bytes, parse
-from parmtrain.serving.served import ServeSettings, pools, read_served
+from parmtrain.serving.requests import RAW, Refused, as_json, as_query, most_bytes, parse
+from parmtrain.serving.served import ServeSettings, instance_counts, read_served
 from parmtrain.serving.service import Service
-from parmtrain.serving.worker import archive
 
 WARM_UP = 5
 
 
 class FrontendDeployment:
-    """The frontend as a Serve deployment: over HTTP, and through a Python handle.
+    """Serve the frontend over HTTP and through a Python handle.
 
     Args:
-        settings: What to serve, and how.
-        waits: For each instance, what slows it, in experiments.
+        settings: What to serve and how.
     """
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, settings: dict[str, Any], waits: list[Callable[[], None] | None] | None = None
-    ) -> None:
+    async def __init__(self, settings: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
         self.settings = ServeSettings(**settings)
         self.settings.check()
         served = read_served(self.settings)
         self.shape = served.query_shape
-        counts = pools(self.settings, served)
+        counts = instance_counts(self.settings, served)
         scheme = served.scheme
-        models = [ray.put(archive(model)) for model in served.models]
+        models = [ray.put(pack(model)) for model in served.models]
         pool_of = [pool for pool, count in enumerate(counts) for _ in range(count)]
-        waits = waits or [None] * len(pool_of)
-        instances = [
-            ActorInstance(models[pool], wait, self.settings.cpus) for pool, wait in zip(pool_of, waits, strict=True)
-        ]
+        instances = [self.instance(number, pool, models[pool]) for number, pool in enumerate(pool_of)]
         await asyncio.gather(*(instance.ready() for instance in instances))
         self.metrics = Metrics()
         self.frontend = Frontend(scheme, counts, self.settings.limits)
@@ -63,21 +55,25 @@ class FrontendDeployment:
             filled=self.metrics.filled,
         )
         torch.set_num_threads(1)
-        for _ in range(WARM_UP):  # TorchScript optimises as it runs
+        for _ in range(WARM_UP):  # TorchScript optimizes during the first calls
             served.bundle.encode(torch.zeros(1, served.bundle.k, *self.shape))
             late = torch.arange(served.bundle.n).eq(0).unsqueeze(0)
             served.bundle.decode(torch.zeros(1, served.bundle.n, served.width), ~late)
 
+    def instance(self, number: int, pool: int, model: Any) -> ActorInstance:
+        """Return a new instance of a pool that runs ``model``, a reference to a ``Packed`` network."""
+        return ActorInstance(model, self.settings.cpus)
+
     async def predict(self, query: Any) -> dict[str, Any]:
-        """Answer a query that comes through a Python handle, a tensor or an array ``[*query]``."""
-        return as_json(await self.service.predict(check(query, self.shape)))
+        """Answer a query sent through a Python handle: a tensor or an array ``[*query]``."""
+        return as_json(await self.service.predict(as_query(query, self.shape)))
 
     async def __call__(self, request: Request) -> Response:
-        """Answer a query that comes over HTTP: POST to any path; GET /healthz asks whether the service is there."""
+        """Answer an HTTP request: POST a query to any path, or GET /healthz for the state of the service."""
         if request.method == "GET":
             return self._health(request.url.path)
         if request.method != "POST":
-            return self._refuse(405, f"{request.method} is no way to ask; POST is")
+            return self._refuse(405, f"method {request.method} is not allowed; use POST")
         try:
             query = parse(await self._body(request), request.headers.get("content-type", ""), self.shape)
             prediction = await self.service.predict(query)
@@ -92,21 +88,21 @@ class FrontendDeployment:
         return JSONResponse(as_json(prediction), status)
 
     async def _body(self, request: Request) -> bytes:
-        """Read a body, and no more of it than a query can have."""
+        """Read the body, up to the largest size that a query can have."""
         body, most = bytearray(), most_bytes(self.shape)
         async for chunk in request.stream():
             body += chunk
             if len(body) > most:
-                raise Refused(413, f"the body has more than {most} bytes, which is more than a query can have")
+                raise Refused(413, f"the body must have at most {most} bytes, the largest size of a query")
         return bytes(body)
 
     def counts(self) -> dict[str, int]:
-        """Return what the frontend counted."""
+        """Return the frontend's counts."""
         return {str(name): count for name, count in self.frontend.counts.items()}
 
     def _health(self, path: str) -> Response:
         if not path.endswith("/healthz"):
-            return self._refuse(404, f"there is nothing at {path}; POST a query, or GET /healthz")
+            return self._refuse(404, f"unknown path {path}; POST a query, or GET /healthz")
         state = {"waiting": self.frontend.waiting, "counts": self.counts(), "occupied": self.frontend.occupied}
         return JSONResponse({"status": "ok", **state})
 
@@ -116,27 +112,28 @@ class FrontendDeployment:
 
 
 def build(arguments: dict[str, Any]) -> Any:
-    """Build the Serve application, for ``import_path`` in a file for ``serve deploy``.
+    """Build the Serve application that ``import_path`` in a configuration of ``serve deploy`` names.
 
     Args:
-        arguments: Fields of ``ServeSettings``; ``bundle`` is needed. Every node must see the bundle's folder.
+        arguments: Fields of ``ServeSettings``; ``bundle`` is required. Every node must be able to read its folder.
     """
     return application(ServeSettings(**arguments))
 
 
-def application(settings: ServeSettings, waits: list[Callable[[], None] | None] | None = None) -> Any:
-    """Build the Serve application, for ``serve.run``.
+def application(settings: ServeSettings, frontend: type[FrontendDeployment] = FrontendDeployment, **more: Any) -> Any:
+    """Build the Serve application to pass to ``serve.run``.
 
     Args:
-        settings: What to serve, and how.
-        waits: For each instance, what slows it, in experiments.
+        settings: What to serve and how.
+        frontend: The class of the frontend.
+        more: Further arguments of that class.
     """
     settings.check()
     deployment = serve.deployment(
-        FrontendDeployment,
+        frontend,
         name="frontend",
-        num_replicas=1,  # groups form in one place
+        num_replicas=1,  # all groups form in one process
         max_ongoing_requests=settings.waiting + 100,
         ray_actor_options={"num_cpus": 0},
     )
-    return deployment.bind(vars(settings), waits)
+    return deployment.bind(vars(settings), **more)

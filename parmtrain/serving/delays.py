@@ -1,4 +1,4 @@
-"""How long instances take: service times, and what slows them."""
+"""Service times of instances, and the slowdowns that lengthen them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ BLOCK = 4096
 
 
 def constant(value: float) -> Draw:
-    """Return a distribution of one value."""
+    """Return the distribution of a constant."""
     return lambda random, count: np.full(count, value)
 
 
 def lognormal(mean: float, variation: float) -> Draw:
-    """Return the log-normal distribution of a mean and a coefficient of variation.
+    """Return the log-normal distribution with a given mean and coefficient of variation.
 
     Example:
         >>> draws = lognormal(mean=2.0, variation=0.1)(np.random.default_rng(0), 10_000)
@@ -30,12 +30,12 @@ def lognormal(mean: float, variation: float) -> Draw:
 
 
 def exponential(mean: float) -> Draw:
-    """Return the exponential distribution of a mean."""
+    """Return the exponential distribution with a given mean."""
     return lambda random, count: random.exponential(mean, count)
 
 
 def pareto(mean: float, shape: float = 1.5) -> Draw:
-    """Return the Pareto distribution of a mean, whose tail falls with the power ``shape`` (above 1).
+    """Return the Pareto distribution with a given mean and tail exponent ``shape`` (above 1).
 
     Example:
         >>> draws = pareto(mean=3.0, shape=3.0)(np.random.default_rng(0), 100_000)
@@ -47,20 +47,20 @@ def pareto(mean: float, shape: float = 1.5) -> Draw:
 
 @dataclass(frozen=True)
 class Slowdowns:
-    """When an instance is slow, and what that adds to the work it begins then.
+    """Decide when instances are slow, and by how much that delays the jobs they start.
 
-    Time is cut into slots. In each slot an instance is slow with ``probability``; of the slots, the share
-    ``correlation`` throws one coin for all instances, the others one for each. Slots are fixed in experiment time: the
-    same seed slows the same instances at the same times, whatever runs on them. Without slots every piece of work has a
-    coin of its own. The first ``instances`` of all are slow at any time.
+    Time is divided into slots, and in each slot an instance is slow with ``probability``. In a fraction
+    ``correlation`` of the slots one draw decides for all instances; in the others each instance has its own draw. The
+    slots depend only on time and seed: the same seed slows the same instances at the same times under any strategy.
+    Without slots, each job has its own draw. The first ``instances`` instances are always slow.
 
     Args:
-        probability: That an instance is slow, 0 to 1.
-        delay: What is added to slow work, in seconds.
-        slot: Length of a slot in seconds; 0 for a coin for each piece of work.
-        correlation: Share of slots in which all instances are slow or none is, 0 to 1.
+        probability: Probability that an instance is slow, 0 to 1.
+        delay: Distribution of the time added to a slow job, in seconds.
+        slot: Length of a slot in seconds; 0 draws for each job.
+        correlation: Fraction of slots in which either all instances are slow or none is, 0 to 1.
         seed: Seed of the schedule.
-        instances: How many instances are always slow.
+        instances: Number of instances that are always slow.
 
     Example:
         >>> slowdowns = Slowdowns(probability=0.25, delay=constant(0.1), slot=1.0, seed=0)
@@ -76,7 +76,7 @@ class Slowdowns:
     instances: int = 0
 
     def slow(self, instance: int, now: float, coin: float = 1.0) -> bool:
-        """Whether an instance is slow at a time; ``coin``, 0 to 1, decides where there are no slots."""
+        """Return whether an instance is slow at time ``now``; without slots ``coin``, 0 to 1, decides."""
         if instance < self.instances:
             return True
         if not self.slot:
@@ -99,18 +99,18 @@ class Slowdowns:
         return {}
 
 
-class Service:
-    """Service times of all instances.
+class ServiceTimes:
+    """Draw the service times of all instances.
 
     Args:
-        base: Of work on an instance that is not slow, in seconds.
-        slowdowns: What slows instances; None for nothing.
-        speed: For each pool, how many times as fast as the deployed model's its instances are.
+        base: Distribution of the time of a job on an instance that is not slow, in seconds.
+        slowdowns: When instances are slow; None for never.
+        speed: For each pool, the speed of its instances relative to the deployed model's.
         seed: Seed of the times.
 
     Example:
-        >>> service = Service(constant(0.02), Slowdowns(1.0, constant(0.2)))
-        >>> round(service.seconds(instance=0, pool=0, now=0.0), 2)
+        >>> times = ServiceTimes(constant(0.02), Slowdowns(1.0, constant(0.2)))
+        >>> round(times.seconds(instance=0, pool=0, now=0.0), 2)
         0.22
     """
 
@@ -124,11 +124,11 @@ class Service:
         self._delays = drawn(slowdowns.delay, random) if slowdowns else iter(())
 
     def __call__(self, instance: int, job: Job, now: float) -> float:
-        """Return how long a job that begins now takes."""
+        """Return the duration in seconds of a job that starts now."""
         return self.seconds(instance, job.pool, now)
 
     def seconds(self, instance: int, pool: int, now: float) -> float:
-        """Return how long work of a pool that begins now takes."""
+        """Return the duration in seconds of a job of ``pool`` that starts now."""
         time = next(self._times) / (self.speed[pool] if pool < len(self.speed) else 1.0)
         if self.slowdowns is None:
             return time
@@ -137,6 +137,6 @@ class Service:
 
 
 def drawn(draw: Draw, random: np.random.Generator) -> Iterator[float]:
-    """Yield draws one by one, made many at a time."""
+    """Yield draws one at a time, drawing a block of them at once."""
     while True:
         yield from draw(random, BLOCK).tolist()

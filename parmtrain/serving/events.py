@@ -1,15 +1,16 @@
-"""What a frontend deals in: queries, coding groups and jobs, and what it asks to be done."""
+"""The frontend's data: queries, coding groups and jobs, and the actions that it asks for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple
 
 from parmtrain.errors import ParmtrainError
+from parmtrain.settings import setting
 
 
 class Overloaded(ParmtrainError):
-    """A query was refused, since too many wait for an answer."""
+    """A query was refused because the queue is full."""
 
 
 class Kind(StrEnum):
@@ -20,40 +21,37 @@ class Kind(StrEnum):
     default = "default"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Limits:
-    """What a frontend waits for, and how much it takes. Times are in seconds.
+    """How long a frontend waits, and how many queries it accepts. Times are in seconds.
 
-    Args:
-        deadline: From a query's arrival to its default answer.
-        copy_after: From its arrival to when a query without the protection of a full group is sent to the deployed
-            model once more: 0 is replication, the 95th percentile hedging. Where k > 1, that protects groups which do
-            not fill.
-        reconstruct_after: From its arrival to when it may be answered by a reconstruction; 0 takes whichever comes
-            first, more gives the deployed model's own prediction, which is the better one, some time.
-        hung_after: From a dispatch to when an instance that has not returned is taken for dead.
-        waiting: Queries that may wait for an answer; more are refused.
-        attempts: How often the same work is given out, where instances die over it or return garbage.
+    With k > 1, ``copy_after`` protects the queries of groups that do not fill. Without a code, 0 is replication and the
+    95th percentile of latency is hedging.
     """
 
-    deadline: float = 10.0
-    copy_after: float = inf
-    reconstruct_after: float = 0.0
-    hung_after: float = inf
-    waiting: int = 10_000
-    attempts: int = 2
+    deadline: float = setting(10.0, "seconds until a default answer is sent", above=0)
+    copy_after: float = setting(inf, "seconds until a query whose group is not full is sent again", least=0)
+    reconstruct_after: float = setting(0.0, "seconds to wait for F's own prediction before a reconstruction", least=0)
+    hung_after: float = setting(inf, "seconds until an instance that does not respond is replaced", above=0)
+    waiting: int = setting(10_000, "queries that may wait for an answer; further ones are refused", above=0)
+    attempts: int = setting(2, "how often a job is tried when instances fail", above=0)
+
+    @property
+    def limits(self) -> "Limits":
+        """These settings alone, without those of a subclass."""
+        return Limits(**{one.name: getattr(self, one.name) for one in fields(Limits)})
 
 
 class Query:
-    """A query that was taken.
+    """A query that the frontend accepted.
 
     Attributes:
-        number: Of the query, in the order of arrival.
+        number: Its number, in order of arrival.
         payload: The query itself.
-        at: When it arrived.
+        at: Time of its arrival.
         group: Its coding group.
-        position: Its position there.
-        answered: Whether its one answer went out.
+        position: Its position in the group.
+        answered: Whether it has been answered.
     """
 
     __slots__ = ("answered", "at", "group", "number", "payload", "position")
@@ -67,26 +65,26 @@ class Group:
     """A coding group.
 
     Attributes:
-        number: Of the group, in the order of their first queries.
+        number: Its number, in order of first queries.
         queries: Its queries so far.
-        outputs: What its n workers returned; None where nothing did.
-        arrived: Bit mask of the workers that returned.
-        full: Whether all of its queries are there, so that it is coded.
-        coded: What a driver keeps of its encoding.
+        outputs: Outputs of its n workers; None for those that have not arrived.
+        arrived: Bit mask of the workers whose outputs have arrived.
+        full: Whether it has all of its k queries and is encoded.
+        coded_queries: Its coded queries, cached by the driver.
     """
 
-    __slots__ = ("arrived", "coded", "full", "number", "outputs", "queries")
+    __slots__ = ("arrived", "coded_queries", "full", "number", "outputs", "queries")
 
     def __init__(self, number: int, n: int) -> None:
         self.number = number
         self.queries: list[Query] = []
         self.outputs: list[Any] = [None] * n
         self.arrived, self.full = 0, False
-        self.coded: Any = None
+        self.coded_queries: Any = None
 
     @property
     def waits(self) -> bool:
-        """Whether a query has no answer yet."""
+        """Whether some query has no answer yet."""
         return any(not query.answered for query in self.queries)
 
 
@@ -94,24 +92,25 @@ class Job:
     """Work for one instance: a query, or a coded query of a group.
 
     Attributes:
-        number: Of the job, in the order in which they were made.
+        number: Its number, in order of creation.
         group: The group that it belongs to.
-        query: The query itself, where it is no coded one.
-        worker: The worker of the group whose output it is; -1 for a query that no worker of its code runs by itself.
+        query: The query to run; None for a coded query.
+        worker: The worker of the group whose output this is; None for a plain query under a code whose workers run
+            only coded queries.
         pool: The pool of instances that can run it.
-        tries: How often it was given out.
-        began: When it was given out last.
+        tries: How often it was dispatched.
+        began: Time of its last dispatch.
     """
 
     __slots__ = ("began", "group", "number", "pool", "query", "tries", "worker")
 
-    def __init__(self, number: int, group: Group, query: Query | None, worker: int, pool: int) -> None:
+    def __init__(self, number: int, group: Group, query: Query | None, worker: int | None, pool: int) -> None:
         self.number, self.group, self.query = number, group, query
         self.worker, self.pool, self.tries, self.began = worker, pool, 0, 0.0
 
     @property
     def needed(self) -> bool:
-        """Whether an answer may still come of it."""
+        """Whether its output can still answer a query."""
         return self.group.waits if self.query is None else not self.query.answered
 
 
@@ -126,10 +125,10 @@ class Answer(NamedTuple):
     """Answer ``query``.
 
     Args:
-        query: What is answered.
+        query: The query to answer.
         kind: How the answer is made.
-        output: The deployed model's prediction; the outputs of the group's n workers, None where they did not arrive,
-            of which ``query.position`` is to be decoded; None for a default answer.
+        output: The deployed model's prediction; for a reconstruction, the outputs of the group's n workers (None where
+            missing), from which ``query.position`` is to be decoded; None for a default answer.
     """
 
     query: Query

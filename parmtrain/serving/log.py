@@ -1,4 +1,4 @@
-"""Event logs: what happened to a frontend, when, and what it decided, as plain values."""
+"""Event logs: what happened at a frontend, when, and what it decided, as plain values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,11 +14,11 @@ def unrecorded(now: float, event: str, actions: list[Action]) -> None:
 
 
 class EventLog:
-    """Remembers every event and decision of a frontend, whoever drives it.
+    """Record every event and decision of a frontend, under any driver.
 
     Attributes:
-        lines: The time of each event, its name, and the decisions: ``("dispatch", instance, job)``, ``("answer",
-            query, kind)`` and ``("restart", instance)``, by their numbers.
+        lines: Time and name of each event, and the decisions: ``("dispatch", instance, job)``, ``("answer", query,
+            kind)`` and ``("restart", instance)``, with numbers for instances, jobs and queries.
 
     Example:
         >>> from parmtrain.serving import Frontend, uncoded
@@ -32,12 +32,12 @@ class EventLog:
         self.lines: list[Line] = []
 
     def __call__(self, now: float, event: str, actions: Sequence[Action]) -> None:
-        """Write a line."""
+        """Append a line."""
         self.lines.append((now, event, tuple(map(decision, actions))))
 
     @property
     def decisions(self) -> list[tuple[str, tuple[Any, ...]]]:
-        """The lines without their times, but for events that decided nothing."""
+        """The lines without their times, except those of events that decided nothing."""
         return [(event, decided) for _, event, decided in self.lines if decided]
 
 

@@ -1,6 +1,6 @@
-"""Queries as they come over the network, and answers as they go: JSON, or the bare numbers.
+"""Parse queries from the network and format answers, as JSON or raw numbers.
 
-One bad query would spoil the k answers of its group, so whatever is not exactly a query is refused here.
+A malformed query would corrupt all k answers of its group, so everything but a valid query is refused here.
 """
 
 import json
@@ -15,27 +15,27 @@ from parmtrain.errors import ParmtrainError
 from parmtrain.serving.service import Prediction
 
 JSON, RAW = "application/json", "application/octet-stream"
-TEXT_OF_A_NUMBER = 32  # bytes that a number and what is around it may take in JSON
+TEXT_OF_A_NUMBER = 32  # bytes that a number and its punctuation may take in JSON
 
 
 class Refused(ParmtrainError):
-    """A request that is none.
+    """A request was refused because it is not a valid query.
 
     Args:
-        status: Of the HTTP answer.
-        sentence: What is wrong, and what would be right.
+        status: HTTP status of the response.
+        sentence: What the request must be, and what was given.
     """
 
     def __init__(self, status: int, sentence: str) -> None:
         self.status, self.sentence = status, sentence
-        super().__init__(status, sentence)  # as it is made anew where it comes out of another process
+        super().__init__(status, sentence)  # unpickling calls the class with these
 
     def __str__(self) -> str:
         return self.sentence
 
 
 def most_bytes(shape: tuple[int, ...]) -> int:
-    """Return the size of the largest body that can be a query of ``shape``.
+    """Return the size in bytes of the largest body that can hold a query of ``shape``.
 
     Example:
         >>> most_bytes((3, 32, 32))
@@ -45,7 +45,7 @@ def most_bytes(shape: tuple[int, ...]) -> int:
 
 
 def parse(body: bytes, content_type: str, shape: tuple[int, ...]) -> Tensor:
-    """Read a query of ``shape`` as the deployed model takes it.
+    """Parse a query of ``shape``, the deployed model's input.
 
     Args:
         body: ``{"query": nested lists of numbers}``, or the numbers as little-endian float32.
@@ -53,7 +53,7 @@ def parse(body: bytes, content_type: str, shape: tuple[int, ...]) -> Tensor:
         shape: Shape of a query.
 
     Raises:
-        Refused: If it is anything else.
+        Refused: If the body is anything else.
 
     Example:
         >>> parse(b'{"query": [[1, 2.5]]}', "application/json", (1, 2))
@@ -61,25 +61,27 @@ def parse(body: bytes, content_type: str, shape: tuple[int, ...]) -> Tensor:
         >>> parse(b'{"query": [[1]]}', "application/json", (1, 2))
         Traceback (most recent call last):
         ...
-        parmtrain.serving.requests.Refused: the query has shape [1, 1]; [1, 2] is right
+        parmtrain.serving.requests.Refused: the query must have shape [1, 2], got [1, 1]
     """
     if len(body) > most_bytes(shape):
-        raise Refused(413, f"the body has {len(body)} bytes, more than a query of shape {list(shape)} can have")
+        raise Refused(
+            413, f"the body must have at most {most_bytes(shape)} bytes for shape {list(shape)}, got {len(body)}"
+        )
     kind = content_type.partition(";")[0].strip().lower()
     if kind == RAW:
         numbers = _raw(body, shape)
     elif kind in (JSON, ""):
         numbers = _json(body, shape)
     else:
-        raise Refused(415, f"Content-Type is {kind}; {JSON} or {RAW} is right")
+        raise Refused(415, f"Content-Type must be {JSON} or {RAW}, got {kind}")
     if not np.isfinite(numbers).all():
-        raise Refused(422, "the query holds NaN or an infinite number; finite numbers are right")
+        raise Refused(422, "the query must hold finite numbers, got NaN or infinity")
     return torch.from_numpy(numbers)
 
 
 def _raw(body: bytes, shape: tuple[int, ...]) -> np.ndarray:
     if len(body) != 4 * prod(shape):
-        raise Refused(422, f"the body has {len(body)} bytes; {4 * prod(shape)} are right, {list(shape)} as float32")
+        raise Refused(422, f"the body must have {4 * prod(shape)} bytes, {list(shape)} as float32, got {len(body)}")
     return np.frombuffer(body, dtype="<f4").reshape(shape).astype(np.float32)
 
 
@@ -87,38 +89,38 @@ def _json(body: bytes, shape: tuple[int, ...]) -> np.ndarray:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as fault:
-        raise Refused(400, f"the body is no JSON: {fault}") from fault
+        raise Refused(400, f"the body must be valid JSON: {fault}") from fault
     if not isinstance(content, dict) or "query" not in content:
-        raise Refused(422, 'the body is no query; {"query": [...]} is right')
+        raise Refused(422, 'the body must be a JSON object {"query": [...]}')
     try:
         numbers = np.asarray(content["query"])
     except ValueError as fault:
-        raise Refused(422, f"the query's lists differ in length; shape {list(shape)} is right") from fault
+        raise Refused(422, f"the query must have shape {list(shape)}, got lists of different lengths") from fault
     if numbers.dtype.kind not in "iuf":
-        raise Refused(422, "the query holds something else than numbers")
+        raise Refused(422, "the query must hold only numbers")
     if numbers.shape != shape:
-        raise Refused(422, f"the query has shape {list(numbers.shape)}; {list(shape)} is right")
+        raise Refused(422, f"the query must have shape {list(shape)}, got {list(numbers.shape)}")
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)
 
 
-def check(query: Any, shape: tuple[int, ...]) -> Tensor:
-    """Return a query that came through a Python handle, a tensor or an array, as a float32 tensor.
+def as_query(query: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return a query sent through a Python handle, a tensor or an array, as a float32 tensor.
 
     Raises:
-        Refused: If it is none.
+        Refused: If it is not a query of ``shape``.
     """
     try:
         tensor = torch.as_tensor(query)
     except (TypeError, ValueError, RuntimeError) as fault:
-        raise Refused(422, f"the query is of type {type(query).__name__}; a tensor or an array is right") from fault
+        raise Refused(422, f"the query must be a tensor or an array, got {type(query).__name__}") from fault
     if tensor.dtype is torch.bool or tensor.is_complex() or tuple(tensor.shape) != shape:
         raise Refused(
-            422, f"the query is {tensor.dtype} {list(tensor.shape)}; numbers of shape {list(shape)} are right"
+            422, f"the query must hold numbers of shape {list(shape)}, got {tensor.dtype} {list(tensor.shape)}"
         )
     tensor = tensor.detach().to("cpu", torch.float32)
     if not tensor.isfinite().all():
-        raise Refused(422, "the query holds NaN or an infinite number; finite numbers are right")
+        raise Refused(422, "the query must hold finite numbers, got NaN or infinity")
     return tensor
 
 

@@ -1,65 +1,57 @@
-"""What is served, and how: a bundle, the deployed model that it is for, and the instances of each."""
+"""What to serve and how: a bundle, its deployed model, and the number of instances."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
 from parmtrain.bundle import Bundle
+from parmtrain.codes import Scheme
+from parmtrain.codes.scheme import uncoded
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import ConfigError, DataError, DeployedModelError
+from parmtrain.errors import ConfigError
+from parmtrain.programs import Network
 from parmtrain.serving.events import Limits
-from parmtrain.serving.scheme import Scheme, scheme_of, uncoded
+from parmtrain.settings import require_valid, setting
 
 
 @dataclass
-class ServeSettings:
-    """How a bundle is served; ``python -m parmtrain.serve --help`` explains each."""
+class ServeSettings(Limits):
+    """Settings of the service."""
 
-    bundle: str = ""
-    k: int | None = None
-    deployed: str | None = None
-    coded: bool = True
-    replicas: int = 2
-    parity_replicas: int | None = None
-    host: str = "127.0.0.1"
-    port: int = 8000
-    metrics_port: int = 8080
-    cpus: float = 0.0
-    deadline: float = 10.0
-    copy_after: float = 1.0
-    reconstruct_after: float = 0.0
-    hung_after: float = 60.0
-    waiting: int = 1000
+    bundle: str = setting("", "folder of a run, or its export folder; the run's config.yaml names the deployed model")
+    k: int | None = setting(None, "expected k of the bundle, as a check")
+    deployed: str | None = setting(None, "file of the deployed model, if it has moved")
+    coded: bool = setting(True, "false serves the deployed model alone; copy_after=0 then sends each query twice")
+    replicas: int = setting(2, "instances of the deployed model, m", above=0)
+    parity_replicas: int | None = setting(None, "instances of each parity model; m/k by default", above=0)
+    host: str = setting("127.0.0.1", "address to listen on; the default is reachable from this machine only")
+    port: int = setting(8000, "port to listen on", least=1, most=65535)
+    metrics_port: int = setting(8080, "port of Ray's metrics for Prometheus", least=1, most=65535)
+    cpus: float = setting(0.0, "CPUs that Ray reserves for each instance", least=0)
+    copy_after: float = setting(1.0, "seconds until a query whose group is not full is sent again", least=0)
+    hung_after: float = setting(60.0, "seconds until an instance that does not respond is replaced", above=0)
+    waiting: int = setting(1000, "queries that may wait for an answer; further ones get status 503", above=0)
+
+    def faults(self) -> Iterator[str]:
+        """Yield every fault except numbers out of bounds."""
+        if not self.bundle:
+            yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
 
     def check(self) -> None:
-        """Raise a ``ConfigError`` with every value that is not right."""
-        positive = ("replicas", "deadline", "hung_after", "waiting")
-        found = [f"{name}={getattr(self, name)}: more than 0 is right" for name in positive if getattr(self, name) <= 0]
-        rest = ("copy_after", "reconstruct_after", "cpus")
-        found += [f"{name}={getattr(self, name)}: 0 or more is right" for name in rest if getattr(self, name) < 0]
-        if self.parity_replicas is not None and self.parity_replicas < 1:
-            found.append(f"parity_replicas={self.parity_replicas}: 1 or more is right")
-        if not self.bundle:
-            found.append("bundle=: the folder of a run, or its export folder, is right")
-        if found:
-            raise ConfigError(found)
+        """Raise a ``ConfigError`` that lists every invalid value."""
+        require_valid(self)
 
     @property
     def local(self) -> bool:
-        """Whether only this machine is to ask."""
+        """Whether the service is reachable from this machine only."""
         return self.host == "localhost" or self.host.startswith("127.")
-
-    @property
-    def limits(self) -> Limits:
-        """The frontend's limits."""
-        return Limits(self.deadline, self.copy_after, self.reconstruct_after, self.hung_after, self.waiting)
 
 
 @dataclass
 class Served:
-    """A bundle with the deployed model that it is for."""
+    """A bundle and its deployed model."""
 
     bundle: Bundle
     deployed: DeployedModel
@@ -68,71 +60,56 @@ class Served:
     @property
     def query_shape(self) -> tuple[int, ...]:
         """Shape of one query."""
-        return tuple(self.bundle.about["shapes"]["query"])
+        return self.bundle.query_shape
 
     @property
     def outputs(self) -> int:
         """Length of one prediction."""
-        return int(self.bundle.about["shapes"]["prediction"][0])
+        return self.bundle.outputs
 
     @property
     def width(self) -> int:
         """Length of an output of a parity model."""
-        return int(self.bundle.about["shapes"]["worker_output"][0])
+        return self.bundle.width
 
     @property
     def default(self) -> Tensor | None:
-        """What the decoder answers without any output ``[c]``; None for codes that have no such answer."""
+        """The decoder's answer without any worker output ``[c]``; None for codes that have none."""
         n = self.bundle.n
         answer = self.bundle.decode(torch.zeros(1, n, self.width), torch.zeros(1, n, dtype=torch.bool))[0, 0]
         return answer if bool(answer.isfinite().all()) else None
 
     @property
-    def models(self) -> list[nn.Module]:
+    def models(self) -> list[Network]:
         """The model of each pool."""
-        own = self.bundle.about["parity"]["models"] if self.coded else 0
-        return [self.deployed, *(self.bundle.parity_models[:own])]  # type: ignore[list-item]
+        fresh = [model for model in self.bundle.parity_models if model is not self.deployed] if self.coded else []
+        return [self.deployed, *fresh]
 
     @property
     def scheme(self) -> Scheme:
-        """Who runs what."""
-        return scheme_of(self.bundle, len(self.models) - 1, self.width) if self.coded else uncoded()
+        """Which worker runs what."""
+        return self.bundle.scheme if self.coded else uncoded()
 
 
 def read_served(settings: ServeSettings) -> Served:
-    """Load what settings name: TorchScript archives, and the deployed model of the run that the bundle is of.
+    """Load the bundle that the settings name, and the deployed model of its run.
 
     Raises:
         ConfigError: If the bundle has another k.
-        DataError: If there is no run beside the bundle that says which deployed model it is for.
-        DeployedModelError: If the deployed model is another one.
+        DataError: If the bundle is not in a run's folder, whose configuration names the deployed model.
+        DeployedModelError: If the deployed model is not the one that the bundle was trained for.
         ExportError: If the bundle is incomplete or changed.
     """
-    from parmtrain.config import assemble  # and with it all that training needs, which instances do without
+    from parmtrain.prepared import reopen  # imports all of training, which instances do not need
 
-    bundle = Bundle(settings.bundle)
-    if settings.k not in (None, bundle.k):
-        raise ConfigError([f"k={settings.k}: the bundle in {settings.bundle} has k={bundle.k}"])
-    path = bundle.folder.parent / "config.yaml"
-    if not path.is_file():
-        raise DataError(f"there is no {path}, which says what the deployed model of the bundle is")
-    cfg = OmegaConf.load(path)
-    assert isinstance(cfg, DictConfig)
-    if settings.deployed is not None:
-        cfg.deployed.path = settings.deployed
-    task = assemble.build(cfg.task)
-    splits = None if cfg.deployed.path else task.splits()  # data names the deployed model that was trained on it
-    deployed = assemble.deployed_model(cfg, task, splits, None)  # type: ignore[arg-type]
-    expected = bundle.about["deployed"]["fingerprint"]
-    if deployed.fingerprint != expected:
-        raise DeployedModelError(
-            f"the bundle in {settings.bundle} was trained for the deployed model {expected[:16]}…, and this one is "
-            f"{deployed.fingerprint[:16]}…; deployed=… names the file of the right one"
-        )
-    return Served(bundle, deployed, settings.coded)
+    k = Bundle(settings.bundle).k
+    if settings.k not in (None, k):
+        raise ConfigError([f"k must be {k}, the k of the bundle in {settings.bundle}, got {settings.k}"])
+    prepared, bundle = reopen(settings.bundle, {"deployed.path": settings.deployed})
+    return Served(bundle, prepared.deployed, settings.coded)
 
 
-def pools(settings: ServeSettings, served: Served) -> list[int]:
-    """Return how many instances each pool has: m, and m/k (rounded up) for each parity model unless settings say."""
+def instance_counts(settings: ServeSettings, served: Served) -> list[int]:
+    """Return the number of instances of each pool: m, and by default m/k (rounded up) for each parity model."""
     parity = settings.parity_replicas or -(-settings.replicas // served.bundle.k)
     return [settings.replicas, *[parity] * (len(served.models) - 1)]

@@ -1,4 +1,4 @@
-"""A frontend at work: it runs in one event loop, in front of instances that may be anywhere."""
+"""Drive a frontend in an asyncio event loop, with instances that may run anywhere."""
 
 import asyncio
 import time
@@ -10,39 +10,30 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from parmtrain.codes import Coder
 from parmtrain.serving.events import Action, Answer, Dispatch, Group, Job, Kind, Restart
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
 
 
-class Coding(Protocol):
-    """The two halves of a code: a bundle, or a code."""
-
-    def encode(self, queries: Tensor) -> Tensor:
-        """Map queries ``[g, k, *query]`` to coded queries ``[g, coded, *parity]``."""
-
-    def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Map worker outputs ``[g, n, w]`` and who arrived ``[g, n]`` to predictions ``[g, k, c]``."""
-
-
 class Instance(Protocol):
-    """Something that runs one model, one query at a time."""
+    """An instance, which runs one model, one query at a time."""
 
     async def run(self, query: Tensor) -> Any:
-        """Map a query to an output; whatever it raises means that the instance is gone."""
+        """Map a query to an output; any exception means that the instance is gone."""
 
     async def restart(self) -> None:
-        """Return when there is a new one in its place."""
+        """Replace the instance and wait until the new one is ready."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a query is answered.
+    """The answer to a query.
 
     Args:
         kind: How the answer was made.
-        output: ``[c]``; None for a default answer where the service has none.
-        seconds: From the query's arrival to its answer.
+        output: Prediction ``[c]``; None for a default answer if the service has none.
+        seconds: Time from the query's arrival to its answer.
     """
 
     kind: Kind
@@ -51,19 +42,19 @@ class Prediction:
 
 
 class Service:
-    """Answers queries through a frontend, an encoder, instances and a decoder.
+    """Answer queries through a frontend, an encoder, instances and a decoder.
 
     Args:
         frontend: The group logic; it must be new.
-        coding: Encoder and decoder; None where the frontend's scheme has no coded queries.
-        instances: In the frontend's order.
+        coder: Encoder and decoder; None if the frontend's scheme has no coded queries.
+        instances: The instances, in the frontend's order.
         outputs: Length of one prediction.
         width: Length of an output of a parity model.
-        default: What a default answer says ``[c]``.
-        happened: Told of every answer, for metrics.
-        filled: Told of every full group how many seconds it took to fill.
-        record: Told of every event and what was decided.
-        clock: Seconds, rising; those of an event loop may be no finer than a millisecond.
+        default: The default answer ``[c]``.
+        happened: Called with every answer, for metrics.
+        filled: Called for every full group with the seconds that it took to fill.
+        record: Called with every event and the resulting actions.
+        clock: Monotonic time in seconds; an event loop's own clock may resolve only milliseconds.
 
     Example:
         >>> class Doubler:
@@ -82,7 +73,7 @@ class Service:
     def __init__(
         self,
         frontend: Frontend,
-        coding: Coding | None,
+        coder: Coder | None,
         instances: Sequence[Instance],
         outputs: int,
         width: int,
@@ -92,17 +83,17 @@ class Service:
         record: Record = unrecorded,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.frontend, self.coding, self.instances = frontend, coding, list(instances)
+        self.frontend, self.coder, self.instances = frontend, coder, list(instances)
         self.outputs, self.width, self.default = outputs, width, default
         self.happened, self.filled, self.record, self.clock = happened, filled, record, clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
 
     async def predict(self, query: Tensor) -> Prediction:
-        """Answer a query ``[*query]``, which must be one that the models can take.
+        """Answer a query ``[*query]``, which must be a valid input of the models.
 
         Raises:
-            Overloaded: If too many queries wait.
+            Overloaded: If the queue is full.
         """
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         now, groups, fill_time = self.clock(), self.frontend.counts["groups"], self.frontend.fill_time
@@ -125,17 +116,17 @@ class Service:
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)  # the loop itself holds tasks weakly
+        self._tasks.add(task)  # the loop holds only weak references to tasks
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, instance: int, job: Job) -> None:
-        payload = job.query.payload[0] if job.query is not None else self._coded(job.group)[self._which(job)]
+        payload = self._payload(job)
         try:
             output = await self.instances[instance].run(payload)
         except asyncio.CancelledError:
             raise
-        except Exception:  # whatever ends a call, the instance has to prove itself anew
-            if self.frontend.runs(instance, job):  # or it hung, and is being replaced already
+        except Exception:  # the instance is replaced after any failed call
+            if self.frontend.pools.job_of(instance) is job:  # otherwise it hung and is already being replaced
                 now = self.clock()
                 self._do(now, "lost", self.frontend.lost(now, instance))
                 await self._restart(instance)
@@ -147,22 +138,27 @@ class Service:
         else:
             self._do(now, "garbage", self.frontend.garbage(now, instance, job))
 
+    def _payload(self, job: Job) -> Tensor:
+        """Return the query that a job runs: a plain one, or a coded one of its group."""
+        if job.query is not None:
+            query: Tensor = job.query.payload[0]
+            return query
+        assert job.worker is not None
+        return self._coded(job.group)[job.worker - self.frontend.scheme.own]
+
     async def _restart(self, instance: int) -> None:
         await self.instances[instance].restart()
         now = self.clock()
         self._do(now, "restored", self.frontend.restored(now, instance))
 
-    def _which(self, job: Job) -> int:
-        return job.worker - self.frontend.scheme.own
-
     def _coded(self, group: Group) -> Tensor:
         """Encode a full group, once."""
-        if group.coded is None:
-            assert self.coding is not None
+        if group.coded_queries is None:
+            assert self.coder is not None
             queries = torch.stack([query.payload[0] for query in group.queries])
             with torch.inference_mode():
-                group.coded = self.coding.encode(queries.unsqueeze(0))[0]
-        coded: Tensor = group.coded
+                group.coded_queries = self.coder.encode(queries.unsqueeze(0))[0]
+        coded: Tensor = group.coded_queries
         return coded
 
     def _answer(self, answer: Answer) -> None:
@@ -175,11 +171,11 @@ class Service:
         prediction = Prediction(answer.kind, output, self.clock() - query.at)
         self.happened(prediction)
         future: asyncio.Future[Prediction] = query.payload[1]
-        if not future.done():  # whoever asked may have gone
+        if not future.done():  # the client may have disconnected
             future.set_result(prediction)
 
     def _decoded(self, outputs: tuple[Tensor | None, ...]) -> Tensor:
-        """Decode one group: worker outputs, None where there are none, to predictions ``[k, c]``."""
+        """Decode one group: worker outputs, None where missing, to predictions ``[k, c]``."""
         width = max(self.width, self.outputs)
         together = torch.zeros(1, len(outputs), width)
         arrived = torch.zeros(1, len(outputs), dtype=torch.bool)
@@ -187,9 +183,9 @@ class Service:
             if output is not None:
                 together[0, worker, : len(output)] = output
                 arrived[0, worker] = True
-        assert self.coding is not None
+        assert self.coder is not None
         with torch.inference_mode():
-            return self.coding.decode(together, arrived)[0]
+            return self.coder.decode(together, arrived)[0]
 
     def _schedule_tick(self) -> None:
         at = self.frontend.next_tick
@@ -207,7 +203,7 @@ class Service:
 
 
 def well_formed(output: Any, length: int) -> bool:
-    """Whether an output is a vector of ``length`` finite numbers.
+    """Return whether an output is a vector of ``length`` finite numbers.
 
     Example:
         >>> well_formed(torch.zeros(3), 3), well_formed(torch.tensor([0.0, torch.nan]), 2), well_formed("?", 1)

@@ -1,4 +1,4 @@
-"""A discrete-event simulation of a service: the frontend of the real one, with instances that only take time."""
+"""A discrete-event simulation of a service: the real frontend, with instances that only take time."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import simpy
 
+from parmtrain.codes.scheme import DEPLOYED
 from parmtrain.serving.delays import Draw, drawn
 from parmtrain.serving.events import Action, Answer, Dispatch, Job, Kind, Overloaded, Restart
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
-from parmtrain.serving.scheme import DEPLOYED
 
 KINDS = tuple(Kind)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that the frontend itself takes, and that a new instance takes to come up."""
+    """Seconds to encode a group, to decode one, and to restart an instance."""
 
     encode: float = 0.0
     decode: float = 0.0
@@ -32,11 +32,11 @@ class Outcome:
     """What a service did.
 
     Args:
-        latency: Of each query that was answered ``[n]``, in seconds.
-        kind: How its answer was made ``[n]``, as an index into ``KINDS``.
-        work: Seconds that instances were busy, for each query; NaN where that was not measured.
-        utilisation: Of the deployed model's instances, 0 to 1; or NaN.
-        counts: The frontend's own.
+        latency: Latency of each answered query ``[n]``, in seconds.
+        kind: How each answer was made ``[n]``, as an index into ``KINDS``.
+        work: Seconds per query that instances were busy; NaN if not measured.
+        utilisation: Utilisation of the deployed model's instances, 0 to 1; NaN if not measured.
+        counts: The frontend's counts.
     """
 
     latency: np.ndarray
@@ -55,21 +55,21 @@ class Outcome:
 
 
 class Simulation:
-    """Drives a frontend through simulated time.
+    """Drive a frontend through simulated time.
 
     Args:
         frontend: The frontend; it must be new.
-        service: How long an instance takes for a job that it begins at a time.
-        costs: How long the frontend takes.
-        record: Told of every event and what was decided.
+        service: Maps an instance, a job and its starting time to the job's duration in seconds.
+        costs: Time that encoding, decoding and restarts take.
+        record: Called with every event and the resulting actions.
 
     Source: the experiments of Kosaian et al., ParM (SOSP'19), section 5.
 
     Example:
         >>> from parmtrain.serving import Frontend, erasure_code
-        >>> from parmtrain.serving.delays import Service, constant
+        >>> from parmtrain.serving.delays import ServiceTimes, constant
         >>> frontend = Frontend(erasure_code(k=2, r=1), instances=[2, 1])
-        >>> outcome = Simulation(frontend, Service(constant(0.1))).run([0.0, 0.01, 0.02, 0.03])
+        >>> outcome = Simulation(frontend, ServiceTimes(constant(0.1))).run([0.0, 0.01, 0.02, 0.03])
         >>> outcome.latency.round(3).tolist(), outcome.counts["deployed"]
         ([0.1, 0.1, 0.18, 0.18], 4)
     """
@@ -89,12 +89,12 @@ class Simulation:
         self._kind: list[int] = []
 
     def run(self, arrivals: Iterable[float], kills: Iterable[tuple[float, int]] = ()) -> Outcome:
-        """Send queries at ``arrivals`` (seconds, rising) and kill instances at times; return what came of it."""
+        """Send queries at ``arrivals`` (increasing, in seconds), kill instances at ``kills``, return the outcome."""
         self._arrive_next(iter(arrivals))
         for at, instance in kills:
             self._after(at, lambda _, instance=instance: self._kill(instance))
         self.environment.run()
-        occupied, deployed = self.frontend.occupied, self.frontend.pool_of.count(DEPLOYED)
+        occupied, deployed = self.frontend.occupied, self.frontend.pools.pool_of.count(DEPLOYED)
         return Outcome(
             np.array(self._latency),
             np.array(self._kind, dtype=np.int8),
@@ -123,7 +123,7 @@ class Simulation:
 
     def _do(self, event: str, actions: list[Action]) -> None:
         self.record(self.now, event, actions)
-        if actions or event != "tick":  # the ticks of what was answered long ago change nothing
+        if actions or event != "tick":  # ticks for queries answered earlier change nothing
             self._until = self.now
         for action in actions:
             if isinstance(action, Dispatch):
@@ -161,7 +161,7 @@ class Simulation:
 
 
 def poisson(rate: float, count: int, seed: int) -> Iterable[float]:
-    """Yield the times of ``count`` arrivals at ``rate`` a second, at random.
+    """Yield the times of ``count`` Poisson arrivals at ``rate`` per second.
 
     Example:
         >>> times = list(poisson(rate=100.0, count=1000, seed=0))

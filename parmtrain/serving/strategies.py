@@ -1,13 +1,13 @@
-"""Ways to spend the same extra resources on slow and lost predictions: codes, and their rivals."""
+"""Strategies against slow and lost predictions with the same extra resources: codes and their rivals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from parmtrain.codes.scheme import Scheme, backed_up, erasure_code, heads_code, uncoded
 from parmtrain.errors import ConfigError
 from parmtrain.serving.events import Limits
-from parmtrain.serving.scheme import Scheme, backed_up, erasure_code, uncoded
 
-NAMES = ("none", "equal", "coded", "replication", "hedged", "backup")
+NAMES = ("none", "equal", "coded", "heads", "replication", "hedged", "backup")
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,11 @@ class Strategy:
     """A way to run a service.
 
     Args:
-        name: What it is called.
-        scheme: Who runs what.
-        instances: How many of each pool.
-        copy_after: When a query is sent once more, as a percentile of the latency of ``equal``; None for never.
-        speed: Of each pool's instances, the deployed model's being 1.
+        name: Its name.
+        scheme: Which worker runs what.
+        instances: Number of instances of each pool.
+        copy_after: When a query is sent again, as a percentile of the latency of ``equal``; None for never.
+        speed: Speed of each pool's instances relative to the deployed model's.
     """
 
     name: str
@@ -29,27 +29,29 @@ class Strategy:
     speed: tuple[float, ...] = (1.0,)
 
     def limits(self, base: Limits, after: float | None) -> Limits:
-        """Return limits with the time after which a query is sent once more, in seconds."""
-        return base if after is None else Limits(**{**vars(base), "copy_after": after})
+        """Return limits with ``copy_after`` set to ``after`` seconds; None leaves them unchanged."""
+        return base if after is None else replace(base, copy_after=after)
 
 
 def strategies(
     names: Sequence[str], instances: int, k: int, r: int, backup_speed: float = 5.0, hedge: float = 95.0
 ) -> list[Strategy]:
-    """Return strategies that all use ``instances`` + r·``instances``/k instances, but for ``none``.
+    """Return strategies that each use ``instances`` + r·``instances``/k instances, except ``none``.
 
     Args:
-        names: Of ``NAMES``: ``none`` has no redundancy and no more instances; ``equal`` has the extra ones as further
-            deployed ones; ``coded`` as parity instances; ``replication`` sends each query twice; ``hedged`` once more
-            where it is late; ``backup`` has them run a cheaper model on every query.
-        instances: Of the deployed model, m.
+        names: Some of ``NAMES``: ``none`` has no redundancy and no extra instances; ``equal`` uses the extra ones as
+            further deployed instances; ``coded`` as parity instances of a code that needs k of k + r outputs;
+            ``heads`` as parity instances of a code whose parity output alone gives all k predictions;
+            ``replication`` sends each query twice; ``hedged`` sends a late query again; ``backup`` runs a cheaper
+            model on every query.
+        instances: Instances of the deployed model, m.
         k: Queries in a coding group.
-        r: Parity models.
-        backup_speed: How many times as fast as the deployed model the cheaper one is.
-        hedge: Percentile of latency behind which a query is sent once more.
+        r: Number of parity models.
+        backup_speed: Speed of the cheaper model relative to the deployed model.
+        hedge: Percentile of latency after which ``hedged`` sends a query again.
 
     Raises:
-        ConfigError: If a name is none of these, or m/k is no whole number.
+        ConfigError: If a name is unknown, or m is not a multiple of k.
 
     Example:
         >>> [(one.name, one.instances) for one in strategies(["equal", "coded"], instances=12, k=3, r=2)]
@@ -57,10 +59,10 @@ def strategies(
     """
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        raise ConfigError([f"strategies: there is no {', '.join(unknown)}; there are {', '.join(NAMES)}"])
+        raise ConfigError([f"strategies: unknown {', '.join(unknown)}; choose from {', '.join(NAMES)}"])
     if instances < 1 or k < 2 or r < 1 or instances % k:
         raise ConfigError(
-            [f"instances={instances}, k={k}, r={r}: whole groups of k ≥ 2 instances, and r ≥ 1, are right"]
+            [f"instances must be a multiple of k, with k ≥ 2 and r ≥ 1, got instances={instances}, k={k}, r={r}"]
         )
     extra = instances // k
     more = instances + r * extra
@@ -68,6 +70,7 @@ def strategies(
         "none": Strategy("none", uncoded(), (instances,)),
         "equal": Strategy("equal", uncoded(), (more,)),
         "coded": Strategy(f"coded k={k} r={r}", erasure_code(k, r), (instances, *[extra] * r)),
+        "heads": Strategy(f"heads k={k}", heads_code(k), (instances, r * extra)),
         "replication": Strategy("replication", uncoded(), (more,), copy_after=0.0),
         "hedged": Strategy("hedged", uncoded(), (more,), copy_after=hedge),
         "backup": Strategy("backup", backed_up(), (instances, r * extra), speed=(1.0, backup_speed)),

@@ -1,4 +1,4 @@
-"""Tasks: where queries and labels come from, and what a deployed model takes of them."""
+"""Tasks: where queries and labels come from, and how they become the deployed model's input."""
 
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries

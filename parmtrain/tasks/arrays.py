@@ -1,11 +1,11 @@
-"""Data of one's own: NumPy arrays in files, read a page at a time, so that a data set may be larger than memory."""
+"""Your own data: memory-mapped NumPy arrays, so a data set may be larger than memory."""
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from parmtrain.cache import read_array
 from parmtrain.errors import DataError
 from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
@@ -13,9 +13,9 @@ from parmtrain.tasks.source import Source
 
 
 class MappedQueries(TensorQueries):
-    """Queries in a memory-mapped file: what is asked for is read, and the system keeps as much of it as it can spare.
+    """Queries in a memory-mapped file: read when accessed, and cached by the operating system as memory permits.
 
-    They stay in their file when the rest moves to another device; each batch follows by itself.
+    They stay in the file when a module moves to another device; each batch is moved separately.
     """
 
     def to(self, device: torch.device) -> "MappedQueries":
@@ -27,23 +27,23 @@ class Arrays(Source):
     """Six files, ``{train,val,test}_{queries,labels}.npy``.
 
     Args:
-        root: Their folder.
-        stored: Shape of one stored query, behind the number of queries.
-        classes: How many there are; labels are whole numbers from 0.
+        root: Folder of the files.
+        stored: Shape of one stored query, without the axis of queries.
+        classes: Number of classes; labels are integers from 0.
     """
 
     def __init__(self, root: str, stored: list[int], classes: int) -> None:
         self.root, self.stored, self.classes = Path(root).expanduser(), list(stored), classes
 
     def locate(self) -> None:
-        """Raise a ``DataError`` that names the files that are missing."""
+        """Raise a ``DataError`` that names the missing files, if any."""
         names = [f"{split}_{part}.npy" for split in Splits._fields for part in ("queries", "labels")]
         missing = [name for name in names if not (self.root / name).is_file()]
         if missing:
-            raise DataError(f"no {', '.join(missing)} in {self.root}; data.root=… names another folder")
+            raise DataError(f"missing in {self.root}: {', '.join(missing)}; set data.root=… to their folder")
 
     def read(self) -> "Splits[QuerySet]":
-        """Map the queries and read the labels."""
+        """Memory-map the queries and read the labels."""
         self.locate()
         return Splits(*map(self._split, Splits._fields))
 
@@ -52,23 +52,22 @@ class Arrays(Source):
         stored, classes = mapped(queries), mapped(labels)
         if list(stored.shape[1:]) != self.stored or classes.shape != stored.shape[:1]:
             raise DataError(
-                f"{queries} holds {list(stored.shape)} and {labels} {list(classes.shape)}; "
-                f"[n, {', '.join(map(str, self.stored))}] and [n] are right"
+                f"{queries} and {labels} must have shapes [n, {', '.join(map(str, self.stored))}] and [n], "
+                f"got {list(stored.shape)} and {list(classes.shape)}"
             )
         if classes.is_floating_point():
-            raise DataError(f"{labels} holds {classes.dtype}; whole numbers are right")
+            raise DataError(f"{labels} must hold integers, got {classes.dtype}")
         check_labels(classes, self.classes, str(labels))
         return MappedQueries(stored, classes.long())
 
 
 def mapped(path: Path) -> Tensor:
-    """Map one array of numbers as a tensor.
+    """Memory-map an array of numbers as a tensor.
 
     Raises:
-        DataError: If the file is damaged, or is of something else than numbers.
+        DataError: If the file is damaged or does not hold numbers.
     """
     try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)  # c: PyTorch asks for what it could write to
-        return torch.from_numpy(array)
+        return read_array(path)
     except (OSError, ValueError, TypeError, EOFError) as fault:
-        raise DataError(f"{path} is no .npy file of numbers, or damaged: {fault}") from fault
+        raise DataError(f"{path} must be an intact .npy file of numbers: {fault}") from fault

@@ -1,4 +1,4 @@
-"""Reading clips of speech: any WAV file as mono samples of one rate and one length."""
+"""Read speech clips: any WAV file as mono samples of a given rate and length."""
 
 from pathlib import Path
 
@@ -14,44 +14,44 @@ FULL_SCALE = 32767
 
 
 def read_clip(path: Path, rate: int, samples: int) -> Tensor:
-    """Read one clip: channels mixed, resampled, a short one padded with silence, a long one cut at both ends.
+    """Read one clip: mix its channels, resample it, and pad or trim both ends to a given length.
 
     Args:
-        path: A WAV file of any rate, width and number of channels.
-        rate: Samples a second to return.
-        samples: How many to return.
+        path: A WAV file of any sample rate, bit depth and number of channels.
+        rate: Samples per second to return.
+        samples: Number of samples to return.
 
     Returns:
         Samples ``[samples]`` (int16).
 
     Raises:
-        DataError: If the file is missing, no WAV file, empty, shorter than its header says, or holds NaN.
+        DataError: If the file is missing, not a WAV file, empty, shorter than its header states, or not finite.
     """
     try:
         with soundfile.SoundFile(path) as file:
             if file.format not in ("WAV", "WAVEX"):
-                raise DataError(f"{path} is no WAV file but {file.format}")
+                raise DataError(f"{path} must be a WAV file, got {file.format}")
             promised, theirs = file.frames, file.samplerate
             content = file.read(dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as fault:
         if not path.is_file():
-            raise DataError(f"{path}: there is no such file") from fault
-        raise DataError(f"{path} is damaged, or no WAV file ({str(fault).partition(': ')[2] or fault})") from fault
+            raise DataError(f"{path}: file not found") from fault
+        raise DataError(f"{path} is damaged or not a WAV file ({str(fault).partition(': ')[2] or fault})") from fault
     stated = _stated_frames(path)
     if len(content) == 0:
-        raise DataError(f"{path} is empty: it holds no sample")
+        raise DataError(f"{path} must hold 1 or more samples, got 0")
     if len(content) < max(promised, stated):
         raise DataError(
-            f"{path} is truncated: its header promises {max(promised, stated)} samples, {len(content)} follow"
+            f"{path} is truncated: it must hold {max(promised, stated)} samples (its header), got {len(content)}"
         )
     if not np.isfinite(content).all():
-        raise DataError(f"{path} holds NaN or infinite samples")
+        raise DataError(f"{path} must hold finite samples, got NaN or infinite ones")
     mono = torch.from_numpy(content.mean(axis=1))
     return to_int16(fitted(mono if theirs == rate else resample(mono, theirs, rate), samples))
 
 
 def fitted(mono: Tensor, samples: int) -> Tensor:
-    """Return ``samples`` samples: the middle of a longer clip, or a shorter one with silence on both sides.
+    """Return ``samples`` samples: the middle of a longer clip, or a shorter clip padded with silence on both sides.
 
     Example:
         >>> fitted(torch.tensor([1.0, 2.0, 3.0]), 5), fitted(torch.tensor([1.0, 2.0, 3.0]), 1)
@@ -64,12 +64,12 @@ def fitted(mono: Tensor, samples: int) -> Tensor:
 
 
 def to_int16(samples: Tensor) -> Tensor:
-    """Return samples between −1 and 1 as 16-bit integers."""
+    """Convert samples between −1 and 1 to 16-bit integers."""
     return (samples.clamp(-1, 1) * FULL_SCALE).round().to(torch.int16)
 
 
 def _stated_frames(path: Path) -> int:
-    """Return how many frames the header states, even if the file is shorter: readers trust the file's length."""
+    """Return the number of frames that the header states; soundfile reports the file's actual length instead."""
     with path.open("rb") as file:
         content = file.read(4096)
     frame, at = 0, 12

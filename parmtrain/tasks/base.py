@@ -1,4 +1,4 @@
-"""What a task is: queries with labels in three splits, what F takes of them, and what F is trained for."""
+"""Base class of tasks: queries with labels in three splits, the input of F, and its training loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,38 +18,42 @@ if TYPE_CHECKING:
 
 
 class TaskInput(nn.Module):
-    """What F expects of its input: a module from stored queries ``[b, *stored]`` to queries ``[b, *query]``.
+    """Map stored queries ``[b, *stored]`` to queries ``[b, *query]``, the input of F.
 
     Attributes:
-        flatten: Whether F wants each query as a vector; queries keep their shape up to the model's door.
+        flatten: Whether F takes each query as a vector; queries keep their shape until ``preprocess`` flattens them.
     """
 
     flatten: bool = False
 
     @property
     def features(self) -> nn.Module | None:
-        """What F and parity models make of a query first, where they do: of a waveform a spectrogram, say."""
+        """Feature extraction inside F and parity models, such as a spectrogram of a waveform; None without one."""
         return None
 
     @property
-    def door(self) -> nn.Module:
-        """What a query ``[b, *query]`` passes on its way into F."""
+    def preprocess(self) -> nn.Module:
+        """Module that prepares queries ``[b, *query]`` for F."""
         parts = [self.features] if self.features is not None else []
         return nn.Sequential(*parts, *([nn.Flatten()] if self.flatten else []))
 
+    def after_features(self, model: nn.Module) -> nn.Module:
+        """Return a parity model that extracts features from a parity query as F does from a query."""
+        return model if self.features is None else nn.Sequential(self.features, model)
+
     def model_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of what a model is given for queries, or parity queries, of ``shape``."""
+        """Return the input shape of a model, after features, for queries or parity queries of ``shape``."""
         if self.features is None:
             return shape
         return tuple(self.features(torch.zeros(1, *shape)).shape[1:])
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a server must do to a stored query, as plain values."""
+        """Preprocessing of a stored query, as plain values for a server."""
         raise NotImplementedError
 
     def draw(self, axes: "Axes", query: Tensor) -> None:
-        """Draw a query, or a coded query of a like shape."""
+        """Draw a query, or a coded query of a similar shape."""
         raise NotImplementedError
 
 
@@ -57,16 +61,16 @@ class Task(ABC):
     """An inference task.
 
     Args:
-        name: Its name on the command line.
+        name: Name of the task on the command line.
         query_shape: Shape of one query as F takes it.
-        classes: A word for each of the outputs that make one prediction.
+        classes: Names of the outputs of a prediction.
         source: Where queries and labels come from.
-        input: From stored queries to what F takes.
-        augment: Random change of stored queries ``[b, *stored]`` in training.
-        augment_query: Random change of queries ``[b, *query]`` in training.
+        input: Turns stored queries into the input of F.
+        augment: Random augmentation of stored queries ``[b, *stored]`` in training.
+        augment_query: Random augmentation of queries ``[b, *query]`` in training.
 
     Attributes:
-        prediction_width: How wide a drawn prediction is beside a drawn query.
+        prediction_width: Width of a drawn prediction relative to a drawn query.
     """
 
     prediction_width: ClassVar[float] = 1.0
@@ -105,25 +109,25 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the scalar loss that a deployed model is trained with, of outputs ``[b, c]`` and labels ``[b]``."""
+        """Return the scalar loss for training a deployed model, given outputs ``[b, c]`` and labels ``[b]``."""
 
     @property
     @abstractmethod
     def measures(self) -> Measures:
-        """What predictions are scored by."""
+        """The kind of predictions, and the measures that score them."""
 
-    @abstractmethod
     def default(self, train: Tensor, labels: Tensor) -> dict[str, float]:
-        """Return every measure of a fixed answer, known from the labels ``train``, where ``labels`` are true."""
+        """Return all measures of the constant prediction chosen on ``train``, scored against ``labels``."""
+        return self.measures.means(self.measures.constant(train).expand(*labels.shape[:1], -1), labels)
 
     def prior(self, train: Tensor) -> Tensor | None:
-        """Return the prediction ``[c]`` that models begin with, known from the labels ``train``, if there is one."""
+        """Return the initial prediction ``[c]`` of models, chosen on the labels ``train``; None without one."""
         return None
 
     @abstractmethod
     def blank_labels(self, groups: int, k: int) -> Tensor:
-        """Return labels ``[groups, k]`` or ``[groups, k, l]`` that say nothing, to try things out with."""
+        """Return placeholder labels ``[groups, k]`` or ``[groups, k, l]`` for trial runs."""
 
     @abstractmethod
     def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
-        """Draw the prediction of one query of a group: what is true, the deployed model's own, and the rebuilt one."""
+        """Draw the label of one query in a group, the deployed model's prediction, and the reconstructed one."""

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their own format: pickled batches of a data array and a list of labels."""
+"""CIFAR-10 and CIFAR-100 in their original format: pickled batches of a data array and a list of labels."""
 
 import io
 import pickle
@@ -10,7 +10,7 @@ import torch
 
 from parmtrain.errors import DataError
 from parmtrain.tasks.classification import check_labels
-from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+from parmtrain.tasks.queries import Splits, TensorQueries, hold_out
 from parmtrain.tasks.source import Source
 
 
@@ -36,7 +36,7 @@ class Cifar(Source):
     Args:
         root: Folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``, or that folder itself.
         classes: 10 or 100.
-        validation: How many training images to hold out for validation.
+        validation: Number of training images to hold out for validation.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
     """
@@ -47,35 +47,38 @@ class Cifar(Source):
 
     @property
     def folder(self) -> Path:
-        """Where the batches are."""
+        """Folder of the batches."""
         inside = self.root / self.layout.folder
         return self.root if self.root.name == self.layout.folder and not inside.exists() else inside
 
     def locate(self) -> None:
-        """Raise a ``DataError`` that names the batches that are missing."""
+        """Raise a ``DataError`` that names the missing batches, if any."""
         wanted = (*self.layout.train, *self.layout.test)
         missing = [name for name in wanted if not (self.folder / name).is_file()]
         if missing:
             raise DataError(
                 f"CIFAR-{self.classes} is {'incomplete' if len(missing) < len(wanted) else 'missing'}: no "
-                f"{', '.join(missing)} in the folder {self.folder}; data.root=… names the folder that holds "
+                f"{', '.join(missing)} in the folder {self.folder}; set data.root=… to the folder that holds "
                 f"{self.layout.folder}"
             )
 
     def download(self) -> None:
-        """Download through torchvision into its layout under ``root``."""
+        """Download with torchvision, in its layout under ``root``."""
         from torchvision import datasets
 
         from parmtrain.tasks.download import attempt
 
         attempt(lambda: getattr(datasets, self.layout.torchvision)(str(self.root), download=True), self.locate)
 
-    def read(self) -> "Splits[QuerySet]":
+    def read(self) -> "Splits[TensorQueries]":
         """Read the images, stored as ``[3, 32, 32]`` bytes."""
         self.locate()
         train, test = self._join(self.layout.train), self._join(self.layout.test)
         if len(train) <= self.validation:
-            raise DataError(f"{self.folder} holds {len(train)} images, but {self.validation} are for validation alone")
+            raise DataError(
+                f"{self.folder} must hold more than the {self.validation} training images held out for validation, "
+                f"got {len(train)}"
+            )
         return Splits(*hold_out(train, self.validation), test)
 
     def _join(self, names: tuple[str, ...]) -> TensorQueries:
@@ -87,12 +90,12 @@ class Cifar(Source):
             with path.open("rb") as file:
                 content = _ArraysOnly(file).load()
             data, labels = np.asarray(content[b"data"]), content[self.layout.labels.encode()]
-        except Exception as fault:  # a damaged pickle fails in any way
-            raise DataError(f"{path} is damaged, or no CIFAR batch: {type(fault).__name__}: {fault}") from fault
+        except Exception as fault:  # damaged pickles raise all kinds of errors
+            raise DataError(f"{path} is damaged or not a CIFAR batch: {type(fault).__name__}: {fault}") from fault
         if data.dtype != np.uint8 or data.shape != (len(labels), 3 * 32 * 32):
             raise DataError(
-                f"{path} is damaged: it holds {data.dtype} {list(data.shape)} and {len(labels)} labels; "
-                "uint8 [n, 3072] and n labels are right"
+                f"{path} is damaged: it must hold data uint8 [n, 3072] and n labels, "
+                f"got {data.dtype} {list(data.shape)} and {len(labels)} labels"
             )
         stored = TensorQueries(torch.from_numpy(data.copy()).view(-1, 3, 32, 32), torch.tensor(labels).long())
         check_labels(stored.labels, self.classes, str(path))
@@ -100,7 +103,7 @@ class Cifar(Source):
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that builds NumPy arrays and nothing else, so that a file from others cannot run code."""
+    """An unpickler that builds only NumPy arrays, so an untrusted file cannot run code."""
 
     ALLOWED: ClassVar = {
         ("numpy", "ndarray"),
@@ -114,7 +117,7 @@ class _ArraysOnly(pickle.Unpickler):
         super().__init__(file, encoding="bytes")
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return an allowed name, or refuse."""
+        """Return an allowed class or function; raise an error for any other."""
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR batch needs")
+            raise pickle.UnpicklingError(f"a CIFAR batch must hold only arrays and lists, got {module}.{name}")
         return super().find_class(module, name)

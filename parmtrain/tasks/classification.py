@@ -1,4 +1,4 @@
-"""Classification: the task of saying which class a query is of, whatever queries are."""
+"""Classification: predict the class of a query of any kind."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -23,17 +23,17 @@ TOP = {"top5": 5}
 
 
 class Classification(Task):
-    """Inference of one class out of several.
+    """Prediction of one class out of several.
 
     Args:
-        name: Its name on the command line.
+        name: Name of the task on the command line.
         query_shape: Shape of one query as the deployed model takes it.
         outputs: Number of classes.
-        classes: A word for each; without them, their numbers.
+        classes: Names of the classes; their numbers by default.
         source: Where the queries come from.
-        input: What the deployed model expects of its input.
-        augment: Random change of stored queries in training.
-        augment_query: Random change of queries in training.
+        input: Turns stored queries into what the deployed model expects.
+        augment: Random augmentation of stored queries in training.
+        augment_query: Random augmentation of queries in training.
     """
 
     prediction_width: ClassVar[float] = 2.2
@@ -51,28 +51,28 @@ class Classification(Task):
     ) -> None:
         classes = [str(number) for number in range(outputs)] if classes is None else classes
         if len(classes) != outputs:
-            raise ConfigError([f"task.classes has {len(classes)} words; task.outputs={outputs} is right"])
+            raise ConfigError([f"task.classes must have {outputs} names (task.outputs), got {len(classes)}"])
         super().__init__(name, query_shape, classes, source, input, augment, augment_query)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross-entropy of logits ``[b, c]`` and labels ``[b]``."""
+        """Return the cross-entropy between logits ``[b, c]`` and labels ``[b]``."""
         return cross_entropy(outputs, labels)
 
     @property
     def measures(self) -> Measures:
-        """Accuracy, and whether the label is among the five largest outputs."""
+        """Accuracy, and top-5 accuracy for ten or more classes."""
         return of_classes(self.outputs)
 
     def default(self, train: Tensor, labels: Tensor) -> dict[str, float]:
-        """Return what answering always the same is worth where all classes are alike: one in the number of them."""
+        """Return what a constant prediction scores if all classes are equally frequent: 1 / classes for accuracy."""
         return {name: TOP.get(name, 1) / self.outputs for name in self.measures.every}
 
     def blank_labels(self, groups: int, k: int) -> Tensor:
-        """Return the first class for all ``[groups, k]``."""
+        """Return the first class for all queries ``[groups, k]``."""
         return torch.zeros(groups, k, dtype=torch.long)
 
     def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
-        """Draw a bar for each class, of the deployed model's own outputs and of the rebuilt ones."""
+        """Draw one bar per class for the deployed model's outputs and for the reconstructed ones."""
         places = torch.arange(self.outputs)
         axes.bar(places - 0.2, group.predictions[lost], 0.4, label="deployed model's own", color=GREY)
         axes.bar(places + 0.2, group.reconstructed[lost], 0.4, label="reconstructed", color=ORANGE)
@@ -85,7 +85,7 @@ class Classification(Task):
 
 
 def check_labels(labels: Tensor, classes: int, where: str) -> None:
-    """Raise a ``DataError`` if a label is none of the classes."""
+    """Raise a ``DataError`` if a label is outside 0 to ``classes`` − 1."""
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         given = sorted({int(labels.min()), int(labels.max())})
-        raise DataError(f"{where}: labels reach {given}; 0 to {classes - 1} is right")
+        raise DataError(f"{where}: labels must be from 0 to {classes - 1}, got {given}")

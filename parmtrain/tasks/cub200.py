@@ -1,4 +1,4 @@
-"""CUB-200-2011 in its own format: photographs of birds, and text files that say what is in them."""
+"""CUB-200-2011 in its original format: photographs of birds, and text files that describe them."""
 
 from math import isfinite
 from pathlib import Path
@@ -24,13 +24,13 @@ FOLDER = "CUB_200_2011"
 
 
 class Bird(NamedTuple):
-    """What the text files say of one photograph.
+    """One photograph as described by the text files.
 
     Args:
-        path: Its file.
+        path: Image file.
         box: Left, top, width and height in pixels.
-        training: Whether it is one of the official training images.
-        label: Its species, from 1.
+        training: Whether it belongs to the official training images.
+        label: Species, numbered from 1.
     """
 
     path: Path
@@ -40,15 +40,15 @@ class Bird(NamedTuple):
 
 
 class Cub200(Source):
-    """Birds and the boxes around them, the official test images for the test.
+    """Birds and their bounding boxes, with the official test images as the test split.
 
-    Boxes that reach past the border of their image end at it. An image is resized to a square, whatever its aspect,
-    which leaves scaled boxes as they are. Validation images are taken from each species of the training images in turn.
+    Boxes are clipped to their image. Images are resized to a square without keeping their aspect ratio, which leaves
+    scaled boxes unchanged. Validation images are drawn from the training images of each species in turn.
 
     Args:
-        root: Folder that holds ``CUB_200_2011``, as the archive unpacks, or that folder itself.
+        root: Folder that holds ``CUB_200_2011``, as the archive unpacks it, or that folder itself.
         size: Height and width of a stored image in pixels.
-        validation: How many training images to hold out for validation.
+        validation: Number of training images to hold out for validation.
 
     Source: Wah et al., The Caltech-UCSD Birds-200-2011 Dataset (CNS-TR-2011-001).
     """
@@ -59,23 +59,23 @@ class Cub200(Source):
 
     @property
     def folder(self) -> Path:
-        """Where the text files are."""
+        """Folder of the text files."""
         return self.root if (self.root / IMAGES).is_file() else self.root / FOLDER
 
     def locate(self) -> None:
-        """Raise a ``DataError`` that names files that are missing, and boxes that are none."""
+        """Raise a ``DataError`` that names the first missing file or invalid box, if any."""
         self._birds()
 
     def read(self) -> "Splits[QuerySet]":
-        """List the images, look at the header of each, and decode them when they are asked for."""
+        """List the images and read their headers; they are decoded when accessed."""
         birds = self._birds()
         seen = sizes([bird.path for bird in birds], f"looking at {self.folder}")
         scaled = [_scaled(bird, *size) for bird, size in zip(birds, seen, strict=True)]
         training = [i for i, bird in enumerate(birds) if bird.training]
         if len(training) <= self.validation:
             raise DataError(
-                f"{self.folder / SPLIT} names {len(training)} images for training, but {self.validation} "
-                "(task.source.validation) are for validation alone"
+                f"{self.folder / SPLIT} must name more than the {self.validation} training images held out for "
+                f"validation (task.source.validation), got {len(training)}"
             )
         held = set(_of_each_species(birds, training)[: self.validation])
         splits = Splits(
@@ -94,34 +94,34 @@ class Cub200(Source):
         if missing:
             raise DataError(
                 f"CUB-200-2011 is {'incomplete' if len(missing) < len(FILES) else 'missing'}: no {', '.join(missing)} "
-                f"in the folder {self.folder}; data.root=… names another; this data set has no download: unpack "
-                f"{FOLDER}.tgz"
+                f"in the folder {self.folder}; this data set is not downloaded automatically: unpack {FOLDER}.tgz and "
+                "set data.root=… to the folder that holds it"
             )
         content = {name: _lines(self.folder / name) for name in FILES}
         for name in (BOXES, SPLIT, CLASSES):
             if apart := content[name].keys() ^ content[IMAGES].keys():
-                raise DataError(f"{self.folder}: image {min(apart)} is in one of {IMAGES} and {name} alone")
+                raise DataError(f"{self.folder}: image {min(apart)} must be in {IMAGES} and {name}, got only one")
         birds = []
         for number, (name,) in content[IMAGES].items():
             path = self.folder / "images" / name
             if not path.is_file():
-                raise DataError(f"{self.folder / IMAGES} names {path}, and there is no such file")
+                raise DataError(f"{self.folder / IMAGES} names {path}, which does not exist")
             box = _numbers(self.folder / BOXES, number, content[BOXES][number], 4)
             (training,) = _numbers(self.folder / SPLIT, number, content[SPLIT][number], 1)
             (label,) = _numbers(self.folder / CLASSES, number, content[CLASSES][number], 1)
             if min(box[2:]) <= 0:
                 raise DataError(
-                    f"{self.folder / BOXES}: the box of {path} has no area: it is {box[2]:g}×{box[3]:g} pixels"
+                    f"{self.folder / BOXES}: the box of {path} must have an area, got {box[2]:g}×{box[3]:g} pixels"
                 )
             birds.append(Bird(path, (box[0], box[1], box[2], box[3]), bool(training), int(label)))
         return birds
 
 
 def _lines(path: Path) -> dict[str, list[str]]:
-    """Return what follows the number of an image in each line."""
+    """Return the words of each line after its image number, by image number."""
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if short := [number for number, line in enumerate(lines, 1) if len(line) < 2]:
-        raise DataError(f"{path}, line {short[0]}: an image's number and what is said of it are right")
+        raise DataError(f"{path}, line {short[0]}: must hold an image number and one or more values")
     if not lines:
         raise DataError(f"{path} is empty")
     return {number: rest for number, *rest in lines}
@@ -133,24 +133,24 @@ def _numbers(path: Path, image: str, words: list[str], count: int) -> list[float
     except ValueError:
         numbers = []
     if len(numbers) != count or not all(map(isfinite, numbers)):
-        raise DataError(f"{path}: of image {image} it says “{' '.join(words)}”; {count} finite numbers are right")
+        raise DataError(f"{path}: image {image} must have {count} finite numbers, got “{' '.join(words)}”")
     return numbers
 
 
 def _scaled(bird: Bird, height: int, width: int) -> Tensor:
-    """Return the scaled box ``[4]`` of a bird in an image of some size, cut off at its border."""
+    """Return the scaled box ``[4]`` of a bird, clipped to its image."""
     left, top, wide, high = bird.box
     ends = [max(left, 0), max(top, 0), min(left + wide, width), min(top + high, height)]
     if ends[0] >= ends[2] or ends[1] >= ends[3]:
         raise DataError(
-            f"the box of {bird.path} is outside the image: {wide:g}×{high:g} pixels at ({left:g}, {top:g}), and the "
-            f"image has {width}×{height}"
+            f"the box of {bird.path} must overlap its image of {width}×{height} pixels, "
+            f"got {wide:g}×{high:g} pixels at ({left:g}, {top:g})"
         )
     return boxes.scaled(torch.tensor(ends, dtype=torch.float32), height, width)
 
 
 def _of_each_species(birds: list[Bird], chosen: list[int]) -> list[int]:
-    """Return the images ``chosen`` so that every species has its turn, those of one species in a random order."""
+    """Order the images ``chosen`` so that species take turns, with the images of each species in random order."""
     order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0)).tolist()
     turns: dict[int, int] = {}
     placed = []

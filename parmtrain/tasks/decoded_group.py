@@ -1,4 +1,4 @@
-"""What a task draws: one coding group, and what was rebuilt of it."""
+"""One coding group and its reconstructed predictions, for tasks to draw."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class DecodedGroup:
-    """One coding group, and what is rebuilt of it.
+    """One coding group and its reconstructed predictions.
 
     Args:
         queries: ``[k, *query]``.
         coded_queries: ``[coded, *parity]``.
         labels: True labels ``[k]`` or ``[k, l]``.
-        predictions: The deployed model's own ``[k, c]``.
-        reconstructed: Entry i decoded without what worker i returns ``[k, c]``.
+        predictions: The deployed model's own predictions ``[k, c]``.
+        reconstructed: Predictions ``[k, c]``; entry i is decoded without the output of worker i.
     """
 
     queries: Tensor

@@ -1,17 +1,17 @@
-"""The embedded default: scikit-learn's 1,797 real images of handwritten digits, 8×8 pixels, 17 grey levels."""
+"""The built-in default: scikit-learn's 1,797 real images of handwritten digits, 8×8 pixels, 17 grey levels."""
 
 import torch
 
-from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+from parmtrain.tasks.queries import Splits, TensorQueries, hold_out
 from parmtrain.tasks.source import Source
 
 
 class Digits(Source):
-    """The digits of ``sklearn.datasets.load_digits``, always parted in the same way.
+    """The digits of ``sklearn.datasets.load_digits``, always split in the same way.
 
     Args:
-        validation: How many images to hold out for validation.
-        test: How many images to hold out for the test.
+        validation: Number of images to hold out for validation.
+        test: Number of images to hold out for testing.
 
     Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), test set.
     """
@@ -20,9 +20,9 @@ class Digits(Source):
         self.validation, self.test = validation, test
 
     def locate(self) -> None:
-        """Do nothing: the images are inside scikit-learn."""
+        """Do nothing: scikit-learn contains the images."""
 
-    def read(self) -> "Splits[QuerySet]":
+    def read(self) -> "Splits[TensorQueries]":
         """Read the images, stored as ``[1, 8, 8]`` bytes from 0 to 16."""
         from sklearn.datasets import load_digits
 

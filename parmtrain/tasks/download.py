@@ -1,27 +1,27 @@
-"""Downloads through torchvision that fail with one clear sentence."""
+"""Downloads with torchvision that fail with one clear sentence."""
 
 import contextlib
 import io
 from collections.abc import Callable
 from typing import Any
 
-from parmtrain.errors import DataError
+from parmtrain.errors import DataError, first_line
 
 
 def attempt(download: Callable[[], Any], locate: Callable[[], None]) -> None:
-    """Run ``download``; if it fails, say so behind what ``locate`` finds missing.
+    """Run ``download``; if it fails, raise an error that also says what ``locate`` finds missing.
 
     Raises:
-        DataError: If the download is impossible.
+        DataError: If the download fails.
     """
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             download()
     except Exception as fault:  # URLError, RuntimeError, OSError …: torchvision wraps none of them
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        reason = first_line(fault)
         try:
             locate()
         except DataError as missing:
-            raise DataError(f"{missing}; a download was tried and failed ({reason[:160]})") from fault
-        raise DataError(f"the download failed: {reason[:160]}") from fault
+            raise DataError(f"{missing}; the download failed ({reason})") from fault
+        raise DataError(f"the download failed: {reason}") from fault
     locate()

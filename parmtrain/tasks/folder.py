@@ -17,8 +17,8 @@ class FolderImages(Source):
 
     Args:
         root: The data root.
-        name: Folder of this data set in it.
-        size: Height and width of a stored image in pixels: the shorter side is resized to it, the middle cut out.
+        name: Folder of this data set in ``root``.
+        size: Height and width of a stored image in pixels: the shorter side is resized to it, the centre is cropped.
         classes: Names of the class folders.
     """
 
@@ -28,23 +28,23 @@ class FolderImages(Source):
 
     @property
     def folder(self) -> Path:
-        """Where the three splits are."""
+        """Folder of the three splits."""
         inside = self.root / self.name
         return inside if inside.is_dir() or not (self.root / "train").is_dir() else self.root
 
     def locate(self) -> None:
-        """Raise a ``DataError`` that names the folders that are missing or empty."""
+        """Raise a ``DataError`` that names the missing or empty folders, if any."""
         wanted = [self.folder / split / word for split in Splits._fields for word in sorted(self.classes)]
         missing = [str(folder.relative_to(self.folder)) for folder in wanted if not _images(folder)]
         if missing:
             raise DataError(
                 f"{self.name} is {'incomplete' if len(missing) < len(wanted) else 'missing'}: no images in "
-                f"{', '.join(missing)} of the folder {self.folder}; data.root=… names another; "
-                "this data set has no download"
+                f"{', '.join(missing)} of the folder {self.folder}; this data set is not downloaded automatically: set "
+                "data.root=… to the folder that holds it"
             )
 
     def read(self) -> "Splits[QuerySet]":
-        """List the images, look at the header of each, and decode them when they are asked for."""
+        """List the images and read their headers; they are decoded when accessed."""
         self.locate()
         return Splits(*(self._split(self.folder / split) for split in Splits._fields))
 

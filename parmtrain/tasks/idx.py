@@ -1,4 +1,4 @@
-"""MNIST and its family in their own format: four ``*-ubyte`` files, gzipped or not."""
+"""MNIST and its variants in their original format: four ``*-ubyte`` files, gzipped or not."""
 
 import gzip
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from parmtrain.errors import DataError
 from parmtrain.tasks.classification import check_labels
-from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, hold_out
+from parmtrain.tasks.queries import Splits, TensorQueries, hold_out
 from parmtrain.tasks.source import Source
 
 PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
@@ -22,8 +22,8 @@ class IdxImages(Source):
     Args:
         root: Folder of the four files (as Debian's ``dataset-fashion-mnist`` installs them), or the root of
             torchvision's layout, ``root/<variant>/raw``.
-        variant: torchvision's name of the data set: ``MNIST`` or ``FashionMNIST``.
-        validation: How many training images to hold out for validation.
+        variant: Name of the data set in torchvision: ``MNIST`` or ``FashionMNIST``.
+        validation: Number of training images to hold out for validation.
 
     Source: LeCun et al., The MNIST database; Xiao et al., Fashion-MNIST (arXiv 1708.07747).
     """
@@ -33,11 +33,11 @@ class IdxImages(Source):
 
     @property
     def folders(self) -> list[Path]:
-        """Where the files are looked for, in this order."""
+        """Folders to search for the files, in this order."""
         return [self.root, self.root / self.variant / "raw", self.root / "raw"]
 
     def locate(self) -> None:
-        """Raise a ``DataError`` that names the files that are missing."""
+        """Raise a ``DataError`` that names the missing files, if any."""
         self._files()
 
     def _files(self) -> list[Path]:
@@ -47,7 +47,7 @@ class IdxImages(Source):
             searched = ", ".join(map(str, self.folders))
             raise DataError(
                 f"{self.variant} is {'incomplete' if len(missing) < len(PARTS) else 'missing'}: no "
-                f"{', '.join(missing)} in any of the folders {searched}; data.root=… names another"
+                f"{', '.join(missing)} in any of the folders {searched}; set data.root=… to the folder of the files"
             )
         return [file for file in found.values() if file is not None]
 
@@ -57,19 +57,22 @@ class IdxImages(Source):
         return next((file for file in files if file.is_file()), None)
 
     def download(self) -> None:
-        """Download through torchvision into its layout under ``root``."""
+        """Download with torchvision, in its layout under ``root``."""
         from torchvision import datasets
 
         from parmtrain.tasks.download import attempt
 
         attempt(lambda: getattr(datasets, self.variant)(str(self.root), download=True), self.locate)
 
-    def read(self) -> "Splits[QuerySet]":
+    def read(self) -> "Splits[TensorQueries]":
         """Read the images, stored as ``[1, h, w]`` bytes."""
         train_images, train_labels, test_images, test_labels = self._files()
         train, test = _labelled(train_images, train_labels), _labelled(test_images, test_labels)
         if len(train) <= self.validation:
-            raise DataError(f"{train_images} holds {len(train)} images, but {self.validation} are for validation alone")
+            raise DataError(
+                f"{train_images} must hold more than the {self.validation} training images held out for validation, "
+                f"got {len(train)}"
+            )
         return Splits(*hold_out(train, self.validation), test)
 
 
@@ -77,17 +80,18 @@ def _labelled(images: Path, labels: Path) -> TensorQueries:
     stored, classes = read_idx(images), read_idx(labels).long()
     if stored.dim() != 3 or classes.dim() != 1 or len(stored) != len(classes):
         raise DataError(
-            f"{images} holds {list(stored.shape)} and {labels} {list(classes.shape)}; [n, h, w] and [n] are right"
+            f"{images} and {labels} must have shapes [n, h, w] and [n], got {list(stored.shape)} and "
+            f"{list(classes.shape)}"
         )
     check_labels(classes, 10, str(labels))
     return TensorQueries(stored.unsqueeze(1), classes)
 
 
 def read_idx(path: Path) -> Tensor:
-    """Read one file of unsigned bytes in the IDX format.
+    """Read a file of unsigned bytes in the IDX format.
 
     Returns:
-        Bytes of the shape that the file's header states.
+        Bytes (uint8) of the shape in the file's header.
 
     Raises:
         DataError: If the file is damaged or of another format.
@@ -97,10 +101,10 @@ def read_idx(path: Path) -> Tensor:
     except (OSError, EOFError, gzip.zlib.error) as fault:  # type: ignore[attr-defined]
         raise DataError(f"{path} is damaged: {fault}") from fault
     if len(content) < 4 or content[:3] != bytes((0, 0, UNSIGNED_BYTE)):
-        raise DataError(f"{path} is damaged: it does not begin as an IDX file of unsigned bytes does")
+        raise DataError(f"{path} is damaged or not an IDX file of unsigned bytes")
     dimensions = content[3]
     start = 4 + 4 * dimensions
     shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">i4")]
     if len(content) - start != int(np.prod(shape)):
-        raise DataError(f"{path} is damaged: its header promises {shape}, but {len(content) - start} bytes follow")
+        raise DataError(f"{path} is damaged: it must hold {shape} bytes (its header), got {len(content) - start}")
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).view(shape)

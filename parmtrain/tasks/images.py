@@ -1,4 +1,4 @@
-"""What a deployed model takes of an image, and random changes of images."""
+"""Preprocessing of images for the deployed model, and random augmentation of images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class ImageInput(TaskInput):
-    """Turn stored images into what the deployed model takes: channels, size, scaling, mean and standard deviation.
+    """Convert stored images to the deployed model's input: channels, size, scale, mean and standard deviation.
 
-    One channel becomes several by repetition, several become one by their mean. An image of another size is resized.
+    If the number of channels differs, their mean is repeated. Images of another size are resized.
 
     Args:
         query_shape: ``[c, h, w]`` as the deployed model takes it.
-        scale: What the stored values are divided by; 255 brings bytes to [0, 1].
-        mean: Subtracted after scaling, one number a channel or one for all.
-        std: Divided by after that.
-        flatten: Whether the deployed model wants each image as a vector. Queries stay images, so that any code can
-            encode them; they are flattened at the model's door.
+        scale: Divisor of stored values; 255 maps bytes to [0, 1].
+        mean: Subtracted after scaling; one value per channel, or one for all.
+        std: Divisor after that; one value per channel, or one for all.
+        flatten: Whether the deployed model takes each image as a vector. Queries remain images, so any code can encode
+            them, and are flattened by ``preprocess``.
 
     Raises:
-        ConfigError: If mean or std do not fit the channels.
+        ConfigError: If mean or std do not match the channels, or scale or std is not positive.
 
     Example:
         >>> ImageInput([3, 2, 2], mean=[0.5], std=[0.5])(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8))[0, :, 0, 0]
@@ -50,16 +50,16 @@ class ImageInput(TaskInput):
         channels, self.height, self.width = query_shape
         for name, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, channels):
-                raise ConfigError([f"task.input.{name} has {len(values)} numbers; 1 or {channels} (channels) is right"])
+                raise ConfigError([f"task.input.{name} must have 1 or {channels} values (channels), got {len(values)}"])
         if scale <= 0 or min(std) <= 0:
-            raise ConfigError([f"task.input.scale={scale} and task.input.std={list(std)} are right above 0"])
+            raise ConfigError([f"task.input.scale and task.input.std must be above 0, got {scale} and {list(std)}"])
         self.channels, self.scale, self.flatten = channels, scale, flatten
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a server must do to an image, as plain values."""
+        """Preprocessing of an image, as plain values for a server."""
         return {
             "channels": self.channels,
             "height": self.height,
@@ -71,7 +71,7 @@ class ImageInput(TaskInput):
         }
 
     def draw(self, axes: "Axes", query: Tensor) -> None:
-        """Draw an image ``[c, h, w]`` from its least to its greatest value: three channels in colour, others grey."""
+        """Draw an image ``[c, h, w]``, scaled to its range of values: three channels in colour, others grey."""
         image = query.permute(1, 2, 0)
         image = image if image.size(-1) == 3 else image.mean(-1)
         image = (image - image.min()) / (image.max() - image.min()).clamp_min(1e-9)
@@ -89,13 +89,13 @@ class ImageInput(TaskInput):
 
 
 class CropFlip(nn.Module):
-    """Pad each image with zeros, cut its size out at a random place, and mirror every second one.
+    """Pad each image with zeros, crop it to its original size at a random position, and randomly mirror half of them.
 
-    All images of a batch are cut by one gather, each at a place of its own.
+    All images of a batch are cropped by one gather, each at its own position.
 
     Args:
         padding: Pixels added at each border.
-        flip: Whether to mirror.
+        flip: Whether to mirror images.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -108,7 +108,7 @@ class CropFlip(nn.Module):
         self.padding, self.flip = padding, flip
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``[b, c, h, w]`` to changed images of the same shape and type."""
+        """Map images ``[b, c, h, w]`` to augmented images of the same shape and type."""
         batch, _, height, width = images.shape
         padded = nn.functional.pad(images, [self.padding] * 4)
         shifts = torch.randint(0, 2 * self.padding + 1, (2, batch, 1), device=images.device)

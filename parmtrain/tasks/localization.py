@@ -1,4 +1,4 @@
-"""Localization: the task of saying where in an image something is, as one box."""
+"""Localization: predict one bounding box in an image."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from parmtrain.tasks.decoded_group import DecodedGroup
 
 NUMBERS = ("centre x", "centre y", "width", "height")
-BEND = 0.1
-PIXEL_BEGINS = 0.5  # before its middle, where pictures have their whole numbers
+HUBER_BETA = 0.1
+PIXEL_BEGINS = 0.5  # before its centre, where plots have integer coordinates
 
 
 class Localization(Task):
-    """Inference of one box in an image.
+    """Prediction of one bounding box in an image.
 
-    Predictions and labels are scaled boxes, as ``parmtrain.metrics.boxes`` says: centre x, centre y, width and
-    height, each as a share of the image from −1 to 1.
+    Predictions and labels are scaled boxes, as defined in ``parmtrain.metrics.boxes``: centre x, centre y, width and
+    height from −1 to 1.
 
     Args:
-        name: Its name on the command line.
+        name: Name of the task on the command line.
         query_shape: ``[c, h, w]`` as the deployed model takes it.
         outputs: 4.
         source: Where images and boxes come from.
-        input: What the deployed model expects of its input.
-        augment_query: Random change of images in training that leaves boxes where they are.
+        input: Turns stored queries into what the deployed model expects.
+        augment_query: Random augmentation of images in training that does not move boxes.
 
     Source: Kosaian et al., ParM (SOSP'19), section 4.1 (localization).
     """
@@ -51,33 +51,28 @@ class Localization(Task):
         augment_query: nn.Module | None = None,
     ) -> None:
         if outputs != len(NUMBERS):
-            raise ConfigError([f"task.outputs={outputs}: a box is {len(NUMBERS)} numbers"])
+            raise ConfigError([f"task.outputs must be {len(NUMBERS)} (the numbers of a box), got {outputs}"])
         super().__init__(name, query_shape, NUMBERS, source, input, augment_query=augment_query)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the smooth L1 distance and 1 − generalized IoU of boxes ``[b, 4]``, added."""
-        return smooth_l1_loss(outputs, labels, beta=BEND) + boxes.generalized_iou_loss(outputs, labels)
+        """Return the sum of the smooth L1 distance and 1 − generalized IoU of boxes ``[b, 4]``."""
+        return smooth_l1_loss(outputs, labels, beta=HUBER_BETA) + boxes.generalized_iou_loss(outputs, labels)
 
     @property
     def measures(self) -> Measures:
-        """Mean IoU, and the shares of boxes with an IoU of 0.5 or more and 0.75 or more."""
+        """Mean IoU, and the fractions of boxes with an IoU of at least 0.5 and at least 0.75."""
         return boxes.MEASURES
-
-    def default(self, train: Tensor, labels: Tensor) -> dict[str, float]:
-        """Return what answering always with the mean training box is worth."""
-        answer = self.prior(train).expand_as(labels)
-        return {name: measure(answer, labels).double().mean().item() for name, measure in self.measures.every.items()}
 
     def prior(self, train: Tensor) -> Tensor:
         """Return the mean of the boxes ``train`` ``[n, 4]``."""
-        return train.mean(dim=0)
+        return boxes.mean_box(train)
 
     def blank_labels(self, groups: int, k: int) -> Tensor:
-        """Return the middle half of the image for all ``[groups, k, 4]``."""
+        """Return the middle half of the image for all queries ``[groups, k, 4]``."""
         return torch.zeros(groups, k, len(NUMBERS))
 
     def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
-        """Draw the lost image with the true box, the deployed model's own and the rebuilt one."""
+        """Draw the image whose prediction is lost, with the true, the deployed model's and the reconstructed box."""
         self.input.draw(axes, group.queries[lost])
         height, width = self.query_shape[1:]
         axes.set_autoscale_on(False)

@@ -1,4 +1,4 @@
-"""Photographs in files, decoded by workers when they are asked for."""
+"""Photographs in files, decoded when accessed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from parmtrain.tasks.queries import QuerySet
 
 
 class Photographs(QuerySet):
-    """Photographs of one split, in colour whatever they are stored in.
+    """Photographs of one split, converted to RGB.
 
     Args:
-        paths: A file for each.
-        labels: ``[n, …]``.
-        fit: Brings an image to ``[3, h, w]`` bytes of one size.
+        paths: Image files.
+        labels: Labels ``[n, …]``.
+        fit: Converts an image to ``[3, h, w]`` bytes of a fixed size.
     """
 
     streams = True
@@ -36,7 +36,7 @@ class Photographs(QuerySet):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all names, sizes, times of change and labels."""
+        """SHA-256 of all paths, file sizes, modification times and labels."""
         digest = hashlib.sha256(str(self.fit).encode())
         for path in self.paths:
             status = path.stat()
@@ -46,10 +46,10 @@ class Photographs(QuerySet):
 
 
 def sizes(paths: Sequence[Path], title: str) -> list[tuple[int, int]]:
-    """Look at the header of each image and return its height and width in pixels.
+    """Read the header of each image and return its height and width in pixels.
 
     Raises:
-        DataError: If a file is missing, or is no image.
+        DataError: If a file is missing or not an image.
     """
     found = []
     for path in track(paths, description=title, transient=True):
@@ -62,9 +62,9 @@ def _opened(path: Path) -> Image.Image:
     try:
         return Image.open(path)
     except FileNotFoundError as fault:
-        raise DataError(f"{path}: there is no such file") from fault
+        raise DataError(f"{path}: file not found") from fault
     except OSError as fault:
-        raise DataError(f"{path} is damaged, or no image: {fault}") from fault
+        raise DataError(f"{path} is damaged or not an image: {fault}") from fault
 
 
 def _decoded(path: Path) -> Image.Image:

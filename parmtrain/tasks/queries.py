@@ -1,4 +1,4 @@
-"""Sets of queries: one tensor in memory, or whatever else yields queries by index."""
+"""Sets of queries: a tensor in memory, or any other source that yields queries by index."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -9,23 +9,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Splits(NamedTuple, Generic[T]):
-    """One thing for each of the three splits."""
+class Splits(NamedTuple, Generic[T_co]):
+    """One item for each of the three splits."""
 
-    train: T
-    val: T
-    test: T
+    train: T_co
+    val: T_co
+    test: T_co
 
 
 class QuerySet(Dataset[tuple[Tensor, Tensor]], ABC):
-    """Queries as they are stored, and their labels.
+    """Stored queries and their labels.
 
     Attributes:
         labels: True labels ``[n, …]``.
-        streams: Whether queries are read one by one when they are asked for.
+        streams: Whether queries are read one by one when accessed.
     """
 
     labels: Tensor
@@ -34,7 +34,7 @@ class QuerySet(Dataset[tuple[Tensor, Tensor]], ABC):
     @property
     @abstractmethod
     def digest(self) -> str:
-        """What tells this content from any other."""
+        """Fingerprint of the content."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,16 +44,16 @@ class QuerySet(Dataset[tuple[Tensor, Tensor]], ABC):
         """Return stored queries ``[*index, *stored]`` and labels ``[*index]`` for an index tensor of any shape."""
 
     def to(self, device: torch.device) -> "QuerySet":
-        """Return the same queries on ``device``, or as they are where they stream."""
+        """Return the queries on ``device``; unchanged if they stream."""
         return self
 
 
 class TensorQueries(QuerySet):
-    """Queries that fit into memory, as one tensor.
+    """Queries in memory, as one tensor.
 
     Args:
-        stored: ``[n, *stored]``, of any type.
-        labels: ``[n, …]``.
+        stored: Stored queries ``[n, *stored]`` of any type.
+        labels: Labels ``[n, …]``.
 
     Example:
         >>> queries = TensorQueries(torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 2]))
@@ -80,7 +80,7 @@ class TensorQueries(QuerySet):
         return digest.hexdigest()
 
     def to(self, device: torch.device) -> "TensorQueries":
-        """Return the same queries on ``device``."""
+        """Return the queries on ``device``."""
         if self.stored.device == device:
             return self
         return TensorQueries(self.stored.to(device), self.labels.to(device))
@@ -91,14 +91,14 @@ class TensorQueries(QuerySet):
 
 
 def hold_out(queries: TensorQueries, count: int) -> tuple[TensorQueries, TensorQueries]:
-    """Part ``count`` random queries from the others, the same ones always.
+    """Hold out ``count`` random queries, always the same ones.
 
     Returns:
-        The others, and those held out.
+        The remaining queries, and those held out.
 
     Example:
-        >>> kept, held = hold_out(TensorQueries(torch.arange(10), torch.arange(10)), 3)
-        >>> len(kept), len(held)
+        >>> rest, held = hold_out(TensorQueries(torch.arange(10), torch.arange(10)), 3)
+        >>> len(rest), len(held)
         (7, 3)
     """
     order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(0))

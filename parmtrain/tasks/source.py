@@ -1,4 +1,4 @@
-"""Where a task's queries and labels come from: files of some format, or a library."""
+"""Sources of queries and labels: files of some format, or a library."""
 
 from abc import ABC, abstractmethod
 
@@ -10,17 +10,17 @@ class Source(ABC):
 
     @abstractmethod
     def locate(self) -> None:
-        """Look whether the data is there, without reading it through.
+        """Check that the data exists, without reading all of it.
 
         Raises:
-            DataError: If it is missing or incomplete; the sentence says what, and where it was looked for.
+            DataError: If it is missing or incomplete; the message says what is missing, and where.
         """
 
     def download(self) -> None:
-        """Fetch what ``locate`` did not find.
+        """Download or generate data that ``locate`` did not find.
 
         Raises:
-            DataError: If that is impossible.
+            DataError: If that fails.
         """
         self.locate()
 

@@ -1,4 +1,4 @@
-"""What a deployed model takes of speech: waveforms or spectrograms, and random changes of both."""
+"""Preprocessing of speech for the deployed model: waveforms or spectrograms, and random augmentation of both."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ SMALLEST = 1e-6
 
 
 class Features(nn.Module):
-    """Waveforms to spectrograms, each with mean 0 and standard deviation 1 over its own points.
+    """Map waveforms to spectrograms, each normalised to mean 0 and standard deviation 1.
 
     Args:
-        spectrogram: Maps samples ``[..., t]`` to ``[..., f, frames]``, none below 0.
+        spectrogram: Maps samples ``[..., t]`` to non-negative values ``[..., f, frames]``.
     """
 
     def __init__(self, spectrogram: nn.Module) -> None:
@@ -28,7 +28,7 @@ class Features(nn.Module):
         self.spectrogram, self.smallest = spectrogram, SMALLEST
 
     def compress(self, values: Tensor) -> Tensor:
-        """Take a logarithm."""
+        """Return the logarithm of 1 + ``values``."""
         return torch.log1p(values)
 
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -40,10 +40,10 @@ class Features(nn.Module):
 
 
 class LogMagnitude(Features):
-    """The log-magnitude spectrogram of ParM: log(1 + magnitude), Hamming windows of 20 ms each 10 ms, z-score.
+    """The log-magnitude spectrogram of ParM: log(1 + magnitude), Hamming windows of 20 ms every 10 ms, z-score.
 
     Args:
-        rate: Samples a second.
+        rate: Samples per second.
 
     Source: Kosaian et al., ParM (SOSP'19), section 4.1, after Deep Speech 2 (arXiv 1512.02595).
 
@@ -58,11 +58,11 @@ class LogMagnitude(Features):
 
 
 class LogMel(Features):
-    """The log-mel spectrogram: windows of 25 ms each 10 ms, z-score.
+    """The log-mel spectrogram: windows of 25 ms every 10 ms, z-score.
 
     Args:
-        rate: Samples a second.
-        bands: Mel bands.
+        rate: Samples per second.
+        bands: Number of mel bands.
 
     Example:
         >>> LogMel(rate=16000, bands=40)(torch.rand(5, 1, 16000)).shape
@@ -73,23 +73,23 @@ class LogMel(Features):
         super().__init__(MelSpectrogram(rate, n_fft=rate // 40, hop_length=rate // 100, n_mels=bands))
 
     def compress(self, values: Tensor) -> Tensor:
-        """Take the logarithm of power."""
+        """Return the logarithm of power."""
         return torch.log(values + self.smallest)
 
 
 class SpeechInput(TaskInput):
-    """Turn stored clips into queries: spectrograms, or waveforms that the model turns into spectrograms itself.
+    """Convert stored clips to queries: spectrograms, or waveforms that models convert to spectrograms themselves.
 
-    The choice decides what an encoder adds: as spectrograms, queries have lost their phases before they are added; as
-    waveforms, two words are added as two voices in a room are.
+    The choice determines what an encoder adds: spectrograms, which have lost their phases, or waveforms, which add up
+    like two voices in a room.
 
     Args:
         features: Maps waveforms ``[b, 1, t]`` to spectrograms.
         query: ``spectrogram`` or ``waveform``.
-        shapes: Shape of a query of either kind, which the configuration reads.
+        shapes: Query shape for each of the two; the configuration reads it.
 
     Raises:
-        ConfigError: If ``query`` is another word.
+        ConfigError: If ``query`` has another value.
 
     Example:
         >>> clips, shapes = torch.zeros(5, 1, 16000, dtype=torch.int16), {"spectrogram": [], "waveform": []}
@@ -101,18 +101,18 @@ class SpeechInput(TaskInput):
 
     def __init__(self, features: Features, query: str, shapes: dict[str, list[int]]) -> None:
         if query not in shapes:
-            raise ConfigError([f"task.input.query={query}: a query is a {' or a '.join(shapes)}"])
+            raise ConfigError([f"task.input.query must be {' or '.join(shapes)}, got {query}"])
         super().__init__()
         self.query, self.spectrogram = query, features
 
     @property
     def features(self) -> nn.Module | None:
-        """The spectrogram, where queries are waveforms."""
+        """The spectrogram if queries are waveforms, otherwise None."""
         return self.spectrogram if self.query == "waveform" else None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a server must do to a clip, as plain values."""
+        """Preprocessing of a clip, as plain values for a server."""
         transform = self.spectrogram.spectrogram
         return {
             "query": self.query,
@@ -132,7 +132,7 @@ class SpeechInput(TaskInput):
         axes.set(xticks=[], yticks=[], xlabel="time", ylabel="frequency" if query.dim() == 3 else "")
 
     def forward(self, stored: Tensor) -> Tensor:
-        """Map clips ``[b, 1, t]`` (int16) to queries; spectrograms that were made before pass as they are."""
+        """Map clips ``[b, 1, t]`` (int16) to queries; precomputed spectrograms pass unchanged."""
         if stored.is_floating_point():
             return stored
         waveforms = stored.to(torch.float32) / FULL_SCALE
@@ -141,10 +141,10 @@ class SpeechInput(TaskInput):
 
 
 class TimeShift(nn.Module):
-    """Move each clip by a random number of samples, with silence behind it.
+    """Shift each clip by a random number of samples, and fill the gap with silence.
 
     Args:
-        most: Samples to move by at most, to either side.
+        most: Largest shift in samples, to either side.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -157,7 +157,7 @@ class TimeShift(nn.Module):
         self.most = most
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Map clips ``[b, c, t]`` to moved ones of the same shape and type."""
+        """Map clips ``[b, c, t]`` to shifted ones of the same shape and type."""
         batch, _, samples = clips.shape
         shift = torch.randint(-self.most, self.most + 1, (batch, 1), device=clips.device)
         source = torch.arange(samples, device=clips.device) - shift
@@ -166,11 +166,11 @@ class TimeShift(nn.Module):
 
 
 class SpecAugment(nn.Module):
-    """Blot a random band of frequencies and a random stretch of time out of each spectrogram.
+    """Mask a random frequency band and a random time span of each spectrogram.
 
     Args:
-        bands: Widest band.
-        frames: Longest stretch.
+        bands: Largest width of the frequency band.
+        frames: Largest length of the time span.
 
     Source: Park et al., SpecAugment (arXiv 1904.08779), section 2; without time warping.
 
@@ -185,6 +185,6 @@ class SpecAugment(nn.Module):
         self.masks = nn.Sequential(FrequencyMasking(bands, iid_masks=True), TimeMasking(frames, iid_masks=True))
 
     def forward(self, spectrograms: Tensor) -> Tensor:
-        """Map spectrograms ``[b, c, f, frames]`` to changed ones."""
+        """Map spectrograms ``[b, c, f, frames]`` to masked ones."""
         changed: Tensor = self.masks(spectrograms)
         return changed

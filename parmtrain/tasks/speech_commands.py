@@ -1,4 +1,4 @@
-"""Speech Commands in its own format: a folder of WAV files for each word, and lists for validation and test."""
+"""Speech Commands in its original format: one folder of WAV files per word, and lists for validation and test."""
 
 from pathlib import Path
 
@@ -19,13 +19,14 @@ LISTS = ("validation_list.txt", "testing_list.txt")
 class WordFolders(Source):
     """Clips of one word each, ``<word>/<speaker>_nohash_<number>.wav``.
 
-    ``validation_list.txt`` and ``testing_list.txt`` lie beside the words; what neither names is for training.
+    ``validation_list.txt`` and ``testing_list.txt`` are in the same folder as the words; all other clips are for
+    training.
 
     Args:
-        folder: The folder of the words.
-        classes: The words, in the order of the classes; a folder of another word is refused.
-        rate: Samples a second to return.
-        seconds: Length of a clip.
+        folder: Folder of the words.
+        classes: The words, in the order of the classes; folders of other words are rejected.
+        rate: Samples per second to return.
+        seconds: Length of a clip in seconds.
     """
 
     def __init__(self, folder: Path, classes: list[str], rate: int, seconds: float = 1.0) -> None:
@@ -33,7 +34,7 @@ class WordFolders(Source):
         self.samples = round(rate * seconds)
 
     def locate(self) -> None:
-        """Raise a ``DataError`` that names lists, words or clips that are missing, or words that are unknown."""
+        """Raise a ``DataError`` that names missing lists, words or clips, or an unknown word, if any."""
         self._listed()
 
     def read(self) -> "Splits[QuerySet]":
@@ -56,30 +57,29 @@ class WordFolders(Source):
         if missing:
             raise DataError(
                 f"{self.folder} is {'incomplete' if there else 'missing'}: no {', '.join(missing[:5])}"
-                f"{' …' if missing[5:] else ''} in it; data.root=… names another"
+                f"{' …' if missing[5:] else ''} in it; set data.root=… to another folder"
             )
         folders = {path.name for path in self.folder.iterdir() if path.is_dir()} - {NOISE}
         if unknown := sorted(folders - set(self.classes)):
             raise DataError(
-                f"{self.folder / unknown[0]} is the folder of a word that is none of task.classes: "
-                f"{', '.join(self.classes[:5])} …"
+                f"{self.folder / unknown[0]} must be the folder of one of task.classes: {', '.join(self.classes[:5])} …"
             )
         validation, test = (self._list(self.folder / name) for name in LISTS)
         if both := set(validation) & set(test):
-            raise DataError(f"{min(both)} is in {LISTS[0]} and in {LISTS[1]}")
+            raise DataError(f"{min(both)} must be in only one of {LISTS[0]} and {LISTS[1]}, got both")
         held = {*validation, *test}
         every = (path for word in self.classes for path in sorted((self.folder / word).glob("*.wav")))
         splits = Splits([path for path in every if path not in held], validation, test)
         for name, paths in zip(Splits._fields, splits, strict=True):
             if not paths:
-                raise DataError(f"{self.folder} has no clip for the {name} split")
+                raise DataError(f"{self.folder} must hold 1 or more clips for the {name} split, got 0")
         return splits
 
     def _list(self, path: Path) -> list[Path]:
         named = [self.folder / line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         for clip in named:
             if clip.parent.name not in self.classes or not clip.is_file():
-                raise DataError(f"{path} names {clip}, and there is no such clip")
+                raise DataError(f"{path} names {clip}, which is not a clip of one of task.classes")
         return named
 
 
@@ -87,11 +87,11 @@ class SpeechCommands(WordFolders):
     """Google's Speech Commands, version 0.01 (30 words) or 0.02 (35 words).
 
     Args:
-        root: Folder that holds ``SpeechCommands/speech_commands_v0.01`` as torchaudio unpacks it, or the folder of the
-            words itself.
+        root: Folder that holds ``SpeechCommands/speech_commands_v0.01``, as torchaudio unpacks it, or the folder of
+            the words itself.
         version: ``0.01`` or ``0.02``.
         classes: The words.
-        rate: Samples a second to return.
+        rate: Samples per second to return.
 
     Source: Warden, Speech Commands (arXiv 1804.03209).
     """
@@ -103,7 +103,7 @@ class SpeechCommands(WordFolders):
         super().__init__(inside[0] if inside else places[0], classes, rate)
 
     def download(self) -> None:
-        """Download through torchaudio into its layout under ``root``."""
+        """Download with torchaudio, in its layout under ``root``."""
         from torchaudio.datasets import SPEECHCOMMANDS
 
         self.root.mkdir(parents=True, exist_ok=True)

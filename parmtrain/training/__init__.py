@@ -1,1 +1,1 @@
-"""From queries to trained parity models: coding groups, losses, the Lightning module, what goes on around it."""
+"""From queries to trained parity models: coding groups, losses, the Lightning module and its callbacks."""

@@ -1,4 +1,4 @@
-"""What Lightning does around the training of any model here: checkpoints, progress, reproducible epochs, history."""
+"""Lightning callbacks for training any model here: checkpoints, progress, reproducible epochs, history."""
 
 import time
 from math import isfinite
@@ -10,19 +10,18 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
 from parmtrain.errors import TrainingError
-
-LAST, BEST = "last.ckpt", "best.ckpt"
+from parmtrain.run_folder import BEST, LAST
 
 
 class Checkpoints(ModelCheckpoint):
-    """Keep the best epoch by one validation metric, and the last state.
+    """Save the best epoch by one validation metric, and the last state.
 
-    ``last.ckpt`` is written before the first epoch too, and at the end of each: whatever stops a training, it goes on
-    from the beginning of the epoch that was under way.
+    ``last.ckpt`` is written before the first epoch and at the end of each one, so an interrupted training resumes at
+    the start of the epoch that it was in.
 
     Args:
-        folder: Where the checkpoints are kept.
-        monitor: Validation metric, larger is better; None keeps the last state alone.
+        folder: Folder of the checkpoints.
+        monitor: Validation metric, larger is better; None saves only the last state.
     """
 
     def __init__(self, folder: Path, monitor: str | None) -> None:
@@ -44,17 +43,17 @@ class Checkpoints(ModelCheckpoint):
             trainer.save_checkpoint(self.last)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what a checkpoint kept, whose folder may be another now."""
+        """Restore the state from a checkpoint, whose folder may have moved."""
         here = str(self.last.parent.absolute())
         moved = {key: value for key, value in state_dict.items() if not key.endswith("_path")}
-        kept = {str(self.best.absolute()): score for score in state_dict["best_k_models"].values()}
+        scores = {str(self.best.absolute()): score for score in state_dict["best_k_models"].values()}
         best, last = str(self.best.absolute()), str(self.last.absolute())
         paths = {"best_model_path": best, "last_model_path": last, "kth_best_model_path": best}
-        super().load_state_dict({**moved, **paths, "dirpath": here, "best_k_models": kept})
+        super().load_state_dict({**moved, **paths, "dirpath": here, "best_k_models": scores})
 
 
 class ReproducibleEpochs(Callback):
-    """Seed PyTorch's generators from seed, epoch and process: a resumed training draws what it would have drawn.
+    """Seed PyTorch from seed, epoch and process, so a resumed training draws the same random numbers.
 
     Args:
         seed: The run's seed.
@@ -69,34 +68,34 @@ class ReproducibleEpochs(Callback):
 
 
 class FiniteLoss(Callback):
-    """Stop training at the first loss that is no number, before it reaches a checkpoint.
+    """Stop training at the first loss that is NaN or infinite, before it reaches a checkpoint.
 
     Args:
-        kept: The checkpoint that the error names.
+        last_good: The last good checkpoint, which the error names.
     """
 
-    def __init__(self, kept: Path) -> None:
-        self.kept = kept
+    def __init__(self, last_good: Path) -> None:
+        self.last_good = last_good
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss of one step; raise a ``TrainingError`` that says which."""
+        """Check the loss of one step; raise a ``TrainingError`` that names the step."""
         loss = outputs["loss"].item()
         if not isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} at step {trainer.global_step} (epoch "
-                f"{trainer.current_epoch}, batch {batch_idx}); the last good state is kept in {self.kept}; "
-                "a lower optim.lr or trainer.gradient_clip_val=1 may help"
+                f"{trainer.current_epoch}, batch {batch_idx}); the last good state is in {self.last_good}; "
+                "try a lower optim.lr or trainer.gradient_clip_val=1"
             )
 
 
 class History(Callback):
-    """Remember the metrics of every epoch, and how long training took, across resumptions.
+    """Record the metrics of every epoch and the training time, across resumptions.
 
     Attributes:
-        epochs: The logged metrics of each epoch that ended.
-        seconds: Time spent in training epochs, validation left out.
+        epochs: The logged metrics of each finished epoch.
+        seconds: Time spent in training epochs, without validation.
     """
 
     def __init__(self) -> None:
@@ -113,7 +112,7 @@ class History(Callback):
         self._stop()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the clock, where no validation did, and remember the metrics."""
+        """Stop the clock, unless validation did, and record the metrics."""
         self._stop()
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.epochs.append({"epoch": trainer.current_epoch, **metrics})
@@ -124,16 +123,16 @@ class History(Callback):
             self._since = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state to save in a checkpoint."""
         return {"epochs": self.epochs, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what a checkpoint kept."""
+        """Restore the state from a checkpoint."""
         self.epochs, self.seconds = list(state_dict["epochs"]), state_dict["seconds"]
 
 
 class Bar(RichProgressBar):
-    """A progress bar that costs a training of small steps little, and leaves the screen when it is done."""
+    """Show a progress bar that adds little time to small steps and disappears when training ends."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=50)
@@ -141,7 +140,7 @@ class Bar(RichProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move on where the screen is written anew, and not before."""
+        """Advance the bar only when the screen is refreshed."""
         if (batch_idx + 1) % self.refresh_rate == 0 or trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 

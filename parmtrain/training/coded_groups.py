@@ -1,4 +1,4 @@
-"""The heart of the flow: what is known of a batch of coding groups once its coded queries have been run."""
+"""A batch of coding groups after its coded queries have run: the input of every loss."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,51 +6,69 @@ from functools import cached_property
 from torch import Tensor
 
 from parmtrain.codes import Code, decode_each
+from parmtrain.errors import UnsupportedError
+from parmtrain.metrics.measures import CLASS_SCORES
 
 
 @dataclass(frozen=True)
 class CodedGroups:
-    """What is known of a batch of coding groups once its coded queries have been run.
+    """A batch of coding groups after its coded queries have run.
 
-    A code is trained for several cases of who arrives; together, m predictions of a group are missing in them.
+    A code is trained for p erasure patterns; over all of them, m predictions of a group are missing.
 
     Args:
         code: The code of the groups.
         predictions: The deployed model's own predictions ``[g, k, c]``.
-        parity: Outputs for the coded queries ``[g, coded, c]``.
-        labels: True labels ``[g, k]``.
+        parity: Outputs of the coded queries ``[g, coded, c]``.
+        labels: True labels ``[g, k]`` or ``[g, k, l]``.
+        kind: Kind of prediction, as in ``Measures.kind``.
     """
 
     code: Code
     predictions: Tensor
     parity: Tensor
     labels: Tensor
+    kind: str = CLASS_SCORES
 
     @cached_property
     def target(self) -> Tensor:
-        """What the parity models ought to output ``[g, coded, c]``."""
+        """Target of the parity models ``[g, coded, c]``."""
         return self.code.target(self.predictions)
 
     @cached_property
-    def reconstructed(self) -> Tensor:
-        """Every prediction that is missing in some case, as it is decoded there ``[g, m, c]``."""
+    def decoded(self) -> Tensor:
+        """Decoded predictions in each erasure pattern that the code is trained for ``[g, p, k, c]``."""
         outputs = self.code.gather(self.predictions, self.parity)
-        decoded = decode_each(self.code.decode, outputs, self.code.erasures)
+        return decode_each(self.code.decode, outputs, self.code.erasures)
+
+    @cached_property
+    def reconstructed(self) -> Tensor:
+        """Reconstructed predictions: each missing one, as decoded in its erasure pattern ``[g, m, c]``."""
         case, query = self._missing
-        return decoded[:, case, query]
+        return self.decoded[:, case, query]
 
     @property
     def own(self) -> Tensor:
-        """The deployed model's own predictions in the place of those ``[g, m, c]``."""
+        """The deployed model's own predictions for the same queries ``[g, m, c]``."""
         return self.predictions[:, self._missing[1]]
 
     @property
     def own_labels(self) -> Tensor:
-        """Their labels ``[g, m]``."""
+        """Labels of the same queries ``[g, m]`` or ``[g, m, l]``."""
         return self.labels[:, self._missing[1]]
+
+    def require_kind(self, loss: str, kind: str, others: str) -> None:
+        """Raise an ``UnsupportedError`` unless predictions are of the kind that a loss compares.
+
+        Args:
+            loss: Name of the loss.
+            kind: Kind of prediction that it compares.
+            others: Losses for other kinds.
+        """
+        if self.kind != kind:
+            raise UnsupportedError(f"loss={loss} compares {kind}, and this task predicts {self.kind}; use {others}")
 
     @cached_property
     def _missing(self) -> tuple[Tensor, Tensor]:
-        late = ~self.code.erasures[:, : self.code.k]
-        case, query = late.nonzero().to(self.predictions.device).unbind(dim=1)
+        case, query = self.code.missing.nonzero().to(self.predictions.device).unbind(dim=1)
         return case, query

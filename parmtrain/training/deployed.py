@@ -1,9 +1,8 @@
-"""Training a deployed model for a task, once, where none is given."""
+"""Train a deployed model for a task, once, if none is given."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
+from parmtrain.cache import key_of
 from parmtrain.files import replacing, write_json
+from parmtrain.run_folder import LAST
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
-from parmtrain.training.callbacks import LAST, Bar, Checkpoints, FiniteLoss, ReproducibleEpochs
+from parmtrain.training.callbacks import Bar, Checkpoints, FiniteLoss, ReproducibleEpochs
 from parmtrain.training.fit import fit
 from parmtrain.training.groups import GroupBatch, GroupsDataModule
 
@@ -28,10 +29,10 @@ class DeployedTraining(pl.LightningModule):
     """Train a network on single queries with the task's own loss.
 
     Args:
-        network: Maps what has passed the door to predictions ``[b, c]``.
-        task: Its task.
-        optim: Makes an optimizer of the parameters.
-        schedule: Makes a learning-rate scheduler of the optimizer and ``total_steps``.
+        network: Maps preprocessed queries to predictions ``[b, c]``.
+        task: The task.
+        optim: Makes an optimizer from the parameters.
+        schedule: Makes a learning-rate scheduler from the optimizer and ``total_steps``.
     """
 
     def __init__(
@@ -42,88 +43,96 @@ class DeployedTraining(pl.LightningModule):
         schedule: Callable[..., LRScheduler],
     ) -> None:
         super().__init__()
-        self.network, self.door, self.task = network, task.input.door, task
+        self.network, self.preprocess, self.task = network, task.input.preprocess, task
         self.optim, self.schedule = optim, schedule
-        self.worth = MeanMetric()
+        self.val_measure = MeanMetric()
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch of groups of one query."""
-        return self.task.loss(self.network(self.door(batch.queries.flatten(0, 1))), batch.labels.flatten(0, 1))
+        """Return the loss of one batch of single-query groups."""
+        return self.task.loss(self.network(self.preprocess(batch.queries.flatten(0, 1))), batch.labels.flatten(0, 1))
 
     def validation_step(self, batch: GroupBatch, batch_idx: int) -> None:
         """Log the task's main measure."""
-        predictions = self.network(self.door(batch.queries.flatten(0, 1)))
-        self.worth(self.task.measures.main(predictions, batch.labels.flatten(0, 1)))
-        self.log(f"val/{self.task.measures.name}", self.worth, prog_bar=True)
+        predictions = self.network(self.preprocess(batch.queries.flatten(0, 1)))
+        self.val_measure(self.task.measures.main(predictions, batch.labels.flatten(0, 1)))
+        self.log(f"val/{self.task.measures.name}", self.val_measure, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """Give Lightning the optimizer, and the scheduler that it steps after each batch."""
+        """Return the optimizer and a scheduler that steps after each batch."""
         optimizer = self.optim(self.parameters())
         scheduler = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def train_deployed(
-    task: Task,
-    splits: "Splits[QuerySet]",
-    network: nn.Module,
-    optim: Callable[..., Optimizer],
-    schedule: Callable[..., LRScheduler],
-    trainer: Callable[..., pl.Trainer],
-    recipe: dict[str, Any],
-    cache: Path,
-    workers: int = 0,
-) -> nn.Module:
+@dataclass(frozen=True)
+class Recipe:
+    """How a deployed model is trained.
+
+    Args:
+        network: Builds the untrained architecture.
+        optim: Makes the optimizer.
+        schedule: Makes the learning-rate scheduler.
+        trainer: Makes a Lightning trainer, given ``max_epochs`` and ``callbacks``.
+        epochs: Number of epochs.
+        batch: Queries per step.
+        seed: Seed of weights, batches and augmentation.
+        identity: Plain values that determine the result; the cache holds one model per identity.
+    """
+
+    network: Callable[[], nn.Module]
+    optim: Callable[..., Optimizer]
+    schedule: Callable[..., LRScheduler]
+    trainer: Callable[..., pl.Trainer]
+    epochs: int
+    batch: int
+    seed: int
+    identity: dict[str, Any]
+
+
+def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache: Path, workers: int = 0) -> nn.Module:
     """Return the task's deployed model, trained now or earlier with the same recipe on the same data.
 
-    A training that was cut off goes on where it stopped when it is asked for again.
+    An interrupted training is resumed by the next call.
 
     Args:
         task: The task.
         splits: Its queries.
-        network: Untrained architecture; it comes back with trained weights.
-        optim: Makes the optimizer.
-        schedule: Makes the learning-rate scheduler.
-        trainer: Makes a Lightning trainer, given ``max_epochs`` and ``callbacks``.
-        recipe: Plain values that the result depends on, ``seed``, ``epochs`` and ``batch`` among them.
-        cache: Folder that trained models are kept in.
-        workers: Processes that load queries which stream.
+        recipe: How to train it.
+        cache: Cache folder for trained models.
+        workers: Processes that load streamed queries.
 
     Raises:
         Interrupted: If the user stops it.
     """
-    key = {"recipe": recipe, "data": splits.train.digest, "input": task.input.settings}
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache / "deployed" / f"{task.name}-{digest}"
-    kept = folder / "weights.pt"
-    if kept.is_file():
-        log.info("deployed model: trained earlier, kept in %s", kept)
-        network.load_state_dict(torch.load(kept, weights_only=True))
+    pl.seed_everything(recipe.seed, verbose=False)
+    network = recipe.network()
+    identity = {"recipe": recipe.identity, "data": splits.train.digest, "input": task.input.settings}
+    folder = cache / "deployed" / f"{task.name}-{key_of(identity, 16)}"
+    trained = folder / "weights.pt"
+    if trained.is_file():
+        log.info("deployed model: trained earlier, loaded from %s", trained)
+        network.load_state_dict(torch.load(trained, weights_only=True))
         return network
-    log.info("deployed model: none is given (deployed.path), so one is trained once and kept in %s", kept)
+    log.info("deployed model: deployed.path is not set; training one and saving it in %s", trained)
     data = GroupsDataModule(
         splits,
         1,
-        recipe["batch"],
-        recipe["seed"],
+        recipe.batch,
+        recipe.seed,
         task.input,
         task.augment,
         Splits(None, None, None),
         workers,
         task.augment_query,
     )
-    training = DeployedTraining(network, task, optim, schedule)
+    training = DeployedTraining(network, task, recipe.optim, recipe.schedule)
     last = folder / LAST
-    callbacks = [Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe["seed"]), FiniteLoss(last), Bar()]
-    fit(
-        trainer(max_epochs=recipe["epochs"], callbacks=callbacks),
-        training,
-        data,
-        resume=last if last.is_file() else None,
-    )
+    callbacks = [Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe.seed), FiniteLoss(last), Bar()]
+    trainer = recipe.trainer(max_epochs=recipe.epochs, callbacks=callbacks)
+    fit(trainer, training, data, resume=last if last.is_file() else None)
     network.cpu()
-    with replacing(kept) as temporary:
+    with replacing(trained) as temporary:
         torch.save(network.state_dict(), temporary)
-    write_json(folder / "recipe.json", key)
+    write_json(folder / "recipe.json", identity)
     last.unlink(missing_ok=True)
     return network

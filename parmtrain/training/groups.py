@@ -16,9 +16,9 @@ class GroupBatch(NamedTuple):
     """A batch of coding groups.
 
     Args:
-        queries: ``[g, k, *query]`` (as stored, until the data module has prepared them).
+        queries: Queries ``[g, k, *query]``; as stored, until the data module has prepared them.
         labels: True labels ``[g, k]``.
-        predictions: The deployed model's predictions ``[g, k, c]`` where they are known already.
+        predictions: The deployed model's predictions ``[g, k, c]``, if already known.
     """
 
     queries: Tensor
@@ -29,21 +29,21 @@ class GroupBatch(NamedTuple):
 class GroupSampler(Sampler[Tensor]):
     """Yield batches of coding groups as tensors of query indices ``[g, k]``.
 
-    Shuffled, every epoch draws fresh random groups, which depend on the seed and the epoch alone: a resumed training
-    sees the groups it would have seen. A remainder of fewer than k queries is left out.
+    With shuffling, every epoch draws new random groups, which depend only on the seed and the epoch, so a resumed
+    training sees the same groups. A remainder of fewer than k queries is dropped.
 
-    Several processes share each batch of groups; a group is never split, and no two see the same one. Shuffled, their
-    shares of a batch are equal, so that the mean of their gradients is the gradient of the batch: a last batch that
-    does not divide is cut. Otherwise nothing is left out, and shares may differ by one.
+    Several processes share each batch; a group is never split, and no two processes see the same group. With
+    shuffling, all shares of a batch are equal, so the mean of the processes' gradients is the gradient of the batch; a
+    last batch that does not divide evenly is truncated. Without it nothing is dropped, and shares may differ by one.
 
     Args:
-        queries: How many queries there are.
-        k: Queries in a group.
-        groups: Groups in a batch, over all processes; a multiple of their number.
+        queries: Number of queries.
+        k: Queries per group.
+        groups: Groups per batch, over all processes; a multiple of their number.
         seed: Seed of the grouping.
-        shuffle: Whether each epoch has a grouping of its own, for training; otherwise all have the same, a random one.
-        rank: Which of the processes this is.
-        processes: How many processes share each batch.
+        shuffle: Whether each epoch has its own grouping, for training; otherwise all epochs use one random grouping.
+        rank: Rank of this process.
+        processes: Number of processes that share each batch.
 
     Example:
         >>> [batch.shape for batch in GroupSampler(queries=11, k=2, groups=4, seed=0)]
@@ -58,7 +58,7 @@ class GroupSampler(Sampler[Tensor]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose groups come next; Lightning calls this."""
+        """Set the epoch whose groups are drawn next; Lightning calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class GroupSampler(Sampler[Tensor]):
 
 
 class GroupDataset(Dataset[GroupBatch]):
-    """Queries, labels and known predictions, fetched a whole batch of groups at a time."""
+    """Fetch queries, labels and known predictions, a whole batch of groups at a time."""
 
     def __init__(self, queries: QuerySet, predictions: Tensor | None = None) -> None:
         self.queries, self.predictions = queries, predictions
@@ -88,20 +88,21 @@ class GroupDataset(Dataset[GroupBatch]):
 
 
 def group_loader(dataset: GroupDataset, sampler: GroupSampler, workers: int = 0) -> DataLoader[GroupBatch]:
-    """Load batches of groups: in this process where the queries are one tensor, through workers where they stream."""
+    """Return a loader of batches of groups; only streamed queries use worker processes."""
     workers = workers if dataset.queries.streams else 0
     return DataLoader(
         dataset,
         batch_size=None,
         sampler=sampler,
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=as_it_is,
         persistent_workers=workers > 0,
         pin_memory=workers > 0 and torch.cuda.is_available(),
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def as_it_is(batch: Any) -> Any:
+    """Return a batch unchanged: the data set already fetched it as a whole."""
     return batch
 
 
@@ -109,22 +110,22 @@ def require_a_group(splits: "Splits[QuerySet]", k: int) -> None:
     """Raise a ``DataError`` if a split has fewer queries than one group."""
     for name, queries in zip(Splits._fields, splits, strict=True):
         if len(queries) < k:
-            raise DataError(f"the {name} split has {len(queries)} queries, fewer than the {k} of one group (k={k})")
+            raise DataError(f"the {name} split must have at least k={k} queries, got {len(queries)}")
 
 
 class GroupsDataModule(pl.LightningDataModule):
-    """Training and validation groups of a task, augmented and prepared in batches on the training device.
+    """Provide the coding groups of a task, augmented and prepared in batches on the training device.
 
     Args:
         splits: The task's queries.
-        k: Queries in a group.
-        groups: Groups in a batch.
+        k: Queries per group.
+        groups: Groups per batch.
         seed: Seed of the grouping.
-        prepare: Maps stored queries ``[b, …]`` to what the deployed model takes ``[b, *query]``.
+        prepare: Maps stored queries ``[b, …]`` to the deployed model's input ``[b, *query]``.
         augment: Random change of stored queries ``[b, …]``, in training only.
         augment_query: Random change of queries ``[b, *query]``, in training only.
-        predictions: The deployed model's predictions on each split where they are known.
-        workers: Processes that load queries which are no tensor in memory.
+        predictions: The deployed model's predictions on each split, where known.
+        workers: Processes that load streamed queries.
 
     Raises:
         DataError: If a split has fewer queries than one group.
@@ -149,7 +150,7 @@ class GroupsDataModule(pl.LightningDataModule):
         self.augment, self.augment_query = augment, augment_query
 
     def setup(self, stage: str) -> None:
-        """Move what lives in memory to the training device, once."""
+        """Move queries and predictions in memory to the training device, once."""
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         self.prepare.to(device)
@@ -157,15 +158,15 @@ class GroupsDataModule(pl.LightningDataModule):
         self.predictions = Splits(*(None if known is None else known.to(device) for known in self.predictions))
 
     def train_dataloader(self) -> DataLoader[GroupBatch]:
-        """Return fresh random groups of training queries for each epoch."""
+        """Return a loader that regroups the training queries in each epoch."""
         return self._loader(self.splits.train, self.predictions.train, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[GroupBatch]:
-        """Return the same groups of validation queries each time."""
+        """Return a loader of fixed groups of validation queries."""
         return self._loader(self.splits.val, self.predictions.val, shuffle=False)
 
     def test_dataloader(self) -> DataLoader[GroupBatch]:
-        """Return the same groups of test queries each time."""
+        """Return a loader of fixed groups of test queries."""
         return self._loader(self.splits.test, self.predictions.test, shuffle=False)
 
     def _loader(self, queries: QuerySet, predictions: Tensor | None, shuffle: bool) -> DataLoader[GroupBatch]:
@@ -174,17 +175,35 @@ class GroupsDataModule(pl.LightningDataModule):
         return group_loader(GroupDataset(queries, predictions), sampler, self.workers)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> GroupBatch:
-        """Augment stored queries, in training, and turn them into what the deployed model takes."""
+        """Turn stored queries into the deployed model's input, augmented in training."""
         assert self.trainer is not None
         if self.trainer.training:
-            return prepared(batch, self.prepare, self.augment, self.augment_query)
-        return prepared(batch, self.prepare)
+            return prepare_batch(batch, self.prepare, self.augment, self.augment_query)
+        return prepare_batch(batch, self.prepare)
 
 
-def prepared(
+def some_groups(
+    queries: QuerySet, k: int, count: int, seed: int, prepare: nn.Module, device: torch.device
+) -> GroupBatch:
+    """Return one batch of random, prepared groups, to fit a code without gradients or to draw.
+
+    Args:
+        queries: The queries of one split.
+        k: Queries per group.
+        count: Maximum number of groups.
+        seed: Seed of the choice.
+        prepare: Maps stored queries ``[b, …]`` to the deployed model's input ``[b, *query]``.
+        device: Device of the batch.
+    """
+    chosen = next(iter(GroupSampler(len(queries), k, count, seed)))
+    stored, labels = queries[chosen]
+    return prepare_batch(GroupBatch(stored.to(device), labels.to(device), None), prepare.to(device))
+
+
+def prepare_batch(
     batch: GroupBatch, prepare: nn.Module, augment: nn.Module | None = None, augment_query: nn.Module | None = None
 ) -> GroupBatch:
-    """Turn the stored queries of a batch into what the deployed model takes."""
+    """Turn the stored queries of a batch into the deployed model's input."""
     queries: Tensor = batch.queries.flatten(0, 1)
     for step in (augment, prepare, augment_query):
         queries = queries if step is None else step(queries)

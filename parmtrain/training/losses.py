@@ -1,4 +1,4 @@
-"""Losses that a code is trained with, as functions of one batch of coded groups."""
+"""Losses for training a code, as functions of one batch of coded groups."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,10 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
-from parmtrain.errors import ConfigError, UnsupportedError
+from parmtrain.errors import ConfigError
+from parmtrain.metrics.measures import CLASS_SCORES
 from parmtrain.training.coded_groups import CodedGroups
 
 Loss = Callable[[CodedGroups], Tensor]
+OTHERS = "loss=mse or loss=decoded_mse"
 
 
 def mse(groups: CodedGroups) -> Tensor:
@@ -32,8 +34,8 @@ def mse(groups: CodedGroups) -> Tensor:
 def kl(groups: CodedGroups) -> Tensor:
     """Return the divergence of each reconstructed prediction's softmax from the deployed model's: KL(F ‖ F̂).
 
-    It is the mean over all reconstructions, in nats. Unlike the squared error it does not spend the parity model's
-    capacity on outputs that no arg-max depends on.
+    It is the mean over all reconstructions, in nats. Unlike the squared error, it does not spend the parity model's
+    capacity on outputs that do not affect the arg-max.
 
     Example:
         >>> import torch
@@ -43,7 +45,7 @@ def kl(groups: CodedGroups) -> Tensor:
         >>> kl(perfect).abs() < 1e-6
         tensor(True)
     """
-    _need_classes("kl", groups)
+    groups.require_kind("kl", CLASS_SCORES, OTHERS)
     reconstructed = log_softmax(groups.reconstructed.flatten(0, 1), dim=-1)
     return kl_div(reconstructed, softmax(groups.own.flatten(0, 1), dim=-1), reduction="batchmean")
 
@@ -75,7 +77,7 @@ def cross_entropy(groups: CodedGroups) -> Tensor:
         >>> cross_entropy(CodedGroups(Sum(k=2), predictions, torch.zeros(1, 1, 4), labels))
         tensor(1.3863)
     """
-    _need_classes("cross_entropy", groups)
+    groups.require_kind("cross_entropy", CLASS_SCORES, OTHERS)
     return functional.cross_entropy(groups.reconstructed.flatten(0, 1), groups.own_labels.flatten())
 
 
@@ -85,10 +87,10 @@ def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[float])
     Args:
         groups: One batch.
         losses: Each a function of ``CodedGroups``.
-        weights: One for each.
+        weights: One for each loss.
 
     Raises:
-        ConfigError: If there are more of the one than of the other.
+        ConfigError: If their numbers differ.
 
     Example:
         >>> import torch
@@ -100,14 +102,6 @@ def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[float])
     """
     if len(losses) != len(weights):
         raise ConfigError(
-            [f"loss.losses has {len(losses)} and loss.weights {len(weights)}; one weight a loss is right"]
+            [f"loss.weights must have one weight for each of the {len(losses)} loss.losses, got {len(weights)}"]
         )
     return torch.stack([weight * loss(groups) for loss, weight in zip(losses, weights, strict=True)]).sum()
-
-
-def _need_classes(name: str, groups: CodedGroups) -> None:
-    if groups.labels.is_floating_point():
-        raise UnsupportedError(
-            f"loss={name} compares scores of classes, and the predictions of this task are other numbers; loss=mse "
-            "and loss=decoded_mse take those"
-        )

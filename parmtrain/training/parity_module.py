@@ -1,4 +1,4 @@
-"""The Lightning module that trains codes and parity models beside a frozen deployed model."""
+"""The Lightning module that trains codes and parity models for a frozen deployed model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,29 +8,31 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric
 
-from parmtrain.codes import Code, run_coded
+from parmtrain.codes import Code, Scheme, run_coded, scheme_of
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import TrainingError
-from parmtrain.metrics.streaming import DegradedAccuracy, ReconstructionAgreement
+from parmtrain.metrics import Measures, Tally, of_classes
 from parmtrain.training import losses, schedules
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.groups import GroupBatch
 
+CLASSES = of_classes(outputs=2)
+
 
 class ParityModule(pl.LightningModule):
-    """Train parity models, or a code, so that the decoder rebuilds what the deployed model would have said.
+    """Train parity models, or a code, so that the decoder reconstructs the deployed model's predictions.
 
     Args:
         deployed: The frozen deployed model; it is never trained, saved or put into training mode here.
         code: Encoder, target and decoder.
         parity_models: One network for each coded query, or one for all; each maps ``[b, *parity]`` to ``[b, c]``. The
-            deployed model may be one.
+            deployed model may be one of them.
         loss: Scalar function of ``CodedGroups``.
-        optim: Makes an optimizer of the parameters.
-        schedule: Makes a learning-rate scheduler, stepped each batch, of the optimizer and ``total_steps``.
-        metrics: Updated in validation with ``reconstructed``, ``predictions`` and ``labels``, logged under their names.
+        optim: Makes an optimizer from the parameters.
+        schedule: Makes a learning-rate scheduler, stepped each batch, from the optimizer and ``total_steps``.
+        measures: Kind of predictions, and the measures that score them in validation; accuracy by default.
 
     Example:
         >>> from parmtrain.codes import Sum
@@ -49,16 +51,14 @@ class ParityModule(pl.LightningModule):
         loss: Callable[[CodedGroups], Tensor] = losses.kl,
         optim: Callable[..., Optimizer] = torch.optim.Adam,
         schedule: Callable[..., LRScheduler] = schedules.constant,
-        metrics: MetricCollection | None = None,
+        measures: Measures = CLASSES,
     ) -> None:
         super().__init__()
         self.deployed, self.code = deployed, code
         self.parity_models = nn.ModuleList(parity_models)
         self.loss, self.optim, self.schedule = loss, optim, schedule
-        metrics = metrics or MetricCollection(
-            {"degraded_accuracy": DegradedAccuracy(), "agreement": ReconstructionAgreement()}
-        )
-        self.val_metrics, self.val_loss = metrics.clone(prefix="val/"), MeanMetric()
+        self.measures = measures
+        self.val_tally, self.val_loss = Tally(code.erasures, code.missing, measures), MeanMetric()
         self._losses: list[Tensor] = []
 
     @property
@@ -78,11 +78,11 @@ class ParityModule(pl.LightningModule):
 
     @property
     def stragglers(self) -> int:
-        """Workers of a group, whichever they are, that may all be late."""
+        """Number of workers of a group, any of them, that may be late at once."""
         return self.code.stragglers
 
     def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
-        """Put worker outputs ``[g, n, c]`` together, of predictions ``[g, k, c]`` and outputs ``[g, coded, c]``."""
+        """Combine predictions ``[g, k, c]`` and coded outputs ``[g, coded, c]`` into worker outputs ``[g, n, c]``."""
         return self.code.gather(predictions, coded_outputs)
 
     @property
@@ -106,20 +106,25 @@ class ParityModule(pl.LightningModule):
         """Map queries ``[g, k, *query]`` to outputs for their coded queries ``[g, coded, c]``."""
         return self.predict(self.encode(queries))
 
-    def coded(self, batch: GroupBatch) -> CodedGroups:
+    def scheme(self, outputs: int) -> Scheme:
+        """Return which worker runs what and which outputs give which prediction, for ``outputs`` numbers each."""
+        fresh = sum(not isinstance(model, DeployedModel) for model in self.parity_models)
+        return scheme_of(self.code, fresh, self.code.heads * outputs)
+
+    def coded_groups(self, batch: GroupBatch) -> CodedGroups:
         """Run a batch of groups through the deployed model, unless its predictions are known, and the parity models."""
         predictions = batch.predictions
         if predictions is None:
             predictions = self.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
-        return CodedGroups(self.code, predictions, self(batch.queries), batch.labels)
+        return CodedGroups(self.code, predictions, self(batch.queries), batch.labels, self.measures.kind)
 
     def on_train_epoch_start(self) -> None:
-        """Forget the losses of the epoch before."""
+        """Clear the losses of the previous epoch."""
         self._losses.clear()
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch of groups; the mean over an epoch is logged with its last batch."""
-        loss = self.loss(self.coded(batch))
+        loss = self.loss(self.coded_groups(batch))
         self._losses.append(loss.detach())
         if self.trainer.is_last_batch:
             mean = torch.stack(self._losses).mean()
@@ -127,29 +132,33 @@ class ParityModule(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: GroupBatch, batch_idx: int) -> None:
-        """Log the loss and the metrics of reconstructed predictions."""
-        groups = self.coded(batch)
+        """Log the loss and score reconstructed predictions."""
+        groups = self.coded_groups(batch)
         self.val_loss.update(self.loss(groups), weight=len(batch.labels))
         self.log("val/loss", self.val_loss)
-        self.val_metrics.update(reconstructed=groups.reconstructed, predictions=groups.own, labels=groups.own_labels)
-        self.log_dict(self.val_metrics, prog_bar=True)
+        self.val_tally.update(groups.decoded, groups.predictions, groups.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log A_d and the agreement of reconstructed predictions over all processes."""
+        self.log_dict({f"val/{name}": value for name, value in self.val_tally.compute().items()}, prog_bar=True)
+        self.val_tally.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note what the checkpoint is of."""
+        """Store the identity of the training in the checkpoint."""
         checkpoint["training"] = self._identity
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raise a ``TrainingError`` if the checkpoint is of another code, deployed model, length or architecture."""
+        """Raise a ``TrainingError`` if code, deployed model, length or architecture differ from the checkpoint's."""
         theirs, ours = checkpoint.get("training") or {}, self._identity
         for what, value in ours.items():
             if theirs.get(what) != value:
                 raise TrainingError(
-                    f"ckpt_path is of a training with {what} {theirs.get(what)}, and this one has {value}; "
-                    "a training goes on with the configuration that it began with"
+                    f"ckpt_path must be a checkpoint of a training with {what} {value}, got {theirs.get(what)}; "
+                    "resume with the configuration that the training started with"
                 )
         shapes = {name: list(value.shape) for name, value in self.state_dict().items()}
         if {name: list(value.shape) for name, value in checkpoint["state_dict"].items()} != shapes:
-            raise TrainingError("the checkpoint is of parity models of another architecture")
+            raise TrainingError("ckpt_path must hold parity models of the configured architecture, got another one")
 
     @property
     def _identity(self) -> dict[str, Any]:
@@ -160,7 +169,7 @@ class ParityModule(pl.LightningModule):
         }
 
     def configure_optimizers(self) -> Any:
-        """Give Lightning the optimizer, and the scheduler that it steps after each batch."""
+        """Return the optimizer and a scheduler that steps after each batch."""
         optimizer = self.optim(self.parameters())
         scheduler = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

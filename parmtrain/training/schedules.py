@@ -1,6 +1,6 @@
 """Learning-rate schedules over a whole training, each a function of the optimizer and the number of its steps.
 
-``torch.optim.lr_scheduler.OneCycleLR`` already has that form; these give it to two more.
+``torch.optim.lr_scheduler.OneCycleLR`` already has this form; these are two more.
 """
 
 from torch.optim import Optimizer

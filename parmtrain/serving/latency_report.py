@@ -1,4 +1,4 @@
-"""Tables and plots of latency: what a service did, beside what others did with the same resources."""
+"""Tables and plots that compare the latency of services with the same resources."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,17 @@ from parmtrain.serving.events import Kind
 from parmtrain.serving.simulator import Outcome
 
 PERCENTILES = (50.0, 99.0, 99.9, 99.99)
-BEHIND = 10  # samples that must lie behind a percentile for it to be stated
+BEHIND = 10  # samples that must lie beyond a percentile for it to be reported
 
 
 @dataclass(frozen=True)
 class Accuracies:
-    """What an answer of each kind is worth.
+    """Accuracy of each kind of answer.
 
     Args:
-        deployed: A_a.
-        reconstructed: A_d.
-        default: Of a default answer.
+        deployed: Of the deployed model's predictions, A_a.
+        reconstructed: Of reconstructed predictions, A_d.
+        default: Of default answers.
     """
 
     deployed: float
@@ -35,20 +35,20 @@ class Accuracies:
     default: float
 
     def overall(self, outcome: Outcome) -> float:
-        """Return the accuracy of all answers of a service."""
-        worth = zip((self.deployed, self.reconstructed, self.default), Kind, strict=True)
-        return sum(value * outcome.share(kind) for value, kind in worth)
+        """Return the overall accuracy of a service's answers."""
+        accuracies = zip((self.deployed, self.reconstructed, self.default), Kind, strict=True)
+        return sum(accuracy * outcome.share(kind) for accuracy, kind in accuracies)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One service in a table.
+class ServiceRow:
+    """One service, a row of a table.
 
     Args:
-        name: Of its strategy.
-        instances: Of each pool.
-        outcome: What it did.
-        accuracy: Of all its answers, where that is known.
+        name: Name of its strategy.
+        instances: Number of instances of each pool.
+        outcome: Its latencies and counts.
+        accuracy: Overall accuracy of its answers, if known.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Row:
     accuracy: float | None = None
 
     def percentile(self, percent: float) -> float | None:
-        """Return a percentile of the latency in ms; None where too few samples lie behind it."""
+        """Return a percentile of the latency in ms; None if too few samples lie beyond it."""
         behind = len(self.outcome.latency) * (100 - percent) / 100
         return self.outcome.percentile(percent) * 1e3 if behind >= BEHIND * (1 - 1e-9) else None
 
     def figures(self) -> dict[str, str | float | int | None]:
-        """Return all figures of a line by name."""
+        """Return all figures of the row by name."""
         counts = self.outcome.counts
         return {
             "strategy": self.name,
@@ -78,12 +78,12 @@ class Row:
 
 
 def known(value: float) -> float | None:
-    """Return a figure, or None where it was not measured (NaN)."""
+    """Return a figure, or None if it was not measured (NaN)."""
     return None if isnan(value) else value
 
 
-def table(rows: Sequence[Row], title: str) -> Table:
-    """Return a table for the terminal, a line for each service."""
+def latency_table(rows: Sequence[ServiceRow], title: str) -> Table:
+    """Return a table for the terminal, with one row per service."""
     made = Table(title=title, title_justify="left")
     for number, row in enumerate(rows):
         figures = row.figures()
@@ -102,8 +102,8 @@ def _text(name: str, value: str | float | int | None) -> str:
     return str(value)
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write the same figures to a file."""
+def write_csv(rows: Sequence[ServiceRow], path: Path) -> None:
+    """Write the same figures to a CSV file."""
     lines = [row.figures() for row in rows]
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]))
@@ -111,8 +111,8 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(lines)
 
 
-def plot(panels: Mapping[str, Sequence[Row]], path: Path) -> None:
-    """Plot, for every latency, the share of queries that take longer: a panel for each title."""
+def plot_latency(panels: Mapping[str, Sequence[ServiceRow]], path: Path) -> None:
+    """Plot the share of queries that take longer than each latency, with one panel per title."""
     figure = Figure(figsize=(2.2 + 4.4 * len(panels), 4.6), layout="constrained")
     every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, rows) in zip(every, panels.items(), strict=True):

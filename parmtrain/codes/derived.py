@@ -1,40 +1,40 @@
-"""What codes share that are built on another: its encoder and its parity model, with a decoder of their own."""
+"""Base class of codes that combine the encoder and parity model of another code with their own decoder."""
 
 from functools import partial
 from typing import ClassVar
 
 from torch import nn
 
-from parmtrain.codes.base import Code, FreshModel, only
+from parmtrain.codes.base import Code, FreshModel, require_r
 from parmtrain.deployed import DeployedModel
 
 
-class BuiltOn(Code):
-    """A code with the encoder of another, and one parity query a group.
+class DerivedCode(Code):
+    """A code with the encoder of another code, and one parity query per group.
 
     Args:
         code: The other code.
-        decoder: As ``Code`` takes it.
-        heads: Predictions that one output of the parity model holds.
+        decoder: Decoder, as for ``Code``.
+        heads: Number of predictions in one output of the parity model.
 
     Attributes:
-        suffix: What is different, as a part of its name.
-        why: What a refusal of more parity queries says.
+        suffix: Suffix of the name.
+        reason: Why r must be 1, for the error message.
 
     Raises:
-        UnsupportedError: If the other code makes another number of parity queries.
+        UnsupportedError: If the other code does not make exactly one parity query per group.
     """
 
     suffix: ClassVar[str]
-    why: ClassVar[str]
+    reason: ClassVar[str]
 
     def __init__(self, code: Code, decoder: nn.Module, heads: int = 1) -> None:
-        super().__init__(code.k, only(f"{code.name}_{self.suffix}", code.r, 1, self.why), code.encoder, decoder)
+        super().__init__(code.k, require_r(f"{code.name}_{self.suffix}", code.r, 1, self.reason), code.encoder, decoder)
         self.inner, self.heads = code, heads
 
     @property
     def name(self) -> str:
-        """The other code's name and what is different."""
+        """Name of the other code with the suffix."""
         return f"{self.inner.name}_{self.suffix}"
 
     def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -44,5 +44,5 @@ class BuiltOn(Code):
     def parity_models(
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
     ) -> list[nn.Module]:
-        """Return the other code's parity model, with an output for each of the heads."""
+        """Return the other code's parity model, with one output per head."""
         return self.inner.parity_models(query_shape, deployed, partial(fresh, heads=self.heads))

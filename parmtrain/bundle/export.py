@@ -1,0 +1,134 @@
+"""Export a code and its parity models as programs that a service loads, with a description."""
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_model
+from parmtrain.bundle.formats import ExportFormat, Program, name_of
+from parmtrain.bundle.torchscript import TorchScript
+from parmtrain.codes import Code, scheme_of
+from parmtrain.deployed import DeployedModel, fingerprint
+from parmtrain.errors import ExportError, first_line
+from parmtrain.files import replacing, write_json
+
+TOLERANCE = 1e-5
+BATCHES = (1, 2, 5)
+SHAPES = {
+    "encoder": "queries [g, k, *query] -> coded queries [g, coded, *parity_query]",
+    "parity_model": "[b, *parity_query] -> [b, *worker_output]",
+    "decoder": "worker outputs [g, n, *worker_output], arrived [g, n] (bool) -> [g, k, *prediction]; predictions that "
+    "are shorter than a worker output are padded with zeros",
+}
+DTYPES = {"query": "float32", "prediction": "float32", "arrived": "bool"}
+
+
+def export(
+    code: Code,
+    parity_models: Sequence[nn.Module],
+    query_shape: tuple[int, ...],
+    outputs: int,
+    about: dict[str, Any],
+    folder: Path,
+    format: ExportFormat | None = None,
+) -> None:
+    """Write a bundle, whole or not at all, and compare its programs with the original modules.
+
+    A bundle never holds the deployed model: if that runs the coded queries, the bundle has no parity model.
+
+    Args:
+        code: The code; it is not changed.
+        parity_models: Its models; they are not changed.
+        query_shape: Shape of one query.
+        outputs: Length of one prediction.
+        about: Further entries of the description, in addition to shapes, types, files and fingerprints.
+        folder: Folder to write; an existing one is replaced.
+        format: Export format of the parts; TorchScript by default.
+
+    Raises:
+        ExportError: If a part cannot be exported, or its program does not give the module's numbers to 1e-5.
+    """
+    format = format or TorchScript()
+    code = copy.deepcopy(code).cpu().eval()
+    models = [copy.deepcopy(one).cpu().eval() for one in parity_models if not isinstance(one, DeployedModel)]
+    parts = _parts(code, models, query_shape, outputs)
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        files = {}
+        for name, (part, example) in parts.items():
+            path = temporary / f"{name}{format.suffix}"
+            _compare(part, _written(part, example, path, format), example, name_of(format))
+            files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        description = {
+            "format": FORMAT,
+            **about,
+            "export_format": name_of(format),
+            "k": code.k,
+            "r": code.r,
+            "n": code.n,
+            "code": code.name,
+            "systematic": code.systematic,
+            "coded": code.num_coded,
+            "stragglers": code.stragglers,
+            "scheme": scheme_of(code, len(models), code.heads * outputs).to_json(),
+            "shapes": {
+                "query": list(query_shape),
+                "parity_query": list(code.parity_shape(query_shape)),
+                "prediction": [outputs],
+                "worker_output": [code.heads * outputs],
+                **SHAPES,
+            },
+            "dtypes": DTYPES,
+            "files": files,
+            "parity": {"models": len(models), "fingerprints": [fingerprint(model) for model in models]},
+        }
+        write_json(temporary / DESCRIPTION, description)
+
+
+def _parts(
+    code: Code, models: Sequence[nn.Module], query_shape: tuple[int, ...], outputs: int
+) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+    """Return the modules of a bundle by name, each with example inputs."""
+    random = torch.Generator().manual_seed(0)
+    groups = torch.rand(3, code.k, *query_shape, generator=random)
+    with torch.no_grad():
+        parity_queries = code.encode(groups)
+    worker_outputs = torch.rand(3, code.n, code.heads * outputs, generator=random)
+    arrived = torch.ones(3, code.n, dtype=torch.bool)
+    arrived[:, 0] = False
+    return {
+        ENCODER: (code.encoder, (groups,)),
+        DECODER: (code.decoder, (worker_outputs, arrived)),
+        **{parity_model(j): (model, (parity_queries[:, j],)) for j, model in enumerate(models)},
+    }
+
+
+def _written(part: nn.Module, example: tuple[Tensor, ...], path: Path, format: ExportFormat) -> Program:
+    """Write a part and read it back."""
+    try:
+        format.save(part, example, path)
+        return format.load(path)
+    except ExportError:
+        raise
+    except Exception as fault:  # a format can raise anything
+        raise ExportError(
+            f"{type(part).__name__} cannot be exported as {name_of(format)}: {first_line(fault)}"
+        ) from fault
+
+
+@torch.no_grad()
+def _compare(part: nn.Module, program: Program, example: tuple[Tensor, ...], format: str) -> None:
+    """Raise an ``ExportError`` if a program differs from its module by more than 1e-5 for some batch size."""
+    for batch in BATCHES:
+        inputs = tuple(value[:1].expand(batch, *value.shape[1:]).contiguous() for value in example)
+        wanted, given = part(*inputs), program(*inputs)
+        if wanted.shape != given.shape or not torch.allclose(wanted, given, TOLERANCE, TOLERANCE, equal_nan=True):
+            raise ExportError(
+                f"{type(part).__name__} must give its own numbers to 1e-5 when exported as {format}, got others for a "
+                f"batch of {batch}"
+            )

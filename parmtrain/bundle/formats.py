@@ -1,0 +1,75 @@
+"""Export formats: how one part of a bundle is written to a file, and how that file is loaded as a callable."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from hydra.utils import get_object
+from torch import Tensor, nn
+
+from parmtrain.errors import ExportError, first_line
+
+Program = Callable[..., Tensor]
+"""Maps the inputs of an encoder, a parity model or a decoder to its output."""
+
+
+@runtime_checkable
+class ExportFormat(Protocol):
+    """A format for exporting encoders, parity models and decoders.
+
+    ``bundle.json`` names the class of the format; loading the bundle calls it without arguments. A new format is one
+    class with these three members, and one YAML file in the group ``export``.
+
+    Attributes:
+        suffix: Suffix of its file names, such as ``.ts``.
+    """
+
+    suffix: str
+
+    def save(self, part: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
+        """Write one part.
+
+        Args:
+            part: A module in evaluation mode, on the CPU.
+            example: Its inputs, batch first; programs must accept any other batch size, too.
+            path: The file to write, which does not exist yet.
+
+        Raises:
+            ExportError: If the part cannot be written in this format.
+        """
+
+    def load(self, path: Path) -> Program:
+        """Read a part back onto the CPU, as something that ``parmtrain.programs.pack`` can send to another process."""
+
+
+def name_of(format: ExportFormat) -> str:
+    """Return the dotted name of a format's class, as ``format_named`` takes it.
+
+    Example:
+        >>> from parmtrain.bundle.torchscript import TorchScript
+        >>> name_of(TorchScript()), format_named(name_of(TorchScript())).suffix
+        ('parmtrain.bundle.torchscript.TorchScript', '.ts')
+    """
+    return f"{type(format).__module__}.{type(format).__qualname__}"
+
+
+def format_named(name: str) -> ExportFormat:
+    """Return an export format, given the dotted name of its class.
+
+    Raises:
+        ExportError: If the name cannot be imported, or is not an export format.
+    """
+    try:
+        found = get_object(name)
+    except Exception as fault:  # an import can raise anything
+        raise ExportError(
+            f"the bundle's export format must be importable, got {name} ({first_line(fault)}); install the package "
+            "that defines it"
+        ) from fault
+    if not isinstance(found, type) or not all(hasattr(found, member) for member in ("suffix", "save", "load")):
+        raise ExportError(f"the bundle's export format must be a class with suffix, save and load, got {name}")
+    try:
+        made: ExportFormat = found()
+    except TypeError as fault:
+        raise ExportError(f"the export format {name} must need no arguments: {first_line(fault)}") from fault
+    return made

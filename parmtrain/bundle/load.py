@@ -1,0 +1,172 @@
+"""Load an exported bundle as one object."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, TORCHSCRIPT, parity_model, read_description
+from parmtrain.bundle.formats import format_named
+from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
+from parmtrain.deployed import DeployedModel
+from parmtrain.errors import ExportError
+from parmtrain.programs import Network
+from parmtrain.run_folder import RunFolder
+
+
+class Bundle:
+    """An encoder, the models that run its coded queries and a decoder, ready to serve.
+
+    Args:
+        folder: The export folder, or the run's folder that holds it. Bundles are programs: load only those that you
+            would run.
+        deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself.
+
+    Attributes:
+        about: Content of ``bundle.json``.
+
+    Raises:
+        ExportError: If a file is missing or has changed since the export.
+    """
+
+    def __init__(self, folder: str | Path, deployed: Network | None = None) -> None:
+        folder = Path(folder)
+        inside = RunFolder(folder).export
+        self.folder = inside if (inside / DESCRIPTION).is_file() else folder
+        self.about = read_description(self.folder)
+        for name, digest in self.about["files"].items():
+            path = self.folder / name
+            if not path.is_file():
+                raise ExportError(f"{path} must exist, as {DESCRIPTION} lists it; export the bundle again")
+            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise ExportError(f"{path} must be the exported file, but its SHA-256 differs from {DESCRIPTION}")
+        format = format_named(self.about.get("export_format", TORCHSCRIPT))
+        names = (ENCODER, DECODER, *(parity_model(j) for j in range(self.about["parity"]["models"])))
+        self.encoder, self.decoder, *models = (format.load(self.folder / f"{name}{format.suffix}") for name in names)
+        self.parity_models: list[Network] = models
+        self.deployed: DeployedModel | None = None
+        if deployed is not None:
+            self.take_deployed(deployed)
+
+    def take_deployed(self, deployed: Network) -> "Bundle":
+        """Use a deployed model from now on, on the CPU, and return the bundle.
+
+        Raises:
+            ExportError: If it is not the deployed model that the bundle was trained for.
+        """
+        model = deployed if isinstance(deployed, DeployedModel) else DeployedModel(deployed)
+        expected = self.about["deployed"]["fingerprint"]
+        if model.fingerprint != expected:
+            raise ExportError(
+                f"the deployed model must be the one that the bundle in {self.folder} was trained for, "
+                f"{expected[:16]}…, got {model.fingerprint[:16]}…"
+            )
+        self.deployed = model.cpu()
+        if not self.about["parity"]["models"]:
+            self.parity_models = [self.deployed]
+        return self
+
+    @property
+    def k(self) -> int:
+        """Queries in a coding group."""
+        return int(self.about["k"])
+
+    @property
+    def n(self) -> int:
+        """Workers that answer one group."""
+        return int(self.about["n"])
+
+    @property
+    def systematic(self) -> bool:
+        """Whether the deployed model runs the queries themselves."""
+        return bool(self.about["systematic"])
+
+    @property
+    def stragglers(self) -> int:
+        """Number of workers of a group, any of them, that may be late at once."""
+        return int(self.about["stragglers"])
+
+    @property
+    def outputs(self) -> int:
+        """Length of one prediction."""
+        return int(self.about["shapes"]["prediction"][0])
+
+    @property
+    def width(self) -> int:
+        """Length of a worker output."""
+        return int(self.about["shapes"]["worker_output"][0])
+
+    @property
+    def query_shape(self) -> tuple[int, ...]:
+        """Shape of one query."""
+        return tuple(self.about["shapes"]["query"])
+
+    @property
+    def scheme(self) -> Scheme:
+        """Which worker runs what, and which outputs give which prediction."""
+        if "scheme" in self.about:
+            return Scheme.from_json(self.about["scheme"])
+        return scheme_of(self, self.about["parity"]["models"], self.width)
+
+    @torch.no_grad()
+    def encode(self, queries: Tensor) -> Tensor:
+        """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``."""
+        coded: Tensor = self.encoder(queries)
+        return coded
+
+    @torch.no_grad()
+    def predict(self, coded_queries: Tensor) -> Tensor:
+        """Run the coded queries through their models: ``[g, coded, *parity]`` to ``[g, coded, c]``.
+
+        Raises:
+            ExportError: If the deployed model runs them, and the bundle was loaded without it.
+        """
+        if self.about["coded"] and not self.parity_models:
+            raise ExportError(
+                f"code={self.about['code']} runs coded queries on the deployed model, which bundles do not hold; pass "
+                "it to parmtrain.load(folder, deployed=…)"
+            )
+        return run_coded(self.parity_models, coded_queries)
+
+    def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
+        """Combine predictions ``[g, k, c]`` and coded outputs ``[g, coded, w]`` into worker outputs ``[g, n, w]``."""
+        return worker_outputs(predictions, coded_outputs, self.systematic)
+
+    @torch.no_grad()
+    def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
+        """Return predictions ``[g, k, c]`` from the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]``."""
+        predictions: Tensor = self.decoder(outputs, arrived)
+        return predictions
+
+    @torch.no_grad()
+    def reconstruct(self, queries: Tensor, lost: int = 0) -> Tensor:
+        """Answer groups of queries ``[g, k, *query]`` as if one worker's output were lost.
+
+        Args:
+            queries: Queries, as the deployed model takes them.
+            lost: Index of the lost worker, from 0; worker i < k of a systematic code runs F on query i.
+
+        Returns:
+            All predictions of the groups ``[g, k, c]``, with the lost one reconstructed.
+
+        Raises:
+            ExportError: If the bundle was loaded without the deployed model.
+        """
+        if self.deployed is None:
+            raise ExportError("reconstruct needs the deployed model; load the bundle with load(folder, deployed=…)")
+        predictions = self.deployed(queries.flatten(0, 1)).unflatten(0, queries.shape[:2])
+        outputs = self.gather(predictions, self.predict(self.encode(queries)))
+        arrived = torch.ones(outputs.shape[:2], dtype=torch.bool)
+        arrived[:, lost] = False
+        return self.decode(outputs.masked_fill(~arrived.unsqueeze(2), torch.nan), arrived)
+
+
+def load(folder: str | Path, deployed: Network | None = None) -> Bundle:
+    """Load the bundle that a run exported, given the run's folder or its export folder.
+
+    Args:
+        folder: The folder.
+        deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself.
+    """
+    return Bundle(folder, deployed)

@@ -1,0 +1,30 @@
+"""Faults of a configuration, as a check finds them."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One fault of a configuration.
+
+    Args:
+        key: The key that it is about: ``trainer.max_epochs``.
+        sentence: What must be, what was given, and how to mend it.
+    """
+
+    key: str
+    sentence: str
+
+    def is_about(self, key: str) -> bool:
+        """Return whether the fault is about a key or one below it.
+
+        Example:
+            >>> Fault("optim.lr", "…").is_about("optim"), Fault("optim.lr", "…").is_about("opt")
+            (True, False)
+        """
+        return self.key == key or self.key.startswith((f"{key}.", f"{key}["))
+
+
+def any_about(faults: Iterable[Fault], key: str) -> bool:
+    """Return whether any of the faults is about a key."""
+    return any(fault.is_about(key) for fault in faults)

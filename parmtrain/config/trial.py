@@ -1,0 +1,203 @@
+"""Try a configuration: build every part once and run it on a small made-up input."""
+
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from parmtrain.bundle import ExportFormat
+from parmtrain.bundle.formats import format_named, name_of
+from parmtrain.codes import Code
+from parmtrain.config import assemble
+from parmtrain.config.faults import Fault, any_about
+from parmtrain.deployed import DeployedModel, check_predictions
+from parmtrain.errors import ConfigError, ParmtrainError, first_line
+from parmtrain.metrics.figures import RESERVED
+from parmtrain.programs import Network, read_network
+from parmtrain.tasks.base import Task
+from parmtrain.training.callbacks import Bar, Checkpoints
+from parmtrain.training.fit import starts_processes
+from parmtrain.training.groups import GroupBatch
+from parmtrain.training.parity_module import ParityModule
+
+
+class Trial:
+    """Build parts and record the faults of those that fail.
+
+    Args:
+        known: Faults found before; the parts that they are about are not tried.
+
+    Attributes:
+        found: Faults found here.
+    """
+
+    def __init__(self, known: Iterable[Fault]) -> None:
+        self.known, self.found = list(known), list[Fault]()
+
+    def __call__(self, key: str, build: Callable[[], Any]) -> Any:
+        """Return the part, or None if it fails or is already known to be faulty."""
+        if any_about(self.known, key):
+            return None
+        try:
+            return build()
+        except ConfigError as fault:
+            self.found += [Fault(key, sentence) for sentence in fault.faults]
+        except ParmtrainError as fault:
+            self.found.append(Fault(key, str(fault)))
+        except Exception as fault:  # a part can raise anything
+            self.found.append(Fault(key, f"{key}: {first_line(fault)}"))
+        return None
+
+
+def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault]) -> list[Fault]:
+    """Build every part without a known fault, run it on a small made-up input, and look for the data.
+
+    Args:
+        cfg: A composed configuration.
+        given: A deployed model in place of ``deployed.path``.
+        known: Faults found before.
+    """
+    trial = Trial(known)
+    code: Code | None = trial("code", lambda: assemble.build(cfg.code))
+    task: Task | None = trial("task", lambda: assemble.build(cfg.task))
+    optimizer = trial("optim", lambda: assemble.build(cfg.optim)([nn.Parameter(torch.zeros(1))]))
+    trial("callbacks", lambda: assemble.callbacks(cfg))
+    trial("trainer", lambda: _try_trainer(cfg, given))
+    trial("export", lambda: _try_export(cfg))
+    with tempfile.TemporaryDirectory() as scratch:
+        trial("logger", lambda: assemble.build(cfg.logger, save_dir=scratch))
+    if optimizer is not None:
+        trial("scheduler", lambda: assemble.build(cfg.scheduler)(optimizer, total_steps=10))
+    if task is not None:
+        deployed = _try_deployed(trial, cfg, task, given)
+        trial("metrics", lambda: _try_metrics(cfg, task))
+        if code is not None and deployed is not None:
+            try_code(trial, cfg, code, task, deployed)
+        if trial.found or trial.known or not cfg.data.download:
+            trial("data", task.source.locate)
+    return trial.found
+
+
+def try_code(trial: Trial, cfg: DictConfig, code: Code, task: Task, deployed: DeployedModel) -> None:
+    """Try a code with a task: the shapes of its parity queries and models, and one step of training."""
+    shape = trial("code", lambda: code.parity_shape(task.query_shape))
+    if shape is None or any_about(trial.found, "metrics"):
+        return
+    module = trial("parity.model", lambda: _try_models(assemble.parity_module(cfg, task, deployed), task))
+    if module is not None:
+        trial("loss", lambda: _try_step(cfg, module, task))
+
+
+def _try_trainer(cfg: DictConfig, given: Network | None) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        built_in: list[pl.Callback] = [Checkpoints(Path(scratch), monitor="val/loss"), Bar()]
+        trainer = assemble.trainer(cfg, built_in, logger=False)
+    processes = trainer.world_size
+    if processes == 1:
+        return
+    if cfg.averaging:
+        raise ConfigError([f"averaging must be null with {processes} processes; use trainer.devices=1 with it"])
+    if isinstance(cfg.groups, int) and cfg.groups % processes:
+        raise ConfigError([f"groups must be a multiple of the {processes} processes that share it, got {cfg.groups}"])
+    if given is not None and starts_processes(trainer):
+        try:
+            pickle.dumps(DeployedModel(given))
+        except Exception as fault:  # pickling can raise anything
+            raise ConfigError(
+                [
+                    f"the deployed model must be picklable with trainer.devices={processes}, got {first_line(fault)}; "
+                    "pass a file (deployed.path) or a module of an importable class"
+                ]
+            ) from fault
+
+
+def _try_export(cfg: DictConfig) -> None:
+    """Write a small program in the export format and read it back, as a bundle does."""
+    format = assemble.build(cfg.export)
+    if not isinstance(format, ExportFormat):
+        raise ConfigError(
+            [f"export must have suffix, save and load, like parmtrain.bundle.ExportFormat, got {cfg.export._target_}"]
+        )
+    example = torch.zeros(1, 2)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / f"trial{format.suffix}"
+        format.save(nn.Linear(2, 1).eval(), (example,), path)
+        format_named(name_of(format)).load(path)(example)
+
+
+def _try_metrics(cfg: DictConfig, task: Task) -> None:
+    taken = [name for name in cfg.metrics if name in {*task.measures.every, *RESERVED}]
+    if taken:
+        raise ConfigError([f"metrics must have names that results do not use yet, got {', '.join(taken)}; rename it"])
+    labels = task.blank_labels(1, 2)
+    predictions = torch.tensor([0.0, torch.nan]).view(1, 2, 1).expand(1, 2, task.outputs)
+    for name, measure in assemble.measures(cfg, task).every.items():
+        values = measure(predictions, labels)
+        if not isinstance(values, torch.Tensor) or values.shape != (1, 2):
+            given = list(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
+            raise ConfigError([f"metrics.{name} must return one value per prediction, [1, 2] for two, got {given}"])
+        if not values.isfinite().all():
+            raise ConfigError([f"metrics.{name} must return 0 for a prediction that is NaN, got {values.tolist()}"])
+
+
+def _try_deployed(trial: Trial, cfg: DictConfig, task: Task, given: Network | None) -> DeployedModel | None:
+    if given is not None:
+        return _fits(trial, "deployed", lambda: given, task, "the deployed model")
+    if cfg.deployed.path is not None:
+        path = Path(cfg.deployed.path).expanduser()
+        return _fits(
+            trial, "deployed", lambda: read_network(path, _untrained(cfg, task)), task, f"deployed.path={path}"
+        )
+    trial("deployed.fit", lambda: _try_fit(cfg))
+    return _fits(trial, "deployed.model", _untrained(cfg, task), task, "deployed.model")
+
+
+def _untrained(cfg: DictConfig, task: Task) -> Callable[[], nn.Module]:
+    return lambda: assemble.architecture(cfg.deployed.model, task, task.query_shape)
+
+
+def _fits(trial: Trial, key: str, network: Callable[[], Network], task: Task, name: str) -> DeployedModel | None:
+    def built() -> DeployedModel:
+        deployed = DeployedModel(network(), task.input.preprocess)
+        check_predictions(deployed, task.query_shape, task.outputs, name)
+        return deployed
+
+    made: DeployedModel | None = trial(key, built)
+    return made
+
+
+def _try_models(module: ParityModule, task: Task) -> ParityModule:
+    shape = module.code.parity_shape(task.query_shape)
+    module.eval()
+    for model in module.parity_models:
+        check_predictions(model, shape, module.code.heads * task.outputs, "parity.model")
+    return module
+
+
+def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
+    """Take one training step on one group of zeros."""
+    if not module.trains:
+        if cfg.ckpt_path is not None:
+            raise ConfigError([f"ckpt_path must be null for code={module.code.name}, which has no training to resume"])
+        return
+    batch = GroupBatch(torch.zeros(1, module.k, *task.query_shape), task.blank_labels(1, module.k), None)
+    loss = module.loss(module.coded_groups(batch))
+    if not isinstance(loss, torch.Tensor) or loss.shape:
+        given = list(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise ConfigError([f"loss={cfg.loss._target_} must return a scalar tensor, got {given}"])
+    encoder = list(module.code.encoder.parameters())
+    if encoder and any(grad is None for grad in torch.autograd.grad(loss, encoder, allow_unused=True)):
+        raise ConfigError(
+            [f"the deployed model must pass gradients back for code={module.code.name}, got none; choose another code"]
+        )
+
+
+def _try_fit(cfg: DictConfig) -> None:
+    optimizer = assemble.build(cfg.deployed.fit.optim)([nn.Parameter(torch.zeros(1))])
+    assemble.build(cfg.deployed.fit.scheduler)(optimizer, total_steps=10)

@@ -1,0 +1,126 @@
+"""Train a code and its parity models as configured, and load the best epoch."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from parmtrain.config import assemble
+from parmtrain.config.schema import Teacher
+from parmtrain.errors import TrainingError
+from parmtrain.prepared import Prepared
+from parmtrain.run_folder import BEST, RunFolder
+from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.training.callbacks import Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
+from parmtrain.training.fit import QuietProcesses, fit
+from parmtrain.training.groups import GroupsDataModule, require_a_group, some_groups
+from parmtrain.training.initial_weights import init_output_biases, shared_tensors
+from parmtrain.training.parity_module import ParityModule
+
+log = logging.getLogger(__name__)
+FITTING_GROUPS = 1024
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training.
+
+    Args:
+        module: Module with the best epoch's weights, on ``device`` and in evaluation mode.
+        history: Recorded epochs.
+        known: The deployed model's predictions that were computed in advance.
+        device: Device of the trainer.
+    """
+
+    module: ParityModule
+    history: History
+    known: "Splits[Tensor | None]"
+    device: torch.device
+
+
+def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
+    """Train a code, if it has anything to train, and load the best epoch by validation.
+
+    Args:
+        work: Task, data and deployed model.
+        folder: Folder of the run.
+        logger: Lightning's, or False.
+
+    Raises:
+        DataError: If a split has too few queries for one group.
+        TrainingError: If training has to stop.
+        Interrupted: If the user stops it.
+    """
+    cfg, task, splits = work.cfg, work.task, work.splits
+    require_a_group(splits, cfg.k)
+    frozen = work.deployed
+    history = History()
+    checkpoints = Checkpoints(folder.checkpoints, monitor=f"val/degraded_{work.measures.name}")
+    built_in = [
+        history,
+        ReproducibleEpochs(cfg.seed),
+        FiniteLoss(checkpoints.last),
+        checkpoints,
+        Bar(),
+        QuietProcesses(),
+    ]
+    trainer = assemble.trainer(cfg, built_in, logger)
+    device = trainer.strategy.root_device
+    known = _known_predictions(work, device)
+    assert known.val is not None
+    available = work.measures.main(known.val, splits.val.labels).mean().item()
+    log.info("deployed model: available %s A_a %.4f on the validation split", work.measures.name, available)
+
+    pl.seed_everything(cfg.seed, verbose=False)
+    module = assemble.parity_module(cfg, task, frozen)
+    prior = task.prior(splits.train.labels)
+    if prior is not None:
+        init_output_biases(module.parity_models, module.code, prior)
+    if module.code.fits:
+        some = some_groups(splits.train, cfg.k, FITTING_GROUPS, cfg.seed, task.input, device)
+        module.code.fit(frozen, some.queries, some.labels, work.measures)
+    if module.trains:
+        data = GroupsDataModule(
+            splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, cfg.data.workers, task.augment_query
+        )
+        started, of = shared_tensors(module.parity_models, frozen)
+        if of:
+            log.info("parity models: %d of %d tensors start from the deployed model's weights", started, of)
+        fit(trainer, module, data, _checkpoint_to_resume(cfg, checkpoints))
+        if not checkpoints.best.is_file():
+            raise TrainingError(
+                "at least one epoch must end with a validation, got none; check the trainer.… settings that shorten it"
+            )
+        best = torch.load(checkpoints.best, map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+    module.to(device).eval()
+    return Trained(module, history, known, device)
+
+
+def _known_predictions(work: Prepared, device: torch.device) -> "Splits[Tensor | None]":
+    """Predict training and validation queries in advance; augmented ones are predicted during training."""
+    train, val, _ = work.splits
+    augmented = work.task.augments and work.cfg.teacher is Teacher.query
+
+    def predict(queries: QuerySet, title: str) -> Tensor:
+        return work.predict(queries, f"predicting {title}", device)
+
+    return Splits(None if augmented else predict(train, "training"), predict(val, "validation"), None)
+
+
+def _checkpoint_to_resume(cfg: DictConfig, checkpoints: Checkpoints) -> Path | None:
+    """Return the checkpoint to resume from, and copy the best one so far into this run's folder."""
+    if cfg.ckpt_path is None:
+        return None
+    path = Path(cfg.ckpt_path).expanduser()
+    best = path.parent / BEST
+    if best.is_file() and best.absolute() != checkpoints.best.absolute():
+        checkpoints.best.parent.mkdir(exist_ok=True)
+        shutil.copyfile(best, checkpoints.best)
+    return path

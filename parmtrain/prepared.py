@@ -1,0 +1,141 @@
+"""The task, data and deployed model of a configuration, and scoring a code on them."""
+
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from parmtrain.bundle import Bundle
+from parmtrain.bundle.description import DESCRIPTION
+from parmtrain.codes import CodedPredictor
+from parmtrain.config import assemble
+from parmtrain.deployed import DeployedModel, check_predictions
+from parmtrain.errors import DataError, DeployedModelError
+from parmtrain.evaluation.predictions import predict_all
+from parmtrain.evaluation.score import ScoredSplit, score_groups
+from parmtrain.evaluation.scores import Scores
+from parmtrain.metrics import Measures
+from parmtrain.programs import Network, read_network
+from parmtrain.run_folder import RunFolder
+from parmtrain.tasks.base import Task
+from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.training.deployed import train_deployed
+
+
+class Prepared:
+    """Provide a configuration's task, data and deployed model, each loaded on first use.
+
+    Args:
+        cfg: The configuration.
+        given: A deployed model, any module or callable on tensors, in place of ``deployed.path``.
+    """
+
+    def __init__(self, cfg: DictConfig, given: Network | None = None) -> None:
+        self.cfg, self.given = cfg, given
+
+    @cached_property
+    def task(self) -> Task:
+        """The task."""
+        task: Task = assemble.build(self.cfg.task)
+        return task
+
+    @cached_property
+    def measures(self) -> Measures:
+        """Kind of predictions, and the measures that score them."""
+        return assemble.measures(self.cfg, self.task)
+
+    def fetch(self) -> None:
+        """Make sure that the data is available: download it if needed and allowed.
+
+        Raises:
+            DataError: If it is missing or incomplete.
+        """
+        try:
+            self.task.source.locate()
+        except DataError:
+            if not self.cfg.data.download:
+                raise
+            self.task.source.download()
+
+    @cached_property
+    def splits(self) -> "Splits[QuerySet]":
+        """Queries and labels; reading them may raise a ``DataError``."""
+        return self.task.splits()
+
+    @cached_property
+    def deployed(self) -> DeployedModel:
+        """The deployed model: the given one, the one in ``deployed.path``, or one trained for the task once.
+
+        Raises:
+            DeployedModelError: If it cannot be read or does not fit the task.
+            Interrupted: If the user stops its training.
+        """
+        cfg, task, name = self.cfg, self.task, "the deployed model"
+        if self.given is not None:
+            network = self.given
+        elif cfg.deployed.path is not None:
+            path = Path(cfg.deployed.path).expanduser()
+            name = f"deployed.path={path}"
+            network = read_network(path, partial(assemble.architecture, cfg.deployed.model, task, task.query_shape))
+        else:
+            recipe = assemble.recipe(cfg, task)
+            network = train_deployed(task, self.splits, recipe, assemble.cache_folder(cfg), cfg.data.workers)
+        deployed = DeployedModel(network, preprocess=task.input.preprocess)
+        check_predictions(deployed, task.query_shape, task.outputs, name)
+        return deployed
+
+    def predict(self, queries: QuerySet, title: str, device: torch.device | None = None) -> Tensor:
+        """Return the deployed model's predictions on queries ``[n, c]``, from the cache if possible."""
+        cache, workers = assemble.cache_folder(self.cfg), self.cfg.data.workers
+        return predict_all(self.deployed, queries, self.task.input, cache, title, device, workers)
+
+    def evaluate(self, predictor: CodedPredictor, device: torch.device | None = None) -> Scores:
+        """Score a module or a bundle on the test split.
+
+        Args:
+            predictor: Module or bundle that encodes, predicts and decodes, on ``device`` and in evaluation mode.
+            device: Device to compute on.
+        """
+        train, _, test = self.splits
+        default = self.task.default(train.labels, test.labels)
+        split = ScoredSplit(test, self.predict(test, "predicting test", device), self.task.input, default)
+        cfg = self.cfg
+        return score_groups(
+            predictor, split, self.measures, cfg.seed, list(cfg.unavailable), device, workers=cfg.data.workers
+        )
+
+
+def reopen(
+    folder: str | Path, changes: dict[str, Any] | None = None, given: Network | None = None
+) -> tuple[Prepared, Bundle]:
+    """Return the task, data and deployed model of a finished run, and its bundle.
+
+    Args:
+        folder: The run's folder, or its export folder.
+        changes: New values of keys in the run's configuration, such as ``deployed.path``; None keeps a value.
+        given: The deployed model itself, in place of a file.
+
+    Raises:
+        DataError: If the folder does not hold a run.
+        DeployedModelError: If the deployed model is not the one that the bundle was trained for.
+        ExportError: If the bundle is incomplete or changed.
+    """
+    place = RunFolder(Path(folder))
+    if not place.config.is_file() and (place.path / DESCRIPTION).is_file():  # the export folder was given
+        place = RunFolder(place.path.absolute().parent)
+    cfg = place.read_config()
+    bundle = Bundle(folder)
+    for key, value in (changes or {}).items():
+        if value is not None:
+            OmegaConf.update(cfg, key, value)
+    prepared = Prepared(cfg, given)
+    expected, found = bundle.about["deployed"]["fingerprint"], prepared.deployed.fingerprint
+    if found != expected:
+        raise DeployedModelError(
+            f"the deployed model must be the one that the bundle in {bundle.folder} was trained for, {expected[:16]}…, "
+            f"got {found[:16]}…; pass the file of that model (--deployed-path or deployed=)"
+        )
+    return prepared, bundle.take_deployed(prepared.deployed)

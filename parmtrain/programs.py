@@ -1,0 +1,181 @@
+"""Networks as programs: read from files, and sent from one process to another.
+
+TorchScript archives and ``.pt2`` files can run arbitrary code: open only those you trust. State dicts are plain data.
+"""
+
+import io
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parmtrain.errors import DeployedModelError, first_line
+
+Network = Callable[[Tensor], Tensor]
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
+EXPORTED = "exported_program"  # key under which a graph module stores its exported program
+
+
+def weights(network: Network) -> dict[str, Tensor]:
+    """Return all parameters and buffers of a network by name; an empty dict for a plain callable."""
+    if not isinstance(network, nn.Module):
+        return {}
+    return {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+
+
+def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
+    """Read a deployed model from a file.
+
+    State dicts are loaded as plain data. TorchScript archives and ``.pt2`` files can run arbitrary code: open only
+    those you trust.
+
+    Args:
+        path: A state dict (bare, or under the key ``state_dict``, ``model_state_dict`` or ``model``, with or without a
+            common prefix of its names), a TorchScript archive, or a torch.export ``.pt2``.
+        build: Builds the architecture to load a state dict into.
+
+    Raises:
+        DeployedModelError: If the file is missing, damaged or of another architecture, or holds NaN or infinity.
+    """
+    if not path.is_file():
+        raise DeployedModelError(f"deployed.path={path}: file not found")
+    entries = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+    try:
+        if any("/code/" in entry for entry in entries):
+            network: nn.Module = read_torchscript(path)
+        elif any(entry.endswith("archive_format") or entry.endswith("exported_program.json") for entry in entries):
+            network = read_exported(path)
+        else:
+            network = load_weights(build(), _state_dict(path), path)
+    except DeployedModelError:
+        raise
+    except Exception as fault:  # damaged files raise all kinds of errors
+        raise DeployedModelError(
+            f"deployed.path={path}: must be a state dict of tensors, a TorchScript archive or a .pt2 program, got a "
+            f"file of another kind or a damaged one ({first_line(fault)})"
+        ) from fault
+    for name, value in weights(network).items():
+        if not value.isfinite().all():
+            raise DeployedModelError(f"deployed.path={path}: {name} must be finite, got NaN or infinite values")
+    return network
+
+
+def read_torchscript(source: Path | io.BytesIO) -> torch.jit.ScriptModule:
+    """Read a TorchScript archive onto the CPU. It can run arbitrary code: read only what you trust."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # many services still deploy TorchScript
+        program: torch.jit.ScriptModule = torch.jit.load(source, map_location="cpu")
+    return program
+
+
+def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:
+    """Load a state dict into a network of the same architecture.
+
+    Raises:
+        DeployedModelError: If names or shapes differ; the message lists the first three.
+    """
+    expected = network.state_dict()
+    state = _without_common_prefix(state, expected)
+    faults = [f"{name} is missing" for name in expected.keys() - state.keys()]
+    faults += [f"{name} is unexpected" for name in state.keys() - expected.keys()]
+    faults += [
+        f"{name} must have shape {list(expected[name].shape)}, got {list(state[name].shape)}"
+        for name in expected.keys() & state.keys()
+        if state[name].shape != expected[name].shape
+    ]
+    if faults:
+        rest = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise DeployedModelError(
+            f"deployed.path={path}: the weights must fit {type(network).__name__}: "
+            f"{'; '.join(sorted(faults)[:3])}{rest}; set deployed.model._target_=… to their architecture"
+        )
+    network.load_state_dict(state)
+    return network
+
+
+def read_exported(source: Path | io.BytesIO) -> nn.Module:
+    """Read a torch.export program as a network that ``pack`` can send to another process.
+
+    It can run arbitrary code: read only what you trust.
+
+    Raises:
+        Exception: If the file is damaged; the type depends on the damage.
+    """
+    program = torch.export.load(source)
+    network = program.module()
+    network.meta[EXPORTED] = program  # a graph module cannot be pickled, but its program can be saved
+    return network
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A network in a form that can be sent to another process: bytes for a program, otherwise the network itself.
+
+    Args:
+        read: Rebuilds the network from the content.
+        content: The bytes or the network.
+
+    Example:
+        >>> network = nn.Linear(2, 1)
+        >>> pack(network).unpack() is network
+        True
+    """
+
+    read: Callable[[Any], Network]
+    content: Any
+
+    def unpack(self) -> Network:
+        """Return the network."""
+        return self.read(self.content)
+
+
+def pack(network: Network) -> Packed:
+    """Pack a TorchScript archive, a ``.pt2`` program, a module or a callable for another process.
+
+    Modules and callables are packed unchanged and must be picklable themselves.
+    """
+    archive = io.BytesIO()
+    if isinstance(network, torch.jit.ScriptModule):
+        torch.jit.save(network, archive)
+        return Packed(_unpacked_torchscript, archive.getvalue())
+    if isinstance(network, torch.fx.GraphModule) and EXPORTED in network.meta:
+        torch.export.save(network.meta[EXPORTED], archive)
+        return Packed(_unpacked_exported, archive.getvalue())
+    return Packed(_itself, network)
+
+
+def _unpacked_torchscript(content: bytes) -> Network:
+    return read_torchscript(io.BytesIO(content))
+
+
+def _unpacked_exported(content: bytes) -> Network:
+    return read_exported(io.BytesIO(content))
+
+
+def _itself(network: Network) -> Network:
+    return network
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    for key in STATE_DICT_KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise TypeError("a state dict must map names to tensors")
+    return content
+
+
+def _without_common_prefix(state: dict[str, Tensor], expected: dict[str, Any]) -> dict[str, Tensor]:
+    """Remove the prefix that wrappers such as DistributedDataParallel add to every name (``module.``, ``model.``)."""
+    for name in state:
+        for wanted in expected:
+            prefix = name.removesuffix(wanted)
+            if prefix.endswith(".") and all(other.startswith(prefix) for other in state):
+                return {other.removeprefix(prefix): value for other, value in state.items()}
+    return state

@@ -1,0 +1,119 @@
+"""The folder of a run: the names of its files, and functions to read them."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from parmtrain.errors import DataError, first_line
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder that a run writes to.
+
+    Args:
+        path: The folder, which need not exist.
+
+    Example:
+        >>> RunFolder(Path("runs/mine")).metrics.as_posix(), RunFolder(Path("runs/mine")).finished
+        ('runs/mine/metrics.json', False)
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """All results; written last, so a run that has this file is finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the best and the last checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the epoch with the best validation score."""
+        return self.checkpoints / BEST
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint to resume from."""
+        return self.checkpoints / LAST
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs."""
+        return self.path / "logs"
+
+    @property
+    def export(self) -> Path:
+        """Folder of the exported bundle."""
+        return self.path / "export"
+
+    @property
+    def training_curves(self) -> Path:
+        """Plot of losses and validation metrics."""
+        return self.path / "training.png"
+
+    @property
+    def overall_accuracy(self) -> Path:
+        """Plot of A_o against the fraction of unavailable predictions f_u."""
+        return self.path / "overall_accuracy.png"
+
+    @property
+    def examples(self) -> Path:
+        """Picture of example coding groups."""
+        return self.path / "examples.png"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds a finished run."""
+        return self.metrics.is_file()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the folder holds an interrupted run that can be resumed."""
+        return not self.finished and self.last.is_file()
+
+    def clear(self) -> None:
+        """Remove an earlier run, starting with the file that marks it as finished."""
+        for file in (self.metrics, self.training_curves, self.overall_accuracy, self.examples):
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.logs, self.export):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def read_config(self) -> DictConfig:
+        """Return the configuration of the run.
+
+        Raises:
+            DataError: If the folder holds no run, or its configuration is damaged.
+        """
+        if not self.config.is_file():
+            raise DataError(f"{self.path} must be the folder of a run, but {self.config} does not exist")
+        try:
+            cfg = OmegaConf.load(self.config)
+        except (YAMLError, OSError, UnicodeDecodeError) as fault:
+            raise DataError(f"{self.config} cannot be read: {first_line(fault)}") from fault
+        if not isinstance(cfg, DictConfig) or "task" not in cfg:
+            raise DataError(f"{self.config} must be the configuration of a run, with a key task")
+        cfg.task.pop("concat", None)  # older runs stored ``layout`` here
+        cfg.setdefault("metrics", {})  # missing in those runs
+        return cfg
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Return the content of ``metrics.json``."""
+        metrics: dict[str, Any] = json.loads(self.metrics.read_text(encoding="utf-8"))
+        return metrics

@@ -1,0 +1,130 @@
+"""Settings of a command as a dataclass: ``key=value`` arguments with help texts and bounds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import field, fields
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from parmtrain.errors import ConfigError, first_line
+
+S = TypeVar("S")
+WIDTH = 18
+
+
+def setting(
+    default: Any, help: str, above: float | None = None, least: float | None = None, most: float | None = None
+) -> Any:
+    """Return a dataclass field with a default, a help text and bounds.
+
+    Args:
+        default: Default value; a list is copied.
+        help: Text that ``--help`` prints.
+        above: Exclusive lower bound.
+        least: Inclusive lower bound.
+        most: Inclusive upper bound; needs ``least``.
+    """
+    bounds = {"help": help, "above": above, "least": least, "most": most}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=bounds)
+    return field(default=default, metadata=bounds)
+
+
+def read_settings(kind: type[S], arguments: Sequence[str]) -> S:
+    """Parse command-line arguments into settings; a list may be written ``2,3,4``.
+
+    Args:
+        kind: A dataclass whose fields all have defaults.
+        arguments: Arguments of the form ``key=value``.
+
+    Raises:
+        ConfigError: If arguments are invalid; it lists all of them.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Settings:
+        ...     k: list[int] = setting([2], "queries in a coding group")
+        ...     rate: float = setting(1.0, "queries per second", above=0)
+        >>> read_settings(Settings, ["k=3,4", "rate=2"])
+        Settings(k=[3, 4], rate=2.0)
+    """
+    names = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    config, faults = OmegaConf.structured(kind), []
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals or key not in names:
+            faults.append(f"{argument}: must be key=value; choose a key from {', '.join(sorted(names))}")
+            continue
+        try:
+            value: Any = OmegaConf.from_dotlist([argument])[key]
+            if OmegaConf.is_list(config[key]) and not OmegaConf.is_list(value):
+                value = OmegaConf.from_dotlist([f"{key}=[{text}]"])[key]
+            config[key] = value
+        except OmegaConfBaseException as fault:
+            faults.append(f"{argument}: {first_line(fault)}")
+    if faults:
+        raise ConfigError(faults)
+    made: S = OmegaConf.to_object(config)  # type: ignore[assignment]
+    return made
+
+
+def out_of_bounds(settings: Any) -> Iterator[str]:
+    """Yield a message for each setting that is outside its bounds.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Settings:
+        ...     rate: float = setting(0.0, "queries per second", above=0)
+        >>> list(out_of_bounds(Settings()))
+        ['rate must be more than 0, got 0.0']
+    """
+    for one in fields(settings):
+        value, bounds = getattr(settings, one.name), one.metadata
+        if isinstance(value, bool | str | None | list):
+            continue
+        above, least, most = (bounds.get(name) for name in ("above", "least", "most"))
+        if above is not None and not value > above:
+            yield f"{one.name} must be more than {above:g}, got {value}"
+        elif least is not None and most is not None and not least <= value <= most:
+            yield f"{one.name} must be from {least:g} to {most:g}, got {value}"
+        elif least is not None and not value >= least:
+            yield f"{one.name} must be {least:g} or more, got {value}"
+
+
+def require_valid(settings: Any) -> None:
+    """Raise a ``ConfigError`` that lists every invalid setting.
+
+    Args:
+        settings: A dataclass instance; a method ``faults`` may yield more faults than its bounds give.
+    """
+    found = [*out_of_bounds(settings), *getattr(settings, "faults", list)()]
+    if found:
+        raise ConfigError(found)
+
+
+def help_of(kind: type) -> str:
+    """Return one line of help per setting, with its default.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Settings:
+        ...     rate: float = setting(270.0, "queries per second")
+        >>> print(help_of(Settings))
+          rate              queries per second (270)
+    """
+    lines = []
+    for one in fields(kind):
+        default = one.default_factory() if callable(one.default_factory) else one.default
+        text = ",".join(map(str, default)) if isinstance(default, list) else _plain(default)
+        lines.append(f"  {one.name:<{WIDTH}}{one.metadata.get('help', '')}" + (f" ({text})" if text else ""))
+    return "\n".join(lines)
+
+
+def _plain(default: Any) -> str:
+    if default is None or default == "":
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default).lower()

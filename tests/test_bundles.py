@@ -1,0 +1,114 @@
+"""An exported bundle gives its run's numbers and scores, whatever the code, and is refused once it is changed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from parmtrain import load
+from parmtrain.codes import arrivals, decode_each
+from parmtrain.errors import ExportError
+from parmtrain.evaluate import evaluate
+from parmtrain.models import MLP
+from parmtrain.prepared import reopen
+from parmtrain.runs import Result
+from tests.small_runs import small_run
+
+
+def test_the_bundle_gives_the_modules_numbers(finished: Result) -> None:
+    bundle, module = load(finished.folder), finished.module
+    for groups in (1, 3, 50):
+        queries = torch.rand(groups, 2, 1, 8, 8)
+        with torch.no_grad():
+            parity_queries = module.encode(queries)
+            outputs = torch.cat([torch.randn(groups, 2, 10), module.predict(parity_queries)], 1)
+        assert torch.allclose(bundle.encode(queries), parity_queries, atol=1e-5)
+        assert torch.allclose(bundle.predict(parity_queries), outputs[:, 2:], atol=1e-5)
+        rebuilt = decode_each(module.decode, outputs, arrivals(3, 1))
+        assert torch.allclose(decode_each(bundle.decode, outputs, arrivals(3, 1)), rebuilt, atol=1e-5)
+    assert bundle.about["metrics"]["degraded"] == finished.metrics["degraded"]
+    assert bundle.about["preprocessing"]["scale"] == 16
+
+
+def test_a_bundle_scores_as_its_run_did(finished: Result) -> None:
+    again = evaluate(finished.folder)
+    for key in ("available", "nobody_late", "degraded", "all_k", "stragglers", "overall", "default"):
+        assert again[key] == finished.metrics[key], key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "trained", "archives"),
+    [
+        ("linear", True, ["parity_model.ts", "parity_model_2.ts"]),
+        ("stack", True, ["parity_model.ts"]),
+        ("backup", True, ["parity_model.ts"]),
+        ("learned_mlp", True, []),
+        ("learned_convolution", True, []),
+        ("mean_parity", False, []),
+        ("berrut_byzantine", False, []),
+        ("nercc", False, []),
+        ("replication", False, []),
+        ("default", False, []),
+    ],
+)
+def test_every_kind_of_code_runs_is_exported_and_scores_as_its_run_did(
+    code: str, trained: bool, archives: list[str], tmp_path: Path
+) -> None:
+    epochs = "trainer.max_epochs=1"
+    result = small_run(tmp_path, f"code={code}", "k=3", epochs)
+    metrics = result.metrics
+    assert metrics["training"]["epochs"] == (1 if trained else 0)
+    assert (metrics["validation"] is not None) == trained
+    assert (tmp_path / "training.png").exists() == trained
+    assert sorted(path.name for path in (tmp_path / "export").glob("parity*")) == archives
+    again = evaluate(tmp_path)
+    for key in ("available", "nobody_late", "degraded", "all_k", "stragglers", "overall", "default"):
+        assert again[key] == metrics[key], key
+    bundle = load(tmp_path)
+    if bundle.about["coded"] and not archives:
+        with pytest.raises(ExportError, match=rf"code={code} runs coded queries on the deployed model, which"):
+            bundle.predict(torch.zeros(1, bundle.about["coded"], 1, 8, 8))
+        with_it = load(tmp_path, deployed=result.module.deployed.network)
+        assert with_it.predict(torch.zeros(1, bundle.about["coded"], 1, 8, 8)).shape == (1, bundle.about["coded"], 10)
+
+
+def test_a_bundle_that_was_changed_is_refused(finished: Result, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder / "export", tmp_path / "export")
+    assert load(tmp_path).k == 2
+    decoder = tmp_path / "export" / "decoder.ts"
+    decoder.write_bytes(decoder.read_bytes() + b"\0")
+    with pytest.raises(ExportError, match=r"decoder\.ts must be the exported file, but its SHA-256 differs"):
+        load(tmp_path)
+    decoder.unlink()
+    with pytest.raises(ExportError, match=r"decoder\.ts must exist, as bundle\.json lists it"):
+        load(tmp_path)
+    (tmp_path / "export" / "bundle.json").write_text("{")
+    with pytest.raises(ExportError, match=r"bundle\.json must be valid JSON"):
+        load(tmp_path)
+    with pytest.raises(ExportError, match="must hold a bundle"):
+        load(tmp_path / "nowhere")
+
+
+def test_an_export_folder_of_any_name_is_opened_and_no_other(finished: Result, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    shutil.copytree(finished.folder / "export", tmp_path / "run" / "mine")
+    (tmp_path / "run" / "export" / "decoder.ts").unlink()
+    prepared, bundle = reopen(tmp_path / "run" / "mine")
+    assert bundle.folder == tmp_path / "run" / "mine"
+    assert bundle.deployed is prepared.deployed
+
+
+def test_a_bundle_reconstructs_with_its_own_deployed_model_alone(finished: Result) -> None:
+    bundle = load(finished.folder, deployed=finished.module.deployed)
+    queries = torch.rand(3, 2, 1, 8, 8)
+    own = finished.module.deployed(queries.flatten(0, 1)).unflatten(0, (3, 2))
+    answers = bundle.reconstruct(queries, lost=1)
+    assert torch.allclose(answers[:, 0], own[:, 0], atol=1e-5)
+    parity = bundle.predict(bundle.encode(queries))[:, 0]
+    assert torch.allclose(answers[:, 1], parity - own[:, 0], atol=1e-4)
+    with pytest.raises(ExportError, match="reconstruct needs the deployed model"):
+        load(finished.folder).reconstruct(queries)
+    with pytest.raises(ExportError, match=r"the deployed model must be the one that the bundle in .* was trained for"):
+        load(finished.folder, deployed=MLP([1, 8, 8], 10))

@@ -1,0 +1,165 @@
+"""The frontend gives each query exactly one answer, whatever instances do and in whatever order."""
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from parmtrain.codes import Berrut, Concat, Heads, Linear
+from parmtrain.serving import (
+    Answer,
+    Dispatch,
+    Frontend,
+    Kind,
+    Limits,
+    Overloaded,
+    Restart,
+    Scheme,
+    backed_up,
+    erasure_code,
+    scheme_of,
+    uncoded,
+)
+from parmtrain.serving.events import Job
+
+SCHEMES: dict[str, tuple[Scheme, list[int]]] = {
+    "none": (uncoded(), [2]),
+    "backup": (backed_up(), [2, 1]),
+    "k=2 r=1": (erasure_code(2, 1), [2, 1]),
+    "k=3 r=2": (erasure_code(3, 2), [3, 1, 1]),
+    "linear k=3 r=2": (scheme_of(Linear(3, 2), 2, width=1), [2, 1, 1]),
+    "heads k=4": (scheme_of(Heads(Concat(4)), 1, width=4), [3, 1]),
+    "berrut k=2 r=1": (scheme_of(Berrut(2, 1), 0, width=3), [3]),
+}
+
+
+class Service(RuleBasedStateMachine):
+    """Drives a frontend with queries whose outputs name the query, or the group and worker, that they come from."""
+
+    @rule(
+        name=st.sampled_from(sorted(SCHEMES)),
+        copy_after=st.sampled_from([0.0, 2.0, float("inf")]),
+        reconstruct_after=st.sampled_from([0.0, 3.0]),
+        waiting=st.sampled_from([3, 1000]),
+        attempts=st.integers(1, 3),
+    )
+    @precondition(lambda self: not hasattr(self, "frontend"))
+    def begin(self, name: str, copy_after: float, reconstruct_after: float, waiting: int, attempts: int) -> None:
+        self.scheme, instances = SCHEMES[name]
+        limits = Limits(10.0, copy_after, reconstruct_after, 6.0, waiting, attempts)
+        self.frontend = Frontend(self.scheme, instances, limits)
+        self.now, self.taken = 0.0, 0
+        self.answers: dict[int, Kind] = {}
+        self.running: dict[int, Job] = {}
+        self.old: list[tuple[int, Job]] = []
+        self.down: set[int] = set()
+
+    def do(self, actions: list[Any]) -> None:
+        for action in actions:
+            if isinstance(action, Dispatch):
+                assert action.instance not in self.running
+                assert action.instance not in self.down
+                assert self.frontend.pools.pool_of[action.instance] == action.job.pool
+                assert action.job.tries <= self.frontend.limits.attempts
+                self.running[action.instance] = action.job
+            elif isinstance(action, Restart):
+                self.old.append((action.instance, self.running.pop(action.instance)))
+                self.down.add(action.instance)
+            else:
+                self.take(action)
+
+    def take(self, answer: Answer) -> None:
+        query = answer.query
+        assert query.number not in self.answers
+        self.answers[query.number] = answer.kind
+        if answer.kind is Kind.deployed:
+            assert answer.output == ("own", query.number)
+        elif answer.kind is Kind.default:
+            assert self.now >= query.at + 10.0
+        else:
+            assert self.now >= query.at + self.frontend.limits.reconstruct_after
+            arrived = sum(1 << worker for worker, output in enumerate(answer.output) if output is not None)
+            assert self.scheme.recoverable(arrived) >> query.position & 1
+            for worker, output in enumerate(answer.output):
+                if worker < self.scheme.own:
+                    assert output in (None, ("own", query.group.queries[worker].number))
+                else:
+                    assert output in (None, ("coded", query.group.number, worker))
+
+    def begun(self) -> bool:
+        return hasattr(self, "frontend")
+
+    @precondition(begun)
+    @rule(gap=st.sampled_from([0.0, 0.5, 3.0]))
+    def arrive(self, gap: float) -> None:
+        self.now += gap
+        try:
+            self.do(self.frontend.submit(self.now, self.taken))
+            self.taken += 1
+        except Overloaded:
+            assert self.taken - len(self.answers) >= self.frontend.limits.waiting
+
+    @precondition(lambda self: self.begun() and self.running)
+    @rule(which=st.integers(0, 9), outcome=st.sampled_from(["output", "output", "output", "garbage", "death"]))
+    def instance_ends(self, which: int, outcome: str) -> None:
+        instance = sorted(self.running)[which % len(self.running)]
+        job = self.running.pop(instance)
+        self.old.append((instance, job))
+        if outcome == "output":
+            self.do(self.frontend.finished(self.now, instance, job, output_of(job)))
+        elif outcome == "garbage":
+            self.do(self.frontend.garbage(self.now, instance, job))
+        else:
+            self.down.add(instance)
+            self.do(self.frontend.lost(self.now, instance))
+
+    @precondition(begun)
+    @rule(which=st.integers(0, 9))
+    def idle_instance_dies(self, which: int) -> None:
+        idle = set(range(len(self.frontend.pools.pool_of))) - set(self.running) - self.down
+        if idle:
+            instance = sorted(idle)[which % len(idle)]
+            self.down.add(instance)
+            self.do(self.frontend.lost(self.now, instance))
+
+    @precondition(lambda self: self.begun() and self.old)
+    @rule(which=st.integers(0, 99))
+    def result_comes_late_or_twice(self, which: int) -> None:
+        instance, job = self.old[which % len(self.old)]
+        if self.running.get(instance) is not job:
+            assert self.frontend.finished(self.now, instance, job, output_of(job)) == []
+
+    @precondition(lambda self: self.begun() and self.down)
+    @rule(which=st.integers(0, 9))
+    def instance_comes_back(self, which: int) -> None:
+        instance = sorted(self.down)[which % len(self.down)]
+        self.down.remove(instance)
+        self.do(self.frontend.restored(self.now, instance))
+
+    @precondition(begun)
+    @rule(gap=st.sampled_from([0.5, 2.5, 7.0]))
+    def time_passes(self, gap: float) -> None:
+        self.now += gap
+        self.do(self.frontend.tick(self.now))
+        assert self.frontend.next_tick > self.now
+
+    @precondition(begun)
+    @invariant()
+    def what_waits_is_what_has_no_answer(self) -> None:
+        assert self.frontend.waiting == self.taken - len(self.answers)
+        assert sum(self.frontend.counts[kind] for kind in Kind) == len(self.answers)
+
+    def teardown(self) -> None:
+        if self.begun():
+            self.now += 11.0
+            self.do(self.frontend.tick(self.now))
+            assert sorted(self.answers) == list(range(self.taken))
+
+
+def output_of(job: Job) -> Any:
+    return ("own", job.query.number) if job.query is not None else ("coded", job.group.number, job.worker)
+
+
+TestService = Service.TestCase
+TestService.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

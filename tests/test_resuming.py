@@ -1,0 +1,58 @@
+"""A run that stops early keeps a checkpoint from which the same training goes on, and no other."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from parmtrain.errors import TrainingError
+from parmtrain.runs import Result
+from tests.small_runs import figures, small_run
+
+
+@pytest.mark.slow
+def test_interrupted_and_resumed_equals_uninterrupted(
+    finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from parmtrain.errors import Interrupted
+    from parmtrain.training import losses
+
+    true_loss, calls = losses.kl, 0
+
+    def cut_off(groups: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 20:  # in the second epoch
+            raise KeyboardInterrupt
+        return true_loss(groups)
+
+    monkeypatch.setattr(losses, "kl", cut_off)
+    with pytest.raises(Interrupted) as stopped:
+        small_run(tmp_path / "first")
+    assert stopped.value.checkpoint == tmp_path / "first" / "checkpoints" / "last.ckpt"
+    monkeypatch.undo()
+    resumed = small_run(tmp_path / "moved", f"ckpt_path={stopped.value.checkpoint}")
+    assert figures(resumed) == figures(finished)
+    same_folder = small_run(tmp_path / "first", f"ckpt_path={stopped.value.checkpoint}")
+    assert figures(same_folder) == figures(finished)
+    assert (tmp_path / "first" / "logs" / "version_0" / "metrics.csv").exists()
+
+
+def test_a_checkpoint_of_another_training_is_refused(finished: Result, tmp_path: Path) -> None:
+    last = finished.folder / "checkpoints" / "last.ckpt"
+    for override, sentence in (
+        ("k=3", "with code sum k=3 r=1, got sum k=2 r=1"),
+        ("trainer.max_epochs=9", "with steps 81, got 27"),
+        ("parity=mlp", "of the configured architecture"),
+    ):
+        with pytest.raises(TrainingError, match=sentence):
+            small_run(tmp_path / override, f"ckpt_path={last}", override)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"the loss became nan at step \d+ \(epoch 0, batch \d+\); the last good"):
+        small_run(tmp_path, "optim.lr=1e30")
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in kept.values())
+    assert not (tmp_path / "metrics.json").exists()
