@@ -1,20 +1,19 @@
 """Plan the runs of a comparison from one command line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from parmtrain.cache import key_of
 from parmtrain.config import assemble
-from parmtrain.config.overrides import override_faults
+from parmtrain.config.overrides import each_value, override_faults
 from parmtrain.config.schema import compose, options
 from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.run_folder import RunFolder
@@ -103,7 +102,7 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
     given = [every if override == f"code={ALL}" else override for override in overrides]
     given = sorted(given, key=lambda override: not override.startswith("code="))  # keeps the rows of a code together
     try:
-        values = [list(_values(override)) for override in given]
+        values = [list(each_value(override)) for override in given]
         planned = []
         for combination in product(*values):
             swept = dict(single.split("=", 1) for single, listed in zip(combination, values, strict=True) if listed[1:])
@@ -113,12 +112,3 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
         searched = [] if config_dir is None else ["--config-dir", config_dir]
         raise ConfigError(override_faults([*searched, *overrides]) or [str(fault)]) from fault
     return planned
-
-
-def _values(override: str) -> Iterator[str]:
-    parsed = OverridesParser.create().parse_override(override)
-    if not parsed.is_sweep_override():
-        yield override
-        return
-    for value in parsed.sweep_string_iterator():
-        yield f"{override.partition('=')[0]}={value}"

@@ -34,7 +34,7 @@ def override_faults(arguments: list[str]) -> list[str]:
     composed = partial(compose, config_dir=given.config_dir)
     for override in sorted(given.overrides, key=_order):
         try:
-            values = list(_each_value(override))
+            values = list(each_value(override))
         except HydraException:
             faults.append(f"{override}: must be key=value")
             continue
@@ -65,14 +65,14 @@ def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-def _each_value(override: str) -> Iterator[str]:
+def each_value(override: str) -> Iterator[str]:
     """Yield one override for each value of a multirun, or the override itself."""
     parsed = OverridesParser.create().parse_override(override)
     if not parsed.is_sweep_override():
         yield override
         return
     for value in parsed.sweep_string_iterator():
-        yield f"{_key(override)}={value}"
+        yield f"{override.partition('=')[0]}={value}"
 
 
 def _reason(override: str, fault: Exception, composed: DictConfig) -> str:
