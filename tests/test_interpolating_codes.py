@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.interpolate import make_smoothing_spline
+from scipy.interpolate import FloaterHormannInterpolator, make_smoothing_spline
 
 from parmtrain.codes import Berrut, BerrutByzantine, Code, NeRCC, arrivals, decode_each
-from parmtrain.codes.berrut import query_nodes, worker_nodes
+from parmtrain.codes.berrut import berrut_weights, query_nodes, worker_nodes
 from parmtrain.codes.splines import by_reinsch, smoothing_matrix
 from parmtrain.deployed import DeployedModel
 from parmtrain.metrics import of_classes
@@ -29,6 +29,16 @@ def test_berrut_reproduces_constants_whoever_arrives(k: int, r: int, nodes: str,
     arrived[:, list(late)] = False
     decoded = code.decode(coded.flatten(2).masked_fill(~arrived.unsqueeze(2), torch.nan), arrived)
     assert torch.allclose(decoded, queries.flatten(2), atol=1e-5)
+
+
+@given(k=st.integers(2, 12), r=st.integers(1, 6), nodes=nodes, seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_berrut_weights_equal_scipys_interpolant(k: int, r: int, nodes: str, seed: int) -> None:
+    workers, queries = worker_nodes(k + r, nodes), query_nodes(k)
+    values = np.random.default_rng(seed).normal(size=k + r)
+    ascending = np.argsort(workers.numpy())
+    theirs = FloaterHormannInterpolator(workers.numpy()[ascending], values[ascending], d=0)
+    assert np.allclose(berrut_weights(queries, workers).numpy() @ values, theirs(queries.numpy()), atol=1e-9)
 
 
 @given(k=st.integers(2, 12), r=st.integers(1, 24), nodes=nodes)
