@@ -37,8 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         except ParmtrainError as fault:
             say(str(fault))
             statuses.append(FAILED)
-            _remove_if_empty(folder)
             return None
+        finally:
+            _remove_if_empty(folder)
 
     def work() -> None:
         try:
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as fault:
             name = fault.filename or "the output folder"
             raise ConfigError(
-                [f"{name} cannot be written: {fault.strerror}; choose another folder with hydra.run.dir=…"]
+                [f"{name} cannot be written: {fault.strerror}; choose another folder with hydra.run.dir=… or cache=…"]
             ) from fault
 
     return exit_status(work) or max(statuses, default=DONE)

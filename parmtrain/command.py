@@ -36,6 +36,9 @@ def exit_status(work: Callable[[], None], stopped: str = "") -> int:
     except ParmtrainError as fault:
         say(str(fault))
         return FAILED
+    except OSError as fault:
+        say(f"{fault.filename or 'a file'} cannot be read or written: {fault.strerror or fault}")
+        return FAILED
     except KeyboardInterrupt:
         if stopped:
             say(stopped)

@@ -55,9 +55,10 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
     except DeployedModelError:
         raise
     except Exception as fault:  # damaged files raise all kinds of errors
+        detail = "" if "weights_only" in str(fault) else f" ({first_line(fault)})"  # torch advises to run the file
         raise DeployedModelError(
             f"deployed.path={path}: must be a state dict of tensors, a TorchScript archive or a .pt2 program, got a "
-            f"file of another kind or a damaged one ({first_line(fault)})"
+            f"file of another kind or a damaged one{detail}"
         ) from fault
     for name, value in weights(network).items():
         if not value.isfinite().all():

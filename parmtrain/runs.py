@@ -14,7 +14,7 @@ from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults
 from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
-from parmtrain.errors import ConfigError, first_line
+from parmtrain.errors import ConfigError, Interrupted, first_line
 from parmtrain.evaluation.costs import resources, timings
 from parmtrain.evaluation.scores import Scores
 from parmtrain.files import write_json, write_text
@@ -85,11 +85,16 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
     require_no_faults(check(cfg, place, deployed))
     work.fetch()
     begin(cfg, place)
-    with _logger(cfg, place) as logger:
-        trained = train(work, place, logger)
-        scores = work.evaluate(trained.module, trained.device)
-        work.deployed.check_unchanged()
-        return write(work, trained, scores, place, logger)
+    try:
+        with _logger(cfg, place) as logger:
+            trained = train(work, place, logger)
+            scores = work.evaluate(trained.module, trained.device)
+            work.deployed.check_unchanged()
+            return write(work, trained, scores, place, logger)
+    except KeyboardInterrupt as stop:  # after the training
+        if place.unfinished:
+            raise Interrupted(place.last) from stop
+        raise
 
 
 def begin(cfg: DictConfig, place: RunFolder) -> None:

@@ -55,7 +55,8 @@ def read_settings(kind: type[S], arguments: Sequence[str]) -> S:
     for argument in arguments:
         key, equals, text = argument.partition("=")
         if not equals or key not in names:
-            faults.append(f"{argument}: must be key=value; choose a key from {', '.join(sorted(names))}")
+            wrong = f"unknown key {key}" if equals else "must be key=value"
+            faults.append(f"{argument}: {wrong}; choose a key from {', '.join(sorted(names))}")
             continue
         try:
             value: Any = OmegaConf.from_dotlist([argument])[key]

@@ -11,6 +11,7 @@ from parmtrain.config import assemble
 from parmtrain.config.schema import compose, config_folder, options
 from parmtrain.config.trial import Trial, try_code
 from parmtrain.deployed import DeployedModel
+from parmtrain.errors import ConfigError
 from parmtrain.tasks import Task
 from tests.found_faults import faults
 
@@ -29,6 +30,11 @@ def overrides_for(option: Path) -> list[str]:
     task = TASK_OF.get(str(option), TASK_OF.get(group))
     chosen = HOW_TO_CHOOSE.get(group, f"{group}={{}}").format(option.stem)
     return [chosen] if task is None else [f"task={task}", chosen]
+
+
+def test_a_missing_folder_of_yaml_files_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--config-dir .*/missing: folder not found"):
+        compose(config_dir=tmp_path / "missing")
 
 
 def test_every_group_is_found() -> None:

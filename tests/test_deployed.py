@@ -96,8 +96,9 @@ class Malicious:
 def test_what_is_wrong_with_a_file_is_said(write: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
     path = tmp_path / "f.pt"
     write(path)
-    with pytest.raises(DeployedModelError, match=rf"(?s)^deployed\.path={path}: .*{sentence}"):
+    with pytest.raises(DeployedModelError, match=rf"(?s)^deployed\.path={path}: .*{sentence}") as refused:
         read_network(path, build)
+    assert "weights_only" not in str(refused.value)  # torch's advice would run the file
     assert not Path("hacked").exists()
 
 

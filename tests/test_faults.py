@@ -77,6 +77,8 @@ def test_a_code_that_trains_nothing_has_nothing_to_go_on_with(tmp_path: Path) ->
         ("teacher=foo", "teacher=foo: Invalid value 'foo', expected one of [query, unaugmented]"),
         ("parity.start=foo", "parity.start=foo: Invalid value 'foo', expected one of [deployed, random]"),
         ("unavailable=[x]", "unavailable=[x]: Value 'x' of type 'str' could not be converted to Float"),
+        ("averaging=foo", "averaging=foo: unknown averaging 'foo'; choose from ema"),
+        ("callbacks=[foo]", "callbacks=[foo]: unknown callbacks 'foo'; choose from early_stopping, "),
         ("k=[2", "k=[2: must be key=value"),
         ("k", "k: must be key=value"),
         ("parity.model.hidden=[9]", "parity.model.hidden=[9]: unknown key parity.model.hidden; did you mean"),

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from parmtrain.errors import TrainingError
+from parmtrain.errors import Interrupted, TrainingError
+from parmtrain.prepared import Prepared
 from parmtrain.runs import Result
 from tests.small_runs import figures, small_run
 
@@ -15,7 +16,6 @@ from tests.small_runs import figures, small_run
 def test_interrupted_and_resumed_equals_uninterrupted(
     finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from parmtrain.errors import Interrupted
     from parmtrain.training import losses
 
     true_loss, calls = losses.kl, 0
@@ -37,6 +37,20 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     same_folder = small_run(tmp_path / "first", f"ckpt_path={stopped.value.checkpoint}")
     assert figures(same_folder) == figures(finished)
     assert (tmp_path / "first" / "logs" / "version_0" / "metrics.csv").exists()
+
+
+@pytest.mark.slow
+def test_interrupted_after_training_resumes_too(
+    finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Prepared, "evaluate", cut_off)
+    with pytest.raises(Interrupted) as stopped:
+        small_run(tmp_path)
+    monkeypatch.undo()
+    assert figures(small_run(tmp_path, f"ckpt_path={stopped.value.checkpoint}")) == figures(finished)
 
 
 def test_a_checkpoint_of_another_training_is_refused(finished: Result, tmp_path: Path) -> None:

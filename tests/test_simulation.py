@@ -85,7 +85,8 @@ def test_the_command_writes_a_table_and_a_plot(tmp_path: Any, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["rates=3"], "rates=3: must be key=value; choose a key from "),
+        (["rates=3"], "rates=3: unknown key rates; choose a key from "),
+        (["rates"], "rates: must be key=value; choose a key from "),
         (["rate=fast"], "rate=fast: Value 'fast' of type 'str' could not be converted to Float"),
         (["rate=-1"], "rate must be more than 0, got -1.0"),
         (["slow=2", "delay=never"], "2 faults in this configuration"),

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from parmtrain.config.schema import compose, config_folder
+from parmtrain.config.schema import compose, config_folder, options
 from parmtrain.errors import first_line
 
 
@@ -32,23 +32,29 @@ def override_faults(arguments: list[str]) -> list[str]:
     accepted: list[str] = []
     given = get_args_parser().parse_args(arguments)
     composed = partial(compose, config_dir=given.config_dir)
+    choices = partial(options, config_dir=given.config_dir)
     for override in sorted(given.overrides, key=_order):
         try:
             values = list(each_value(override))
         except HydraException:
             faults.append(f"{override}: must be key=value")
             continue
-        wrong = [fault for single in values if (fault := _fault(single, accepted, composed))]
+        wrong = [fault for single in values if (fault := _fault(single, accepted, composed, choices))]
         faults += wrong
         accepted += [] if wrong else values[:1]
     return faults
 
 
-def _fault(override: str, accepted: list[str], composed: Callable[..., DictConfig]) -> str | None:
+def _fault(
+    override: str,
+    accepted: list[str],
+    composed: Callable[..., DictConfig],
+    choices: Callable[[str], list[str]],
+) -> str | None:
     try:
         composed(*accepted, override)
     except (HydraException, OmegaConfBaseException) as fault:
-        return f"{override}: {_reason(override, fault, composed(*accepted))}"
+        return f"{override}: {_reason(override, fault, composed(*accepted), choices)}"
     return None
 
 
@@ -75,11 +81,11 @@ def each_value(override: str) -> Iterator[str]:
         yield f"{override.partition('=')[0]}={value}"
 
 
-def _reason(override: str, fault: Exception, composed: DictConfig) -> str:
+def _reason(override: str, fault: Exception, composed: DictConfig, choices: Callable[[str], list[str]]) -> str:
     key = _key(override)
     if isinstance(fault, MissingConfigException):
-        missing = (fault.missing_cfg_file or override).rpartition("/")[2]
-        return f"unknown {key.partition('@')[0]} '{missing}'; choose from {', '.join(fault.options or [])}"
+        missing, group = (fault.missing_cfg_file or override).rpartition("/")[2], key.partition("@")[0]
+        return f"unknown {group} '{missing}'; choose from {', '.join(fault.options or choices(group))}"
     cause = fault.__cause__
     if isinstance(cause, ValidationError):
         return first_line(cause)

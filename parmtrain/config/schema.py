@@ -12,6 +12,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from parmtrain.errors import ConfigError
+
 
 class Teacher(Enum):
     """The prediction of the deployed model that is the training target."""
@@ -115,6 +117,10 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
         overrides: Overrides, as on the command line.
         config_dir: A folder with YAML files of your own, as ``--config-dir`` takes it.
 
+    Raises:
+        ConfigError: If the folder does not exist.
+        HydraException: If an override does not fit.
+
     Example:
         >>> cfg = compose("task=digits", "k=3")
         >>> cfg.k, cfg.task.name
@@ -139,7 +145,11 @@ def options(group: str, config_dir: str | Path | None = None) -> list[str]:
 
 
 def _searchpath(config_dir: str | Path | None) -> list[str]:
-    return [] if config_dir is None else [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"]
+    if config_dir is None:
+        return []
+    if not Path(config_dir).is_dir():
+        raise ConfigError([f"--config-dir {config_dir}: folder not found"])
+    return [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"]
 
 
 def resolved_yaml(cfg: DictConfig) -> str:
