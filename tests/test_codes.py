@@ -1,7 +1,7 @@
 """Every configured code keeps to the same contract, for each k and r of a few that it takes."""
 
+import copy
 import json
-from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from math import prod
@@ -45,10 +45,15 @@ def configured(name: str) -> DictConfig:
     return compose("task=arrays", f"code={name}", shape, f"task.outputs={OUTPUTS}")
 
 
-def codes(name: str) -> Iterator[Code]:
-    """Yield the configured code of this name with every k and r that it takes, of a few."""
+def codes(name: str) -> list[Code]:
+    """Return the configured code of this name with every k and r that it takes, of a few."""
+    return [copy.deepcopy(code) for code in built(name)]
+
+
+@cache
+def built(name: str) -> list[Code]:
     torch.manual_seed(0)
-    seen = set()
+    taken: dict[tuple[int, int], Code] = {}
     for k, r in product((2, 3, 5), (None, 1, 2, 3)):
         cfg = configured(name).copy()
         cfg.k, cfg.r = k, r
@@ -56,10 +61,9 @@ def codes(name: str) -> Iterator[Code]:
             code: Code = assemble.build(cfg.code)
         except UnsupportedError:
             continue
-        if (code.k, code.r) not in seen:
-            seen.add((code.k, code.r))
-            yield code
-    assert seen
+        taken.setdefault((code.k, code.r), code)
+    assert taken
+    return list(taken.values())
 
 
 every_code = pytest.mark.parametrize("name", options("code"))
@@ -71,7 +75,7 @@ def some_late(code: Code, groups: int) -> torch.Tensor:
 
 
 @every_code
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_any_batch_of_either_precision_goes_through(name: str, dtype: torch.dtype) -> None:
     deployed = DeployedModel(cheap().to(dtype))
     for code in codes(name):
@@ -143,6 +147,7 @@ def test_one_output_with_heads_gives_all_and_no_output_nothing() -> None:
     assert scheme.recoverable(0b0010) == 0b010
 
 
+@pytest.mark.slow
 @every_code
 def test_encoder_and_decoder_are_torchscript_for_any_batch(name: str) -> None:
     for code in codes(name):

@@ -22,6 +22,7 @@ HOW_TO_CHOOSE = {
     "callbacks": "callbacks=[{}]",
     "metrics": "metrics=[{}]",
 }
+LARGE_MODELS = ("task", "model", "parity")
 TASK_OF = {"loss/giou.yaml": "garment_boxes", "augment_query": "spoken_words", "features": "speech_commands"}
 
 
@@ -43,7 +44,13 @@ def test_every_group_is_found() -> None:
     assert {"task", "code", "loss", "optim", "callbacks", "metrics", "export"} <= folders
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param(option, id=str(option), marks=[pytest.mark.slow] if option.parts[0] in LARGE_MODELS else [])
+        for option in OPTIONS
+    ],
+)
 def test_every_yaml_composes_and_passes_the_check(option: Path, data_root: Path, tmp_path: Path) -> None:
     offline = ["logger.offline=true"] if option == Path("logger/wandb.yaml") else []
     assert faults(tmp_path, *overrides_for(option), f"data.root={data_root}", *offline) == []
