@@ -21,7 +21,7 @@ from parmtrain.runs import Result
 from parmtrain.serve import LOOPBACK
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[serve]'")
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PORT, METRICS = 8317, 8318
 URL = f"http://127.0.0.1:{PORT}"
 STARTING = 240
