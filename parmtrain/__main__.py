@@ -50,11 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         except (HydraException, OmegaConfBaseException) as fault:
             raise ConfigError(override_faults(sys.argv[1:]) or [str(fault)]) from fault
-        except OSError as fault:
-            name = fault.filename or "the output folder"
-            raise ConfigError(
-                [f"{name} cannot be written: {fault.strerror}; choose another folder with hydra.run.dir=… or cache=…"]
-            ) from fault
 
     return exit_status(work) or max(statuses, default=DONE)
 

@@ -37,7 +37,8 @@ def exit_status(work: Callable[[], None], stopped: str = "") -> int:
         say(str(fault))
         return FAILED
     except OSError as fault:
-        say(f"{fault.filename or 'a file'} cannot be read or written: {fault.strerror or fault}")
+        file = fault.filename or "a file"
+        say(f"{file} cannot be read or written: {fault.strerror or fault}; choose another or mend its permissions")
         return FAILED
     except KeyboardInterrupt:
         if stopped:

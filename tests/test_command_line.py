@@ -102,7 +102,7 @@ def test_a_data_set_that_cannot_be_had_stops_before_any_work(tmp_path: Path) -> 
             ["kk=3", "code=sun"],
             "2 faults in this configuration:\n  1. code=sun: unknown code 'sun'; choose from backup, berrut_a, ",
         ),
-        (["hydra.run.dir=/dev/null/run"], "/dev/null"),
+        (["hydra.run.dir=/dev/null/run"], "/dev/null/run cannot be read or written: Not a directory; choose"),
         (["deployed.path=missing.pt"], "deployed.path=missing.pt: file not found\n"),
         pytest.param(["optim.lr=1e30", *SHORT], "the loss became nan at step ", marks=pytest.mark.slow),
         (["k=300"], "the val split must have at least k=300 queries, got 270\n"),

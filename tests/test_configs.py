@@ -38,6 +38,12 @@ def test_a_missing_folder_of_yaml_files_is_named(tmp_path: Path) -> None:
         compose(config_dir=tmp_path / "missing")
 
 
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (fault,) = faults(tmp_path / "file" / "run")
+    assert fault.startswith(f"hydra.run.dir={tmp_path}/file/run cannot be written")
+
+
 def test_every_group_is_found() -> None:
     folders = {path.name for path in config_folder().iterdir() if path.is_dir()}
     assert {option.parts[0] for option in OPTIONS} == folders

@@ -172,12 +172,6 @@ def test_an_unfinished_run_is_kept_unless_told(tmp_path: Path) -> None:
     assert "ckpt_path must be a checkpoint of a training" in faults(tmp_path, f"ckpt_path={last}")[0]
 
 
-def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    (fault,) = faults(tmp_path / "file" / "run")
-    assert fault.startswith(f"hydra.run.dir={tmp_path}/file/run cannot be written")
-
-
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
