@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from parmtrain.bundle import Bundle, load
     from parmtrain.codes import Code
-    from parmtrain.config.schema import compose
+    from parmtrain.config.compose import compose
     from parmtrain.deployed import DeployedModel
     from parmtrain.errors import ParmtrainError
     from parmtrain.evaluation.score import score
@@ -28,7 +28,7 @@ _HOMES = {
     "ParityModule": "parmtrain.training.parity_module",
     "ParmtrainError": "parmtrain.errors",
     "Result": "parmtrain.runs",
-    "compose": "parmtrain.config.schema",
+    "compose": "parmtrain.config.compose",
     "load": "parmtrain.bundle",
     "run": "parmtrain.runs",
     "score": "parmtrain.evaluation.score",

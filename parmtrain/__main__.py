@@ -12,16 +12,22 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from parmtrain.command import DONE, FAILED, exit_status, say
+from parmtrain.command import DONE, FAILED, VERSION, exit_status, say, sentence_of
+from parmtrain.config.compose import why_not
 from parmtrain.config.overrides import override_faults
-from parmtrain.config.schema import config_folder, register
+from parmtrain.config.schema import register
+from parmtrain.config.sources import config_folder, for_hydra, require_folder
 from parmtrain.errors import ConfigError, Interrupted, ParmtrainError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for, once or for each combination of a multirun; return the exit status."""
-    if arguments is not None:
-        sys.argv[1:] = arguments
+    given = sys.argv[1:] if arguments is None else arguments
+    if "--version" in given:
+        print(VERSION)
+        return DONE
+    options, overrides, config_dir, multirun = _parts(given)
+    sys.argv[1:] = [*options, *map(for_hydra, overrides)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and the code below reports them
     register()
     statuses: list[int] = []
@@ -34,24 +40,44 @@ def main(arguments: list[str] | None = None) -> int:
         except Interrupted as stop:
             say(f"{stop}\nresume with: {_command_to_resume(stop, folder)}")
             raise KeyboardInterrupt from stop
-        except ParmtrainError as fault:
-            say(str(fault))
+        except (ParmtrainError, OSError) as fault:
+            say(sentence_of(fault) if isinstance(fault, OSError) else str(fault))
             statuses.append(FAILED)
             return None
         finally:
             _remove_if_empty(folder)
 
     def work() -> None:
+        require_folder(config_dir)
+        if multirun and (found := override_faults(overrides, config_dir)):
+            raise ConfigError(found)  # before the first run
         try:
             job()
         except KeyboardInterrupt as stop:
             if not isinstance(stop.__cause__, Interrupted):
                 say("stopped before training started; run the same command again")
             raise
-        except (HydraException, OmegaConfBaseException) as fault:
-            raise ConfigError(override_faults(sys.argv[1:]) or [str(fault)]) from fault
+        except Exception as fault:  # beside its own errors, Hydra raises those of Python
+            raise _explained(fault, overrides, config_dir) from fault
 
     return exit_status(work) or max(statuses, default=DONE)
+
+
+def _parts(arguments: list[str]) -> tuple[list[str], list[str], str | None, bool]:
+    """Return options, overrides, the folder of the user's own YAML files, and whether this is a multirun."""
+    parsed = get_args_parser().parse_intermixed_args(arguments)
+    options = list(arguments)
+    for override in parsed.overrides:
+        options.remove(override)
+    return options, parsed.overrides, parsed.config_dir, parsed.multirun
+
+
+def _explained(fault: Exception, overrides: list[str], config_dir: str | None) -> Exception:
+    """Return an error that explains what Hydra could not compose; a bug stays what it is."""
+    if isinstance(fault, HydraException | OmegaConfBaseException):
+        return why_not(overrides, fault, config_dir)
+    found = [] if isinstance(fault, OSError) else override_faults(overrides, config_dir)
+    return ConfigError(found) if found else fault
 
 
 def _run_and_show(cfg: DictConfig, folder: Path) -> float | None:
@@ -59,6 +85,8 @@ def _run_and_show(cfg: DictConfig, folder: Path) -> float | None:
     from parmtrain.report.table import show, title_of
     from parmtrain.runs import run
 
+    if not HydraConfig.get().run.dir:
+        raise ConfigError(["hydra.run.dir must be a folder, got an empty one"])
     record = run(cfg, folder).record
     k, n = record.scheme.k, record.scheme.n
     show(title_of(record.task, record.code, k, n - k), record.scores, folder, record.cost)
@@ -76,9 +104,12 @@ def _command_to_resume(stop: Interrupted, folder: Path) -> str:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove the folder that Hydra created, if the run wrote nothing."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    """Remove the folder that Hydra created, and those above it in this one, if the run wrote nothing."""
+    here = Path.cwd()
+    for one in (folder, *folder.absolute().parents):
+        if one.absolute() == here or not one.is_dir() or any(one.iterdir()):
+            return
+        one.rmdir()
 
 
 if __name__ == "__main__":

@@ -1,20 +1,29 @@
-"""What all commands share: help, one-sentence errors, and the exit status."""
+"""What all commands share: help, version, one-sentence errors, signals, and the exit status."""
 
 import logging
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
 
+from parmtrain import __version__
 from parmtrain.errors import Interrupted, ParmtrainError
+from parmtrain.files import existing
 from parmtrain.settings import help_of, read_settings, require_valid
 
 S = TypeVar("S")
 DONE, FAILED, STOPPED = 0, 1, 130
+VERSION = f"parmtrain {__version__}"
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def say(sentence: str) -> None:
     """Print to standard error, at once."""
-    print(sentence, file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may be gone
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def exit_status(work: Callable[[], None], stopped: str = "") -> int:
@@ -28,23 +37,74 @@ def exit_status(work: Callable[[], None], stopped: str = "") -> int:
         >>> exit_status(lambda: None)
         0
     """
-    try:
-        work()
-    except Interrupted as stop:
-        say(stopped or str(stop))
-        return STOPPED
-    except ParmtrainError as fault:
-        say(str(fault))
-        return FAILED
-    except OSError as fault:
-        file = fault.filename or "a file"
-        say(f"{file} cannot be read or written: {fault.strerror or fault}; choose another or mend its permissions")
-        return FAILED
-    except KeyboardInterrupt:
-        if stopped:
-            say(stopped)
-        return STOPPED
+    with stopping_signals() as received:
+        try:
+            work()
+        except Interrupted as stop:
+            say(stopped or str(stop))
+            return _stopped_by(received)
+        except ParmtrainError as fault:
+            say(str(fault))
+            return FAILED
+        except OSError as fault:
+            say(sentence_of(fault))
+            return FAILED
+        except KeyboardInterrupt:
+            if stopped:
+                say(stopped)
+            return _stopped_by(received)
     return DONE
+
+
+@contextmanager
+def stopping_signals() -> Iterator[list[int]]:
+    """Treat SIGTERM and SIGHUP like Ctrl-C inside a block, unless they are ignored or handled already.
+
+    Yields:
+        The signals that were received.
+    """
+    received: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    try:
+        taken = [one for one in SIGNALS if signal.getsignal(one) is signal.SIG_DFL]
+        for one in taken:
+            signal.signal(one, stop)
+    except ValueError:  # only the main thread may handle signals
+        taken = []
+    try:
+        yield received
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _stopped_by(received: Sequence[int]) -> int:
+    return 128 + received[0] if received else STOPPED
+
+
+def sentence_of(fault: OSError) -> str:
+    """Return a sentence for a file or a folder that cannot be read or written.
+
+    Example:
+        >>> sentence_of(NotADirectoryError(20, "Not a directory", "/dev/null/run"))
+        '/dev/null/run cannot be written: /dev/null is a file; choose another'
+    """
+    if not isinstance(fault.filename, str):
+        return f"a file cannot be read or written: {fault.strerror or fault}"
+    name = fault.filename
+    there = existing(Path(name))
+    if not there.is_dir() and there != Path(name).absolute():
+        return f"{name} cannot be written: {there} is a file; choose another"
+    verb = "read or written"
+    if isinstance(fault, PermissionError):
+        effective = os.access in os.supports_effective_ids
+        may_read = os.access(there, os.R_OK | (os.X_OK if there.is_dir() else 0), effective_ids=effective)
+        verb = "written" if may_read else "read"
+    return f"{name} cannot be {verb}: {fault.strerror or fault}; choose another or mend its permissions"
 
 
 def settings_command(kind: type[S], help: str, work: Callable[[S], None], arguments: Sequence[str] | None) -> int:
@@ -59,6 +119,9 @@ def settings_command(kind: type[S], help: str, work: Callable[[S], None], argume
     given = sys.argv[1:] if arguments is None else arguments
     if any(argument in ("-h", "--help") for argument in given):
         print(help.format(settings=help_of(kind)))
+        return DONE
+    if "--version" in given:
+        print(VERSION)
         return DONE
 
     def checked() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parmtrain.errors import DeployedModelError, first_line
+from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.programs import Network, pack, weights
 
 
@@ -120,7 +120,7 @@ def check_predictions(network: Network, query_shape: tuple[int, ...], outputs: i
         except Exception as fault:
             raise DeployedModelError(
                 f"{name} must accept a batch of {batch} queries of shape {list(query_shape)}, but raised: "
-                f"{first_line(fault)}; set task.query_shape=… and task.input.flatten=… to what it expects; an exported "
+                f"{reason_of(fault)}; set task.query_shape=… and task.input.flatten=… to what it expects; an exported "
                 "program needs a dynamic batch dimension"
             ) from fault
         if not isinstance(predictions, Tensor) or predictions.shape != (batch, outputs):

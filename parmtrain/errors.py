@@ -4,6 +4,7 @@ Every message says what must be, what was given and, where it helps, how to fix 
 message; a traceback means a bug in parmtrain itself.
 """
 
+import re
 from pathlib import Path
 
 
@@ -61,12 +62,27 @@ class ExportError(ParmtrainError):
     """A trained model cannot be exported or a bundle cannot be read."""
 
 
-def first_line(fault: BaseException) -> str:
-    r"""Return the first line of an error message, or the name of its type if the message is empty.
+class StorageError(ParmtrainError):
+    """A file cannot be written, since its disk is full."""
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_INNERMOST = re.compile(r"^(?:\w+\.)*\w+(?:Error|Exception): (.+)$", re.MULTILINE)
+_TORCHSCRIPT = "Traceback of TorchScript"
+
+
+def reason_of(fault: BaseException) -> str:
+    r"""Return an error's message in one line: its first line, or the innermost error of a TorchScript program.
+
+    An error without a message is named by its type.
 
     Example:
-        >>> first_line(ValueError("\ntoo small\nand more")), first_line(KeyError())
+        >>> reason_of(ValueError("\ntoo small\nand more")), reason_of(KeyError())
         ('too small', 'KeyError')
+        >>> reason_of(RuntimeError("It failed.\nTraceback of TorchScript (most recent …):\nRuntimeError: wrong shapes"))
+        'wrong shapes'
     """
-    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    text = _COLOUR.sub("", str(fault))
+    inner = _INNERMOST.findall(text) if _TORCHSCRIPT in text else []
+    lines = inner[-1:] or [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:200] if lines else type(fault).__name__

@@ -1,13 +1,19 @@
-"""Write files atomically: completely or not at all."""
+"""Write files atomically: completely or not at all, and say which disk is full."""
 
+import errno
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from parmtrain.errors import StorageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NEARLY_NOTHING = 2**20  # bytes; some writers fail before the last byte is taken
 
 
 @contextmanager
@@ -15,7 +21,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` when the block ends without an error.
 
     A file or a folder may be written to the temporary path. It has the file name of ``path``, since some writers
-    depend on the suffix.
+    depend on the suffix. It is flushed to the disk before it replaces ``path``, so a crash leaves one or the other.
+
+    Raises:
+        StorageError: If the disk is full.
 
     Example:
         >>> import tempfile
@@ -25,16 +34,78 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> [file.name for file in folder.iterdir()], (folder / "a.txt").read_text()
         (['a.txt'], 'whole')
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary = scratch / path.name
+    with naming_full_disks({f"{path.name}": path.parent}):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = scratch / path.name
+        try:
+            yield temporary
+            _flush(temporary)
+            if temporary.is_dir() and path.is_dir():
+                os.rename(path, scratch / "replaced")
+            os.replace(temporary, path)
+        except Exception as fault:
+            _require_space(fault, {f"{path.name}": path.parent})  # the unfinished file still takes its space
+            raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def naming_full_disks(places: Mapping[str, Path]) -> Iterator[None]:
+    """Turn an error of a block into a ``StorageError`` if a disk is full.
+
+    Args:
+        places: Folders that the block writes to, each with a name for the error message.
+    """
     try:
-        yield temporary
-        if temporary.is_dir() and path.is_dir():
-            os.rename(path, scratch / "replaced")
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        yield
+    except StorageError:
+        raise
+    except Exception as fault:
+        _require_space(fault, places)
+        raise
+
+
+def _require_space(fault: Exception, places: Mapping[str, Path]) -> None:
+    """Raise a ``StorageError`` if an error comes from a full disk: some libraries wrap it in errors of their own."""
+    told = isinstance(fault, OSError) and fault.errno in FULL
+    if not told and not isinstance(fault, RuntimeError):
+        return
+    free = {name: shutil.disk_usage(existing(folder)).free for name, folder in places.items()}
+    name = min(free, key=lambda name: free[name])
+    if told or free[name] < NEARLY_NOTHING:
+        raise StorageError(
+            f"no space is left on the disk of {places[name]}, which takes {name}; free some space, and run the same "
+            "command again"
+        ) from fault
+
+
+def existing(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that exists."""
+    return next(one for one in (path.absolute(), *path.absolute().parents) if os.path.lexists(one))
+
+
+def cannot_write(path: Path) -> str | None:
+    """Return why no file can be written in a folder, which need not exist; None if it can.
+
+    Example:
+        >>> cannot_write(Path("/dev/null/run"))
+        '/dev/null is a file'
+    """
+    there = existing(path)
+    if not there.is_dir():
+        return f"{there} is a file"
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return f"this user may not write in {there}"
+    return None
+
+
+def _flush(path: Path) -> None:
+    for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,13 +11,16 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from parmtrain.cache import key_of
 from parmtrain.config import assemble
+from parmtrain.config.identity import identity
 from parmtrain.config.schema import Teacher
 from parmtrain.errors import TrainingError
+from parmtrain.files import replacing
 from parmtrain.prepared import Prepared
 from parmtrain.run_folder import BEST, RunFolder
 from parmtrain.tasks.queries import QuerySet, Splits
-from parmtrain.training.callbacks import Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs
+from parmtrain.training.callbacks import Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs, SameTraining
 from parmtrain.training.fit import QuietProcesses, fit
 from parmtrain.training.groups import GroupsDataModule, require_a_group, some_groups
 from parmtrain.training.initial_weights import init_output_biases, shared_tensors
@@ -64,6 +67,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     checkpoints = Checkpoints(folder.checkpoints, monitor=f"val/degraded_{work.measures.name}")
     built_in = [
         history,
+        SameTraining(identity(cfg, trained_here=work.trains_deployed), key_of([part.digest for part in splits[:2]])),
         ReproducibleEpochs(cfg.seed),
         FiniteLoss(checkpoints.last),
         checkpoints,
@@ -121,6 +125,6 @@ def _checkpoint_to_resume(cfg: DictConfig, checkpoints: Checkpoints) -> Path | N
     path = Path(cfg.ckpt_path).expanduser()
     best = path.parent / BEST
     if best.is_file() and best.absolute() != checkpoints.best.absolute():
-        checkpoints.best.parent.mkdir(exist_ok=True)
-        shutil.copyfile(best, checkpoints.best)
+        with replacing(checkpoints.best) as temporary:
+            shutil.copyfile(best, temporary)
     return path

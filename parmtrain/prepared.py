@@ -36,6 +36,11 @@ class Prepared:
     def __init__(self, cfg: DictConfig, given: Network | None = None) -> None:
         self.cfg, self.given = cfg, given
 
+    @property
+    def trains_deployed(self) -> bool:
+        """Whether the deployed model is trained as configured, and not given."""
+        return self.given is None and self.cfg.deployed.path is None
+
     @cached_property
     def task(self) -> Task:
         """The task."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parmtrain.errors import DeployedModelError, first_line
+from parmtrain.errors import DeployedModelError, reason_of
 
 Network = Callable[[Tensor], Tensor]
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
@@ -55,7 +55,7 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
     except DeployedModelError:
         raise
     except Exception as fault:  # damaged files raise all kinds of errors
-        detail = "" if "weights_only" in str(fault) else f" ({first_line(fault)})"  # torch advises to run the file
+        detail = "" if "weights_only" in str(fault) else f" ({reason_of(fault)})"  # torch advises to run the file
         raise DeployedModelError(
             f"deployed.path={path}: must be a state dict of tensors, a TorchScript archive or a .pt2 program, got a "
             f"file of another kind or a damaged one{detail}"

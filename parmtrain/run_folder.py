@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from parmtrain.errors import DataError, first_line
+from parmtrain.errors import DataError, reason_of
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -106,7 +106,7 @@ class RunFolder:
         try:
             cfg = OmegaConf.load(self.config)
         except (YAMLError, OSError, UnicodeDecodeError) as fault:
-            raise DataError(f"{self.config} cannot be read: {first_line(fault)}") from fault
+            raise DataError(f"{self.config} cannot be read: {reason_of(fault)}") from fault
         if not isinstance(cfg, DictConfig) or "task" not in cfg:
             raise DataError(f"{self.config} must be the configuration of a run, with a key task")
         cfg.task.pop("concat", None)  # older runs stored ``layout`` here

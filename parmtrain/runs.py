@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -12,12 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from parmtrain.bundle import Bundle, export
 from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults
+from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
-from parmtrain.errors import ConfigError, Interrupted, first_line
+from parmtrain.errors import ConfigError, Interrupted, reason_of
 from parmtrain.evaluation.costs import resources, timings
 from parmtrain.evaluation.scores import Scores
-from parmtrain.files import write_json, write_text
+from parmtrain.files import naming_full_disks, write_json, write_text
 from parmtrain.parity_training import Trained, train
 from parmtrain.prepared import Prepared
 from parmtrain.programs import Network
@@ -27,7 +29,7 @@ from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.fit import quiet
-from parmtrain.training.groups import some_groups
+from parmtrain.training.groups import require_a_group, some_groups
 from parmtrain.training.parity_module import ParityModule
 
 SHOWN_GROUPS = 4
@@ -81,9 +83,18 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
     Source: Kosaian et al., ParM (SOSP'19), sections 3 and 4.1.
     """
     quiet()
-    place, work = RunFolder(Path(folder)), Prepared(cfg, deployed)
+    place = RunFolder(Path(folder))
+    written = {"the run": place.path, "the cache": assemble.cache_folder(cfg), "temporary files": Path(gettempdir())}
+    with naming_full_disks(written):
+        return _run(cfg, place, deployed)
+
+
+def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
+    cfg = resuming(cfg, place)
     require_no_faults(check(cfg, place, deployed))
+    work = Prepared(cfg, deployed)
     work.fetch()
+    require_a_group(work.splits, cfg.k)
     begin(cfg, place)
     try:
         with _logger(cfg, place) as logger:
@@ -138,9 +149,10 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         plots.training_curves(trained.history.epochs, measure, place.training_curves)
     plots.overall_accuracy(record, place.overall_accuracy)
     save(result.picture(), place.examples)
-    logger.log_metrics(
-        {f"test/available_{measure}": scores.available[measure], f"test/degraded_{measure}": scores.degraded.main}
-    )
+    if logger:
+        logger.log_metrics(
+            {f"test/available_{measure}": scores.available[measure], f"test/degraded_{measure}": scores.degraded.main}
+        )
     write_json(place.metrics, record.to_json())
     return result
 
@@ -157,11 +169,14 @@ def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
 @contextmanager
 def _logger(cfg: DictConfig, place: RunFolder) -> Iterator[Any]:
     """Build and start the logger, since some log in first, and close it at the end."""
+    if not cfg.logger:
+        yield False
+        return
     logger = assemble.build(cfg.logger, save_dir=str(place.logs))
     try:
         experiment = logger.experiment
     except Exception as fault:  # each service has its own errors
-        raise ConfigError([f"logger={cfg.logger._target_} cannot start: {first_line(fault)}"]) from fault
+        raise ConfigError([f"logger={cfg.logger._target_} cannot start: {reason_of(fault)}"]) from fault
     logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
     try:
         yield logger

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from parmtrain.errors import ConfigError, first_line
+from parmtrain.errors import ConfigError, reason_of
 
 S = TypeVar("S")
 WIDTH = 18
@@ -64,7 +64,7 @@ def read_settings(kind: type[S], arguments: Sequence[str]) -> S:
                 value = OmegaConf.from_dotlist([f"{key}=[{text}]"])[key]
             config[key] = value
         except OmegaConfBaseException as fault:
-            faults.append(f"{argument}: {first_line(fault)}")
+            faults.append(f"{argument}: {reason_of(fault)}")
     if faults:
         raise ConfigError(faults)
     made: S = OmegaConf.to_object(config)  # type: ignore[assignment]

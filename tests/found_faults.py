@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from parmtrain.config.check import check
-from parmtrain.config.schema import compose
+from parmtrain.config.compose import compose
 from parmtrain.run_folder import RunFolder
 
 

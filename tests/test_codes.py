@@ -27,7 +27,8 @@ from parmtrain.codes import (
 )
 from parmtrain.codes.scheme import mask
 from parmtrain.config import assemble
-from parmtrain.config.schema import compose, options
+from parmtrain.config.compose import compose
+from parmtrain.config.sources import options
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 from parmtrain.training.coded_groups import CodedGroups

@@ -8,7 +8,8 @@ import pytest
 from omegaconf import DictConfig
 
 from parmtrain.config import assemble
-from parmtrain.config.schema import compose, config_folder, options
+from parmtrain.config.compose import compose
+from parmtrain.config.sources import config_folder, options
 from parmtrain.config.trial import Trial, try_code
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError

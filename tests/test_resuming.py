@@ -34,7 +34,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     monkeypatch.undo()
     resumed = small_run(tmp_path / "moved", f"ckpt_path={stopped.value.checkpoint}")
     assert figures(resumed) == figures(finished)
-    same_folder = small_run(tmp_path / "first", f"ckpt_path={stopped.value.checkpoint}")
+    same_folder = small_run(tmp_path / "first")  # the same call resumes
     assert figures(same_folder) == figures(finished)
     assert (tmp_path / "first" / "logs" / "version_0" / "metrics.csv").exists()
 
@@ -53,15 +53,22 @@ def test_interrupted_after_training_resumes_too(
     assert figures(small_run(tmp_path, f"ckpt_path={stopped.value.checkpoint}")) == figures(finished)
 
 
-def test_a_checkpoint_of_another_training_is_refused(finished: Result, tmp_path: Path) -> None:
-    last = finished.folder / "checkpoints" / "last.ckpt"
-    for override, sentence in (
-        ("k=3", "with code sum k=3 r=1, got sum k=2 r=1"),
-        ("trainer.max_epochs=9", "with steps 81, got 27"),
-        ("parity=mlp", "of the configured architecture"),
-    ):
-        with pytest.raises(TrainingError, match=sentence):
-            small_run(tmp_path / override, f"ckpt_path={last}", override)
+def test_a_checkpoint_without_a_configuration_is_resumed_with_a_warning(
+    finished: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    del content["configuration"], content["data"]  # as before 0.2
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(TrainingError, match="with steps 81, got 27"):
+        small_run(tmp_path / "run", f"ckpt_path={tmp_path / 'last.ckpt'}", "trainer.max_epochs=9")
+    assert "last.ckpt does not state its configuration" in caplog.text
+
+
+def test_a_checkpoint_of_other_data_is_refused(finished: Result, tmp_path: Path) -> None:
+    content = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({**content, "data": "other"}, tmp_path / "last.ckpt")
+    with pytest.raises(TrainingError, match="of a training on the same data, but the data has changed since"):
+        small_run(tmp_path / "run", f"ckpt_path={tmp_path / 'last.ckpt'}")
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from parmtrain import compose
 from parmtrain.config import assemble
-from parmtrain.errors import ConfigError, TrainingError
+from parmtrain.errors import ConfigError
 from parmtrain.models import MLP
 from parmtrain.programs import weights
 from parmtrain.runs import Result
@@ -85,11 +85,6 @@ def test_validating_every_second_epoch(tmp_path: Path) -> None:
     metrics = small_run(tmp_path, "+trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4").metrics
     assert metrics["training"]["epochs"] == 4
     assert metrics["validation"]["epoch"] in (1, 3)
-
-
-def test_a_training_without_validation_says_so(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="at least one epoch must end with a validation"):
-        small_run(tmp_path, "+trainer.limit_val_batches=0")
 
 
 def test_a_parity_model_starts_from_the_deployed_models_weights(finished: Result) -> None:

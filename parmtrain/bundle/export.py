@@ -14,7 +14,7 @@ from parmtrain.bundle.formats import ExportFormat, Program, name_of
 from parmtrain.bundle.torchscript import TorchScript
 from parmtrain.codes import Code, scheme_of
 from parmtrain.deployed import DeployedModel, fingerprint
-from parmtrain.errors import ExportError, first_line
+from parmtrain.errors import ExportError, reason_of
 from parmtrain.files import replacing, write_json
 
 TOLERANCE = 1e-5
@@ -117,7 +117,7 @@ def _written(part: nn.Module, example: tuple[Tensor, ...], path: Path, format: E
         raise
     except Exception as fault:  # a format can raise anything
         raise ExportError(
-            f"{type(part).__name__} cannot be exported as {name_of(format)}: {first_line(fault)}"
+            f"{type(part).__name__} cannot be exported as {name_of(format)}: {reason_of(fault)}"
         ) from fault
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from hydra.utils import get_object
 from torch import Tensor, nn
 
-from parmtrain.errors import ExportError, first_line
+from parmtrain.errors import ExportError, reason_of
 
 Program = Callable[..., Tensor]
 """Maps the inputs of an encoder, a parity model or a decoder to its output."""
@@ -63,7 +63,7 @@ def format_named(name: str) -> ExportFormat:
         found = get_object(name)
     except Exception as fault:  # an import can raise anything
         raise ExportError(
-            f"the bundle's export format must be importable, got {name} ({first_line(fault)}); install the package "
+            f"the bundle's export format must be importable, got {name} ({reason_of(fault)}); install the package "
             "that defines it"
         ) from fault
     if not isinstance(found, type) or not all(hasattr(found, member) for member in ("suffix", "save", "load")):
@@ -71,5 +71,5 @@ def format_named(name: str) -> ExportFormat:
     try:
         made: ExportFormat = found()
     except TypeError as fault:
-        raise ExportError(f"the export format {name} must need no arguments: {first_line(fault)}") from fault
+        raise ExportError(f"the export format {name} must need no arguments: {reason_of(fault)}") from fault
     return made

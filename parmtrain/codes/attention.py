@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from parmtrain.bounds import Count
 from parmtrain.codes.corrected import Corrected
+from parmtrain.codes.linear import LinearCode
+from parmtrain.errors import UnsupportedError
 
 ATTENTION_HEADS = 4
 
@@ -70,7 +73,8 @@ class Attention(Corrected):
         hidden: Width of the decoder.
 
     Raises:
-        UnsupportedError: If that code does not make exactly one parity query per group.
+        UnsupportedError: If that code does not make exactly one parity query per group, or ``hidden`` is not a
+            multiple of 4.
 
     Example:
         >>> from parmtrain.codes import Sum
@@ -80,3 +84,8 @@ class Attention(Corrected):
 
     correction = AttentionDecoder
     suffix = "attention"
+
+    def __init__(self, code: LinearCode, outputs: Count, hidden: Count = 64) -> None:
+        if hidden % ATTENTION_HEADS:
+            raise UnsupportedError(f"code.hidden must be a multiple of {ATTENTION_HEADS}, got {hidden}")
+        super().__init__(code, outputs, hidden)

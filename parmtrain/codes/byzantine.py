@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from parmtrain.bounds import Bounds, Count, Whole, require
 from parmtrain.codes.base import require_k, require_r
 from parmtrain.codes.berrut import Berrut, BerrutDecoder, query_nodes, worker_nodes
 from parmtrain.errors import UnsupportedError
@@ -90,11 +91,9 @@ class BerrutByzantine(Berrut):
         6
     """
 
-    def __init__(self, k: int, r: int | None = None, nodes: str = "B", errors: int = 1, late: int = 1) -> None:
-        if errors < 1 or late < 0:
-            raise UnsupportedError(
-                f"code.errors must be 1 or more and code.late 0 or more, got code.errors={errors} and code.late={late}"
-            )
+    def __init__(self, k: int, r: int | None = None, nodes: str = "B", errors: Count = 1, late: Whole = 1) -> None:
+        require("code.errors", errors, Bounds(least=1), UnsupportedError)
+        require("code.late", late, Bounds(least=0), UnsupportedError)
         needed = require_k(k) + 2 * errors + late - 1
         extra = require_r("berrut_byzantine", r, needed, f"has 2k+2·errors+late−1 = {k + needed} workers for k={k}")
         super().__init__(k, extra, nodes)

@@ -5,9 +5,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from parmtrain.bounds import Bounds, Count, require
 from parmtrain.codes.derived import DerivedCode
 from parmtrain.codes.linear import LinearCode
 from parmtrain.deployed import DeployedModel
+from parmtrain.errors import UnsupportedError
 from parmtrain.metrics.measures import Measures
 
 
@@ -69,7 +71,7 @@ class Corrected(DerivedCode):
         correction: Class of the decoder, with the arguments of ``CorrectingDecoder``.
 
     Raises:
-        UnsupportedError: If that code does not make exactly one parity query per group.
+        UnsupportedError: If that code does not make exactly one parity query per group, or ``hidden`` is below 1.
 
     Example:
         >>> from parmtrain.codes import Sum
@@ -81,7 +83,8 @@ class Corrected(DerivedCode):
     suffix = "corrected"
     reason = "corrects one parity output"
 
-    def __init__(self, code: LinearCode, outputs: int, hidden: int = 64) -> None:
+    def __init__(self, code: LinearCode, outputs: Count, hidden: Count = 64) -> None:
+        require("code.hidden", hidden, Bounds(least=1), UnsupportedError)
         super().__init__(code, self.correction(code.decoder, code.k, outputs, hidden))
 
     def target(self, predictions: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from parmtrain.bounds import Bounds, NotNegative, Some, require
 from parmtrain.codes.base import Code, FreshModel, require_extra, require_k
 from parmtrain.codes.berrut import query_nodes, worker_nodes
 from parmtrain.codes.erasures import arrivals, decode_each
@@ -57,7 +58,8 @@ class NeRCC(Code):
         smoothness: Candidates for λ of the encoder and of the decoder.
 
     Raises:
-        UnsupportedError: If there are too many arrival patterns to store a matrix for each.
+        UnsupportedError: If there are too many arrival patterns to store a matrix for each, or ``smoothness`` is empty
+            or has a negative value.
 
     Source: arXiv 2402.04377 (NeRCC) and 2406.00300 (LeTCC).
 
@@ -69,9 +71,17 @@ class NeRCC(Code):
     systematic = False
 
     def __init__(
-        self, k: int, r: int | None = None, nodes: str = "A", smoothness: tuple[float, ...] = SMOOTHNESS
+        self,
+        k: int,
+        r: int | None = None,
+        nodes: str = "A",
+        smoothness: Some[NotNegative] = SMOOTHNESS,
     ) -> None:
         require_k(k)
+        if not smoothness:
+            raise UnsupportedError("code.smoothness must have 1 or more values, got none")
+        for value in smoothness:
+            require("code.smoothness", value, Bounds(least=0), UnsupportedError)
         extra = require_extra(1 if r is None else r)
         self.query_nodes, self.worker_nodes = query_nodes(k), worker_nodes(k + extra, nodes)
         self.smoothness = tuple(smoothness)

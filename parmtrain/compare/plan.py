@@ -13,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from parmtrain.cache import key_of
 from parmtrain.config import assemble
+from parmtrain.config.compose import compose
 from parmtrain.config.overrides import each_value, override_faults
-from parmtrain.config.schema import compose, options
+from parmtrain.config.sources import options
 from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.run_folder import RunFolder
 

@@ -13,16 +13,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelSummary
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from parmtrain.codes import Code
 from parmtrain.config.schema import Start
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import ConfigError, ParmtrainError, first_line
+from parmtrain.errors import ConfigError, ParmtrainError, reason_of
 from parmtrain.metrics import Measures
 from parmtrain.tasks.base import Task
+from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
 from parmtrain.training.initial_weights import start_from
 from parmtrain.training.parity_module import ParityModule
+from parmtrain.training.schedules import constant
 
 SET_HERE = {
     "trainer": {
@@ -33,6 +36,9 @@ SET_HERE = {
         "enable_model_summary": "print one with callbacks=[model_summary]",
         "num_sanity_val_steps": "the first epoch ends with a validation",
         "use_distributed_sampler": "coding groups have their own sampler",
+        "plugins": "checkpoints are written by a plugin of its own",
+        "fast_dev_run": "shorten a run with trainer.max_epochs=1",
+        "default_root_dir": "set the folder of the run with hydra.run.dir=…",
     },
     "logger": {"save_dir": "set the folder of the run with hydra.run.dir=…"},
     "optim": {"params": "it gets the parameters of the parity models and the code"},
@@ -64,7 +70,13 @@ def build(node: Any, **more: Any) -> Any:
             raise bottom from fault
         where = re.search(r"full_key: (\S+)", str(fault))  # as Hydra states it
         key = where[1] if where else node.get("_target_")
-        raise ConfigError([f"{key}: {first_line(bottom)}"]) from fault
+        raise ConfigError([f"{key}: {reason_of(bottom)}"]) from fault
+
+
+def schedule(node: DictConfig | None) -> Callable[..., LRScheduler]:
+    """Return what makes a learning-rate scheduler; without one, the learning rate is constant."""
+    made: Callable[..., LRScheduler] = build(node) if node else constant
+    return made
 
 
 def architecture(node: DictConfig, task: Task, shape: tuple[int, ...], heads: int = 1) -> nn.Module:
@@ -102,7 +114,7 @@ def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel) -> Parit
         code.parity_models(task.query_shape, deployed, partial(parity_model, cfg, task, deployed)),
         loss=build(cfg.loss),
         optim=build(cfg.optim),
-        schedule=build(cfg.scheduler),
+        schedule=schedule(cfg.scheduler),
         measures=measures(cfg, task),
     )
 
@@ -120,7 +132,7 @@ def recipe(cfg: DictConfig, task: Task) -> Recipe:
     return Recipe(
         partial(architecture, cfg.deployed.model, task, task.query_shape),
         optim=build(fit.optim),
-        schedule=build(fit.scheduler),
+        schedule=schedule(fit.scheduler),
         trainer=partial(_trainer, pl.Trainer, logger=False, devices=1, **machine),
         epochs=fit.epochs,
         batch=fit.batch,
@@ -143,6 +155,7 @@ def trainer(cfg: DictConfig, built_in: list[pl.Callback], logger: Any) -> pl.Tra
 def _trainer(make: Callable[..., pl.Trainer], callbacks: list[pl.Callback], **settings: Any) -> pl.Trainer:
     return make(
         callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
         enable_model_summary=any(isinstance(one, ModelSummary) for one in callbacks),
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

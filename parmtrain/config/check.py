@@ -1,29 +1,57 @@
 """Find every fault of a configuration before any work: nothing is downloaded, trained or written here."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import fields
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
+from parmtrain.bounds import Bounds
 from parmtrain.config import assemble
 from parmtrain.config.faults import Fault
+from parmtrain.config.objects import object_faults
+from parmtrain.config.resuming import resume_faults
+from parmtrain.config.schema import Config
 from parmtrain.config.signatures import misnamed
 from parmtrain.config.trial import trial_faults
-from parmtrain.errors import ConfigError, first_line
+from parmtrain.errors import ConfigError
+from parmtrain.files import cannot_write
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
 
-LIMITS: dict[str, tuple[float, float | None]] = {
-    "seed": (0, 2**31),
-    "groups": (1, None),
-    "data.workers": (0, None),
-    "deployed.fit.seed": (0, 2**31),
-    "deployed.fit.epochs": (1, None),
-    "deployed.fit.batch": (1, None),
-    "trainer.max_epochs": (1, None),
+COUNT, SEED = Bounds(least=1, integer=True), Bounds(least=0, most=2**31 - 1, integer=True)
+POSITIVE, NOT_NEGATIVE = Bounds(above=0), Bounds(least=0)
+LIMITS = {
+    "seed": SEED,
+    "groups": COUNT,
+    "data.workers": Bounds(least=0, integer=True),
+    "deployed.fit.seed": SEED,
+    "deployed.fit.epochs": COUNT,
+    "deployed.fit.batch": COUNT,
+    "trainer.max_epochs": COUNT,
 }
+"""Bounds of numbers that every configuration has."""
+TRAINING = {
+    "optim.lr": POSITIVE,
+    "optim.weight_decay": NOT_NEGATIVE,
+    "optim.momentum": NOT_NEGATIVE,
+    "scheduler.max_lr": POSITIVE,
+}
+OTHERS = {
+    **TRAINING,
+    **{f"deployed.fit.{key}": bounds for key, bounds in TRAINING.items()},
+    "averaging.decay": Bounds(least=0, most=1),
+    "trainer.limit_train_batches": POSITIVE,
+    "trainer.limit_val_batches": POSITIVE,
+    "trainer.check_val_every_n_epoch": COUNT,
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.gradient_clip_val": NOT_NEGATIVE,
+    "trainer.log_every_n_steps": Bounds(least=0, integer=True),
+    "trainer.max_steps": COUNT,
+    "callbacks.early_stopping.patience": Bounds(least=0, integer=True),
+}
+"""Bounds of numbers that other packages take, where a configuration has them."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+FOLDERS = {"cache": "; set or unset PARMTRAIN_CACHE, or set cache=…", "data.root": "", "deployed.path": ""}
 
 
 def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> list[Fault]:
@@ -34,14 +62,18 @@ def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> l
         folder: Folder that the run will write.
         given: A deployed model in place of ``deployed.path``.
     """
+    found = [*_unknown(cfg), *object_faults(cfg)]
+    if found:  # nothing below can look at such a configuration
+        return found
     found = [
         *_outside_limits(cfg),
+        *_trainer_faults(cfg),
         *_set_twice(cfg),
         *_other_models(cfg),
-        *misnamed(cfg),
         *_folder_faults(cfg, folder),
-        *_checkpoint_faults(cfg),
+        *resume_faults(cfg, folder, given),
     ]
+    found += [fault for fault in misnamed(cfg) if not any(other.key == fault.key for other in found)]
     found += trial_faults(cfg, given, found)
     return list(dict.fromkeys(found))
 
@@ -52,15 +84,41 @@ def require_no_faults(faults: list[Fault]) -> None:
         raise ConfigError(list(dict.fromkeys(fault.sentence for fault in faults)))
 
 
+def _unknown(cfg: DictConfig) -> Iterator[Fault]:
+    known = {one.name for one in fields(Config)}
+    for key in cfg:
+        if key not in known:
+            yield Fault(str(key), f"unknown key {key!s}; choose from {', '.join(sorted(known))}")
+
+
 def _outside_limits(cfg: DictConfig) -> Iterator[Fault]:
-    for key, (low, high) in LIMITS.items():
+    there = {key: OTHERS[key] for key in OTHERS if _states(cfg, key)}
+    for key, bounds in (LIMITS | there).items():
         value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int) or value < low or (high is not None and value >= high):
-            bound = f" and < {high}" if high else ""
-            yield Fault(key, f"{key} must be an integer ≥ {low}{bound}, got {value}")
+        wrong = bounds.wrong(value)
+        if wrong is not None:
+            yield Fault(key, f"{key} {wrong}, got {value}")
     for share in cfg.unavailable:
         if not 0 <= share <= 1:
             yield Fault("unavailable", f"unavailable must hold fractions from 0 to 1, got {share}")
+
+
+def _states(cfg: DictConfig, key: str) -> bool:
+    """Return whether a configuration has a value of its own at a key: no null, and no other key's value."""
+    above, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, above)
+    return isinstance(node, DictConfig) and node.get(name) is not None and not OmegaConf.is_interpolation(node, name)
+
+
+def _trainer_faults(cfg: DictConfig) -> Iterator[Fault]:
+    precision = str(cfg.trainer.get("precision", "32"))
+    if precision not in ("32", *PRECISIONS):
+        key = "trainer.precision"
+        yield Fault(key, f"{key} must be {', '.join(PRECISIONS[:2])} or {PRECISIONS[2]}, got {precision}")
+    every, epochs = cfg.trainer.get("check_val_every_n_epoch"), cfg.trainer.get("max_epochs")
+    if isinstance(every, int) and isinstance(epochs, int) and every > epochs >= 1:
+        key = "trainer.check_val_every_n_epoch"
+        yield Fault(key, f"{key} must be {epochs} (trainer.max_epochs) or less, got {every}")
 
 
 def _set_twice(cfg: DictConfig) -> Iterator[Fault]:
@@ -81,37 +139,16 @@ def _other_models(cfg: DictConfig) -> Iterator[Fault]:
 
 
 def _folder_faults(cfg: DictConfig, folder: RunFolder) -> Iterator[Fault]:
+    for key, advice in FOLDERS.items():
+        if OmegaConf.select(cfg, key) == "":
+            kind = "file" if key.endswith("path") else "folder"
+            yield Fault(key, f"{key} must be a {kind}, got an empty one{advice}")
     for key, path in (("cache", assemble.cache_folder(cfg)), ("hydra.run.dir", folder.path)):
-        there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
-        if not there.is_dir():
-            yield Fault(key, f"{key}={path} cannot be written: {there} is a file")
-        elif not os.access(there, os.W_OK | os.X_OK):
-            yield Fault(key, f"{key}={path} cannot be written: {there} is read-only for this user")
-    if cfg.overwrite:
-        return
-    if folder.finished:
+        why = cannot_write(path)
+        if why:
+            yield Fault(key, f"{key}={path} cannot be written: {why}")
+    if folder.finished and not cfg.overwrite:
         yield Fault(
             "hydra.run.dir",
             f"hydra.run.dir={folder.path} holds a finished run; name another folder, or replace it with overwrite=true",
         )
-    elif folder.unfinished and cfg.ckpt_path is None:
-        yield Fault(
-            "hydra.run.dir",
-            f"hydra.run.dir={folder.path} holds an unfinished run; resume it with ckpt_path={folder.last}, or start "
-            "over with overwrite=true",
-        )
-
-
-def _checkpoint_faults(cfg: DictConfig) -> Iterator[Fault]:
-    if cfg.ckpt_path is None:
-        return
-    path = Path(cfg.ckpt_path).expanduser()
-    if not path.is_file():
-        yield Fault("ckpt_path", f"ckpt_path must be an existing file, got {path}")
-        return
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if "state_dict" not in content or "loops" not in content:
-            yield Fault("ckpt_path", f"ckpt_path must be a checkpoint of a training, got {path}")
-    except Exception as fault:  # reading a damaged file can raise anything
-        yield Fault("ckpt_path", f"ckpt_path must be a checkpoint of a training, got {path} ({first_line(fault)})")

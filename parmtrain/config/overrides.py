@@ -1,25 +1,26 @@
 """Explain every invalid override of a command line, each in one sentence."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
-from parmtrain.config.schema import compose, config_folder, options
-from parmtrain.errors import first_line
+from parmtrain.config import sources
+from parmtrain.errors import reason_of
 
 
-def override_faults(arguments: list[str]) -> list[str]:
-    """Compose the overrides one after another, and return one sentence for each that fails.
+def override_faults(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
+    """Compose overrides one after another, and return one sentence for each that fails.
 
     Args:
-        arguments: The command line after ``python -m parmtrain``.
+        overrides: Overrides, each with one value or several.
+        config_dir: A folder with YAML files of your own.
 
     Example:
         >>> for fault in override_faults(["k=two", "optim.rl=1", "optim=sun"]):
@@ -30,19 +31,33 @@ def override_faults(arguments: list[str]) -> list[str]:
     """
     faults: list[str] = []
     accepted: list[str] = []
-    given = get_args_parser().parse_args(arguments)
-    composed = partial(compose, config_dir=given.config_dir)
-    choices = partial(options, config_dir=given.config_dir)
-    for override in sorted(given.overrides, key=_order):
+    composed = partial(sources.composed, config_dir=config_dir)
+    choices = partial(sources.options, config_dir=config_dir)
+    for override in sorted(overrides, key=_order):
         try:
-            values = list(each_value(override))
+            values = list(each_value(override)) if sources.key_of(override) else []
         except HydraException:
-            faults.append(f"{override}: must be key=value")
+            values = []
+        if not values:
+            faults.append(f"{override}: {_unparsed(override)}")
             continue
         wrong = [fault for single in values if (fault := _fault(single, accepted, composed, choices))]
         faults += wrong
         accepted += [] if wrong else values[:1]
     return faults
+
+
+def _unparsed(override: str) -> str:
+    """Return what is wrong with an override that Hydra cannot parse, and its quoted form if that helps."""
+    key, _, value = override.partition("=")
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    try:
+        OverridesParser.create().parse_override(f'{key}="{quoted}"')
+    except HydraException:
+        return "must be key=value"
+    if not key or value[:1] in "[({'\"":
+        return "must be key=value"
+    return f"must be key=value, with a value such as this one in quotes; write it as '{key}=\"{quoted}\"'"
 
 
 def _fault(
@@ -53,22 +68,14 @@ def _fault(
 ) -> str | None:
     try:
         composed(*accepted, override)
-    except (HydraException, OmegaConfBaseException) as fault:
+    except Exception as fault:  # beside its own errors, Hydra raises those of Python
         return f"{override}: {_reason(override, fault, composed(*accepted), choices)}"
     return None
 
 
 def _order(override: str) -> int:
     """Return 0 for what says where to look, 1 for a choice of a group, 2 for values."""
-    return 0 if override.startswith("hydra.") else 1 if _is_group(override) else 2
-
-
-def _is_group(override: str) -> bool:
-    return (config_folder() / _key(override).partition("@")[0]).is_dir()
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
+    return 0 if override.startswith("hydra.") else 1 if sources.is_group(override) else 2
 
 
 def each_value(override: str) -> Iterator[str]:
@@ -82,17 +89,26 @@ def each_value(override: str) -> Iterator[str]:
 
 
 def _reason(override: str, fault: Exception, composed: DictConfig, choices: Callable[[str], list[str]]) -> str:
-    key = _key(override)
+    key = sources.key_of(override)
     if isinstance(fault, MissingConfigException):
         missing, group = (fault.missing_cfg_file or override).rpartition("/")[2], key.partition("@")[0]
         return f"unknown {group} '{missing}'; choose from {', '.join(fault.options or choices(group))}"
     cause = fault.__cause__
     if isinstance(cause, ValidationError):
-        return first_line(cause)
+        return reason_of(cause)
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         close = get_close_matches(key, _keys(OmegaConf.to_container(composed)), n=1)
         return f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
-    return first_line(fault)
+    if empty := _empty_above(key, composed):
+        return f"{empty} is not set; choose one of {', '.join(choices(empty.rpartition('.')[2]))} first"
+    return reason_of(fault)
+
+
+def _empty_above(key: str, composed: DictConfig) -> str | None:
+    """Return the first part of a key that is null, if any."""
+    parts = key.split(".")
+    above = [".".join(parts[:length]) for length in range(1, len(parts))]
+    return next((one for one in above if OmegaConf.select(composed, one, default="") is None), None)
 
 
 def _keys(node: Any, path: str = "") -> list[str]:

@@ -1,18 +1,11 @@
-"""The typed top-level keys of a configuration, and where the YAML files are."""
+"""The typed top-level keys of a configuration."""
 
-import os
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
-
-from parmtrain.errors import ConfigError
 
 
 class Teacher(Enum):
@@ -46,7 +39,7 @@ class FitConfig:
     batch: int = 128
     seed: int = 0
     optim: dict[str, Any] = field(default_factory=dict)
-    scheduler: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] | None = field(default_factory=dict)
 
 
 @dataclass
@@ -89,67 +82,18 @@ class Config:
     parity: ParityConfig = field(default_factory=ParityConfig)
     loss: dict[str, Any] = MISSING
     optim: dict[str, Any] = MISSING
-    scheduler: dict[str, Any] = MISSING
+    scheduler: dict[str, Any] | None = None
     averaging: dict[str, Any] | None = None
     trainer: dict[str, Any] = MISSING
     callbacks: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    logger: dict[str, Any] = MISSING
+    logger: dict[str, Any] | None = None
     export: dict[str, Any] = MISSING
 
 
 def register() -> None:
     """Register the schema with Hydra, under the name in the defaults list of ``conf/config.yaml``."""
     ConfigStore.instance().store(name="schema", node=Config)
-
-
-def config_folder() -> Path:
-    """Return the folder of the YAML files: inside an installed package, or next to it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
-    """Compose a configuration as the command line does.
-
-    Args:
-        overrides: Overrides, as on the command line.
-        config_dir: A folder with YAML files of your own, as ``--config-dir`` takes it.
-
-    Raises:
-        ConfigError: If the folder does not exist.
-        HydraException: If an override does not fit.
-
-    Example:
-        >>> cfg = compose("task=digits", "k=3")
-        >>> cfg.k, cfg.task.name
-        (3, 'digits')
-    """
-    register()
-    with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
-        return hydra_compose("config", overrides=[*overrides, *_searchpath(config_dir)])
-
-
-def options(group: str, config_dir: str | Path | None = None) -> list[str]:
-    """Return the options of a configuration group, including those in your own folder.
-
-    Example:
-        >>> options("optim")
-        ['adam', 'adamw', 'sgd']
-    """
-    register()
-    with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        return loader.get_group_options(group, config_name="config", overrides=_searchpath(config_dir))
-
-
-def _searchpath(config_dir: str | Path | None) -> list[str]:
-    if config_dir is None:
-        return []
-    if not Path(config_dir).is_dir():
-        raise ConfigError([f"--config-dir {config_dir}: folder not found"])
-    return [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"]
 
 
 def resolved_yaml(cfg: DictConfig) -> str:

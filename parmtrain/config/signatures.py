@@ -1,31 +1,48 @@
 """Check the arguments in a configuration against the signatures of what they are passed to."""
 
 import inspect
+import json
 from collections.abc import Iterator
 from difflib import get_close_matches
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
 
 from parmtrain.config.faults import Fault
 
 MANY = 12
-NUMBERS = {int, float, bool, NoneType, torch.Tensor}
+PLAIN = {int, float, bool, str, NoneType, dict, Any}
+SHOULD = "Input should "
+MESSAGES = {
+    "float_type": "must be a number",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "too_short": "must have 1 or more values",
+    "missing": "must have more values",
+}
+"""Sentences for the kinds of errors that pydantic finds, where its own would not do."""
 
 
 def misnamed(cfg: DictConfig) -> Iterator[Fault]:
-    """Yield a fault for each unknown argument, and for each word where a number is expected.
+    """Yield a fault for each unknown argument, and for each value of another type than its argument.
 
     Args:
         cfg: A composed configuration.
     """
+    seen: set[str] = set()
     for path, node in _targets(cfg, ""):
         target = node["_target_"]
         try:
             callee = get_object(target)
+            assert callable(callee)
         except Exception:  # an import can raise anything
             key = f"{path}._target_"
             yield Fault(key, f"{key} must be a class or function that can be imported, got {target}")
@@ -43,11 +60,10 @@ def misnamed(cfg: DictConfig) -> Iterator[Fault]:
                 yield Fault(key, f"{key} must be an argument of {target}; choose from {', '.join(close)}")
         hints = _hints(callee)
         for name, value in given.items():
-            wanted = _plain(hints.get(name))
-            if isinstance(value, str) and wanted and wanted <= NUMBERS:
-                words = " or ".join(sorted(kind.__name__ for kind in wanted & {int, float, bool}))
-                key = f"{path}.{name}"
-                yield Fault(key, f"{key} must be {words} for {target}, got {value}")
+            wrong = _wrong(hints.get(name, Any), value)
+            if wrong is not None and not (wrong in seen and _interpolated(cfg, path, name)):
+                seen.add(wrong)
+                yield Fault(f"{path}.{name}", f"{path}.{name} {wrong}")
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -61,12 +77,53 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _targets(item, f"{path}[{i}]")
 
 
+def _interpolated(cfg: DictConfig, path: str, name: str) -> bool:
+    """Return whether a value is another key's."""
+    node = OmegaConf.select(cfg, path)
+    return isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name)
+
+
 def _hints(callee: Any) -> dict[str, Any]:
     try:
-        return get_type_hints(inspect.unwrap(callee.__init__) if isinstance(callee, type) else callee)  # type: ignore[misc]
+        whole = inspect.unwrap(callee.__init__) if isinstance(callee, type) else callee  # type: ignore[misc]
+        return get_type_hints(whole, include_extras=True)
     except Exception:  # skip annotations that cannot be evaluated
         return {}
 
 
-def _plain(hint: Any) -> set[Any]:
-    return set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint} - {None}
+def _wrong(hint: Any, value: Any) -> str | None:
+    """Return what a value of a configuration must be and is not; None if it fits or cannot be judged."""
+    content = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    plain = _plain(hint)
+    if plain is None or "_target_" in (text := json.dumps(content, default=str)):
+        return None
+    try:
+        TypeAdapter(plain).validate_json(text, strict=True)
+    except ValidationError as faults:
+        fault = faults.errors()[0]
+        given = content if fault["loc"][1:] == () else fault["input"]
+        words = fault["msg"].replace(SHOULD, "must ") if SHOULD in fault["msg"] else fault["msg"]
+        return f"{MESSAGES.get(fault['type'], words)}, got {_given(given, fault)}"
+    return None
+
+
+def _given(content: Any, fault: Any) -> Any:
+    inside = fault["type"] == "bounds" and isinstance(content, list)
+    return "none" if content == [] else fault["input"] if inside else content
+
+
+def _plain(hint: Any) -> Any:
+    """Return the part of a hint that is about plain values; None if the hint admits other objects, too."""
+    if hint in PLAIN:
+        return hint
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        inner = _plain(parts[0])
+        return None if inner is None else Annotated[inner, *parts[1:]]
+    if origin in (Union, UnionType):
+        inner = [_plain(part) for part in parts if part is not torch.Tensor]
+        return None if None in inner or not inner else Union[tuple(inner)]  # noqa: UP007
+    if origin in (tuple, list, dict) or getattr(origin, "__name__", "") == "Sequence":
+        inner = [part if part is Ellipsis else _plain(part) for part in parts]
+        return None if None in inner else origin[tuple(inner)]
+    return None

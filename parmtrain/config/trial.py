@@ -17,7 +17,7 @@ from parmtrain.codes import Code
 from parmtrain.config import assemble
 from parmtrain.config.faults import Fault, any_about
 from parmtrain.deployed import DeployedModel, check_predictions
-from parmtrain.errors import ConfigError, ParmtrainError, first_line
+from parmtrain.errors import ConfigError, ParmtrainError, StorageError, reason_of
 from parmtrain.metrics.figures import RESERVED
 from parmtrain.programs import Network, read_network
 from parmtrain.tasks.base import Task
@@ -46,12 +46,14 @@ class Trial:
             return None
         try:
             return build()
+        except (StorageError, OSError):
+            raise
         except ConfigError as fault:
             self.found += [Fault(key, sentence) for sentence in fault.faults]
         except ParmtrainError as fault:
             self.found.append(Fault(key, str(fault)))
         except Exception as fault:  # a part can raise anything
-            self.found.append(Fault(key, f"{key}: {first_line(fault)}"))
+            self.found.append(Fault(key, f"{key}: {reason_of(fault)}"))
         return None
 
 
@@ -71,9 +73,10 @@ def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault]) -> 
     trial("trainer", lambda: _try_trainer(cfg, given))
     trial("export", lambda: _try_export(cfg))
     with tempfile.TemporaryDirectory() as scratch:
-        trial("logger", lambda: assemble.build(cfg.logger, save_dir=scratch))
+        if cfg.logger:
+            trial("logger", lambda: assemble.build(cfg.logger, save_dir=scratch))
     if optimizer is not None:
-        trial("scheduler", lambda: assemble.build(cfg.scheduler)(optimizer, total_steps=10))
+        trial("scheduler", lambda: assemble.schedule(cfg.scheduler)(optimizer, total_steps=10))
     if task is not None:
         deployed = _try_deployed(trial, cfg, task, given)
         trial("metrics", lambda: _try_metrics(cfg, task))
@@ -111,7 +114,7 @@ def _try_trainer(cfg: DictConfig, given: Network | None) -> None:
         except Exception as fault:  # pickling can raise anything
             raise ConfigError(
                 [
-                    f"the deployed model must be picklable with trainer.devices={processes}, got {first_line(fault)}; "
+                    f"the deployed model must be picklable with trainer.devices={processes}, got {reason_of(fault)}; "
                     "pass a file (deployed.path) or a module of an importable class"
                 ]
             ) from fault
@@ -200,4 +203,4 @@ def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
 
 def _try_fit(cfg: DictConfig) -> None:
     optimizer = assemble.build(cfg.deployed.fit.optim)([nn.Parameter(torch.zeros(1))])
-    assemble.build(cfg.deployed.fit.scheduler)(optimizer, total_steps=10)
+    assemble.schedule(cfg.deployed.fit.scheduler)(optimizer, total_steps=10)

@@ -9,8 +9,10 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from parmtrain.bounds import Count
 
-def correct(predictions: Tensor, labels: Tensor, top: int = 1) -> Tensor:
+
+def correct(predictions: Tensor, labels: Tensor, top: Count = 1) -> Tensor:
     """Return whether each label is among the ``top`` largest outputs of its prediction.
 
     Args:

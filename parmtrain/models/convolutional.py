@@ -7,6 +7,8 @@ from math import prod
 import torchvision
 from torch import Tensor, nn
 
+from parmtrain.bounds import Count
+
 SMALL_IMAGE = 64
 VGG11_LAYERS = (
     (64, True),
@@ -36,7 +38,7 @@ class LeNet(nn.Module):
         torch.Size([5, 10])
     """
 
-    def __init__(self, query_shape: Sequence[int], outputs: int, width: int = 32) -> None:
+    def __init__(self, query_shape: Sequence[Count], outputs: Count, width: Count = 32) -> None:
         super().__init__()
         channels, rows, columns = query_shape[0], query_shape[1] // 4, query_shape[2] // 4
         self.features = nn.Sequential(
@@ -73,7 +75,7 @@ class ConvNet(nn.Module):
     """
 
     def __init__(
-        self, query_shape: Sequence[int], outputs: int, widths: Sequence[int] = (16, 32, 64), grid: int = 4
+        self, query_shape: Sequence[Count], outputs: Count, widths: Sequence[Count] = (16, 32, 64), grid: Count = 4
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
@@ -89,7 +91,7 @@ class ConvNet(nn.Module):
         return predictions
 
 
-def resnet18(query_shape: Sequence[int], outputs: int, grid: int = 1) -> nn.Module:
+def resnet18(query_shape: Sequence[Count], outputs: Count, grid: Count = 1) -> nn.Module:
     """Build torchvision's ResNet-18 with random weights.
 
     Images smaller than 64 pixels get the first layer common for CIFAR: 3×3, stride 1, no pooling after it.
@@ -134,7 +136,7 @@ class VGG11(nn.Module):
         Linear(in_features=7680, out_features=512, bias=True)
     """
 
-    def __init__(self, query_shape: Sequence[int], outputs: int) -> None:
+    def __init__(self, query_shape: Sequence[Count], outputs: Count) -> None:
         super().__init__()
         before, *sides = query_shape
         layers: list[nn.Module] = []

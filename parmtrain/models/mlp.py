@@ -6,6 +6,8 @@ from math import prod
 
 from torch import Tensor, nn
 
+from parmtrain.bounds import Count
+
 
 class MLP(nn.Module):
     """Linear layers with ReLU between them, applied to flattened queries.
@@ -24,7 +26,7 @@ class MLP(nn.Module):
         torch.Size([5, 10])
     """
 
-    def __init__(self, query_shape: Sequence[int], outputs: int, hidden: Sequence[int] = (200, 100)) -> None:
+    def __init__(self, query_shape: Sequence[Count], outputs: Count, hidden: Sequence[Count] = (200, 100)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise((prod(query_shape), *hidden, outputs)):

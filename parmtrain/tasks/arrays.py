@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from parmtrain.bounds import Count
 from parmtrain.cache import read_array
 from parmtrain.errors import DataError
 from parmtrain.tasks.classification import check_labels
@@ -32,7 +33,7 @@ class Arrays(Source):
         classes: Number of classes; labels are integers from 0.
     """
 
-    def __init__(self, root: str, stored: list[int], classes: int) -> None:
+    def __init__(self, root: str, stored: list[Count], classes: Count) -> None:
         self.root, self.stored, self.classes = Path(root).expanduser(), list(stored), classes
 
     def locate(self) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from parmtrain.bounds import Count, twice
+from parmtrain.errors import ConfigError
 from parmtrain.metrics.measures import Measures
 from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.tasks.source import Source
@@ -69,6 +71,9 @@ class Task(ABC):
         augment: Random augmentation of stored queries ``[b, *stored]`` in training.
         augment_query: Random augmentation of queries ``[b, *query]`` in training.
 
+    Raises:
+        ConfigError: If two outputs have the same name.
+
     Attributes:
         prediction_width: Width of a drawn prediction relative to a drawn query.
     """
@@ -78,14 +83,16 @@ class Task(ABC):
     def __init__(
         self,
         name: str,
-        query_shape: Sequence[int],
-        classes: Sequence[str],
+        query_shape: Sequence[Count],
+        classes: Sequence[str | int],
         source: Source,
         input: TaskInput,
         augment: nn.Module | None = None,
         augment_query: nn.Module | None = None,
     ) -> None:
         self.name, self.query_shape, self.classes = name, tuple(query_shape), [str(word) for word in classes]
+        if (again := twice(self.classes)) is not None:
+            raise ConfigError([f"task.classes must differ from each other, got {again} twice"])
         self.source, self.input = source, input
         self.augment, self.augment_query = augment, augment_query
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from parmtrain.errors import DataError
+from parmtrain.bounds import Count
+from parmtrain.errors import ConfigError, DataError
 from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import Splits, TensorQueries, hold_out
 from parmtrain.tasks.source import Source
@@ -38,10 +39,15 @@ class Cifar(Source):
         classes: 10 or 100.
         validation: Number of training images to hold out for validation.
 
+    Raises:
+        ConfigError: If there is no CIFAR with so many classes.
+
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
     """
 
-    def __init__(self, root: str, classes: int, validation: int) -> None:
+    def __init__(self, root: str, classes: int, validation: Count) -> None:
+        if classes not in LAYOUTS:
+            raise ConfigError([f"task.source.classes must be 10 or 100, got {classes}"])
         self.root, self.classes, self.validation = Path(root).expanduser(), classes, validation
         self.layout = LAYOUTS[classes]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from parmtrain.bounds import Count
 from parmtrain.drawing import BLUE, GREY, ORANGE
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.metrics.measures import Measures, of_classes
@@ -41,15 +42,15 @@ class Classification(Task):
     def __init__(
         self,
         name: str,
-        query_shape: Sequence[int],
-        outputs: int,
-        classes: Sequence[str] | None,
+        query_shape: Sequence[Count],
+        outputs: Count,
+        classes: Sequence[str | int] | None,
         source: Source,
         input: TaskInput,
         augment: nn.Module | None = None,
         augment_query: nn.Module | None = None,
     ) -> None:
-        classes = [str(number) for number in range(outputs)] if classes is None else classes
+        classes = list(range(outputs)) if classes is None else classes
         if len(classes) != outputs:
             raise ConfigError([f"task.classes must have {outputs} names (task.outputs), got {len(classes)}"])
         super().__init__(name, query_shape, classes, source, input, augment, augment_query)

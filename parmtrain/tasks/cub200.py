@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from parmtrain.bounds import Count
 from parmtrain.errors import DataError
 from parmtrain.metrics import boxes
 from parmtrain.tasks.photographs import Photographs, sizes
@@ -53,7 +54,7 @@ class Cub200(Source):
     Source: Wah et al., The Caltech-UCSD Birds-200-2011 Dataset (CNS-TR-2011-001).
     """
 
-    def __init__(self, root: str, size: int, validation: int) -> None:
+    def __init__(self, root: str, size: Count, validation: Count) -> None:
         self.root, self.validation = Path(root).expanduser(), validation
         self.fit = v2.Compose([v2.Resize((size, size)), v2.PILToTensor()])
 

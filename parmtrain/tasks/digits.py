@@ -2,8 +2,12 @@
 
 import torch
 
+from parmtrain.bounds import Count
+from parmtrain.errors import ConfigError
 from parmtrain.tasks.queries import Splits, TensorQueries, hold_out
 from parmtrain.tasks.source import Source
+
+IMAGES = 1797
 
 
 class Digits(Source):
@@ -13,10 +17,20 @@ class Digits(Source):
         validation: Number of images to hold out for validation.
         test: Number of images to hold out for testing.
 
+    Raises:
+        ConfigError: If no image is left for training.
+
     Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), test set.
     """
 
-    def __init__(self, validation: int, test: int) -> None:
+    def __init__(self, validation: Count, test: Count) -> None:
+        if validation + test >= IMAGES:
+            raise ConfigError(
+                [
+                    f"task.source.validation and task.source.test must leave images for training: {IMAGES} in all, got "
+                    f"{validation} and {test}"
+                ]
+            )
         self.validation, self.test = validation, test
 
     def locate(self) -> None:

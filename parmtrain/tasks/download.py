@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from parmtrain.errors import DataError, first_line
+from parmtrain.errors import DataError, reason_of
 
 
 def attempt(download: Callable[[], Any], locate: Callable[[], None]) -> None:
@@ -18,7 +18,7 @@ def attempt(download: Callable[[], Any], locate: Callable[[], None]) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             download()
     except Exception as fault:  # URLError, RuntimeError, OSError …: torchvision wraps none of them
-        reason = first_line(fault)
+        reason = reason_of(fault)
         try:
             locate()
         except DataError as missing:

@@ -1,11 +1,13 @@
 """Images in folders, ``train/val/test/class/*.jpg``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from parmtrain.bounds import Count
 from parmtrain.errors import DataError
 from parmtrain.tasks.photographs import Photographs, sizes
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -22,7 +24,7 @@ class FolderImages(Source):
         classes: Names of the class folders.
     """
 
-    def __init__(self, root: str, name: str, size: int, classes: list[str]) -> None:
+    def __init__(self, root: str, name: str, size: Count, classes: Sequence[str | int]) -> None:
         self.root, self.name, self.size = Path(root).expanduser(), name, size
         self.classes = [str(word) for word in classes]
 

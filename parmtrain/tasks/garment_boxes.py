@@ -10,6 +10,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from parmtrain.bounds import Count, Whole
 from parmtrain.cache import cached_array, key_of
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.metrics import boxes
@@ -52,11 +53,11 @@ class GarmentBoxes(Source):
         size: int,
         smallest: int,
         largest: int,
-        distractors: int,
-        train: int,
-        val: int,
-        test: int,
-        seed: int,
+        distractors: Whole,
+        train: Count,
+        val: Count,
+        test: Count,
+        seed: Whole,
     ) -> None:
         if not 1 <= smallest <= largest <= size:
             given = f"smallest={smallest}, largest={largest} and size={size}"

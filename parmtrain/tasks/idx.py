@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from parmtrain.bounds import Count
 from parmtrain.errors import DataError
 from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import Splits, TensorQueries, hold_out
@@ -28,7 +29,7 @@ class IdxImages(Source):
     Source: LeCun et al., The MNIST database; Xiao et al., Fashion-MNIST (arXiv 1708.07747).
     """
 
-    def __init__(self, root: str, variant: str, validation: int) -> None:
+    def __init__(self, root: str, variant: str, validation: Count) -> None:
         self.root, self.variant, self.validation = Path(root).expanduser(), variant, validation
 
     @property

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from parmtrain.bounds import Finite, Positive, Whole
 from parmtrain.errors import ConfigError
 from parmtrain.tasks.base import TaskInput
 
@@ -28,7 +29,7 @@ class ImageInput(TaskInput):
             them, and are flattened by ``preprocess``.
 
     Raises:
-        ConfigError: If mean or std do not match the channels, or scale or std is not positive.
+        ConfigError: If queries are not images, or mean or std do not match the channels.
 
     Example:
         >>> ImageInput([3, 2, 2], mean=[0.5], std=[0.5])(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8))[0, :, 0, 0]
@@ -41,18 +42,18 @@ class ImageInput(TaskInput):
     def __init__(
         self,
         query_shape: Sequence[int],
-        scale: float = 255.0,
-        mean: Sequence[float] = (0.0,),
-        std: Sequence[float] = (1.0,),
+        scale: Positive = 255.0,
+        mean: Sequence[Finite] = (0.0,),
+        std: Sequence[Positive] = (1.0,),
         flatten: bool = False,
     ) -> None:
         super().__init__()
+        if len(query_shape) != 3:
+            raise ConfigError([f"task.query_shape must be [channels, height, width], got {list(query_shape)}"])
         channels, self.height, self.width = query_shape
         for name, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, channels):
                 raise ConfigError([f"task.input.{name} must have 1 or {channels} values (channels), got {len(values)}"])
-        if scale <= 0 or min(std) <= 0:
-            raise ConfigError([f"task.input.scale and task.input.std must be above 0, got {scale} and {list(std)}"])
         self.channels, self.scale, self.flatten = channels, scale, flatten
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
@@ -103,7 +104,7 @@ class CropFlip(nn.Module):
         torch.Size([5, 3, 32, 32])
     """
 
-    def __init__(self, padding: int, flip: bool = True) -> None:
+    def __init__(self, padding: Whole, flip: bool = True) -> None:
         super().__init__()
         self.padding, self.flip = padding, flip
 

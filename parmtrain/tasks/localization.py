@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
+from parmtrain.bounds import Count
 from parmtrain.drawing import BLUE, GREEN, ORANGE
 from parmtrain.errors import ConfigError
 from parmtrain.metrics import boxes
@@ -44,8 +45,8 @@ class Localization(Task):
     def __init__(
         self,
         name: str,
-        query_shape: Sequence[int],
-        outputs: int,
+        query_shape: Sequence[Count],
+        outputs: Count,
         source: Source,
         input: TaskInput,
         augment_query: nn.Module | None = None,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import FrequencyMasking, MelSpectrogram, Spectrogram, TimeMasking
 
+from parmtrain.bounds import Count, Whole
 from parmtrain.errors import ConfigError
 from parmtrain.tasks.audio import FULL_SCALE
 from parmtrain.tasks.base import TaskInput
@@ -52,7 +53,7 @@ class LogMagnitude(Features):
         torch.Size([5, 1, 161, 101])
     """
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: Count) -> None:
         window, step = rate // 50, rate // 100
         super().__init__(Spectrogram(n_fft=window, hop_length=step, window_fn=torch.hamming_window, power=1.0))
 
@@ -69,7 +70,7 @@ class LogMel(Features):
         torch.Size([5, 1, 40, 101])
     """
 
-    def __init__(self, rate: int, bands: int = 40) -> None:
+    def __init__(self, rate: Count, bands: Count = 40) -> None:
         super().__init__(MelSpectrogram(rate, n_fft=rate // 40, hop_length=rate // 100, n_mels=bands))
 
     def compress(self, values: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ class TimeShift(nn.Module):
         torch.Size([5, 1, 16000])
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: Whole) -> None:
         super().__init__()
         self.most = most
 
@@ -180,7 +181,7 @@ class SpecAugment(nn.Module):
         tensor(True)
     """
 
-    def __init__(self, bands: int, frames: int) -> None:
+    def __init__(self, bands: Whole, frames: Whole) -> None:
         super().__init__()
         self.masks = nn.Sequential(FrequencyMasking(bands, iid_masks=True), TimeMasking(frames, iid_masks=True))
 

@@ -1,11 +1,13 @@
 """Speech Commands in its original format: one folder of WAV files per word, and lists for validation and test."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from rich.progress import track
 from torch import Tensor
 
+from parmtrain.bounds import Count, Positive
 from parmtrain.errors import DataError
 from parmtrain.tasks.audio import read_clip
 from parmtrain.tasks.download import attempt
@@ -29,7 +31,7 @@ class WordFolders(Source):
         seconds: Length of a clip in seconds.
     """
 
-    def __init__(self, folder: Path, classes: list[str], rate: int, seconds: float = 1.0) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str | int], rate: Count, seconds: Positive = 1.0) -> None:
         self.folder, self.classes, self.rate = folder, [str(word) for word in classes], rate
         self.samples = round(rate * seconds)
 
@@ -96,7 +98,7 @@ class SpeechCommands(WordFolders):
     Source: Warden, Speech Commands (arXiv 1804.03209).
     """
 
-    def __init__(self, root: str, version: str, classes: list[str], rate: int) -> None:
+    def __init__(self, root: str, version: str, classes: Sequence[str | int], rate: Count) -> None:
         self.root, self.archive = Path(root).expanduser(), f"speech_commands_v{version}"
         places = (self.root / "SpeechCommands" / self.archive, self.root / self.archive, self.root)
         inside = [place for place in places if (place / LISTS[0]).is_file()]

@@ -8,6 +8,7 @@ import torch
 from rich.progress import track
 from torch import nn
 
+from parmtrain.bounds import Count
 from parmtrain.cache import cached_array, key_of
 from parmtrain.tasks.classification import Classification
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
@@ -40,9 +41,9 @@ class SpeechRecognition(Classification):
     def __init__(
         self,
         name: str,
-        query_shape: Sequence[int],
-        outputs: int,
-        classes: Sequence[str],
+        query_shape: Sequence[Count],
+        outputs: Count,
+        classes: Sequence[str | int],
         source: Source,
         input: SpeechInput,
         cache: str,

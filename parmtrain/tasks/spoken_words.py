@@ -4,10 +4,12 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import soundfile
@@ -16,6 +18,7 @@ from rich.progress import track
 from torch import Tensor
 from torchaudio.functional import resample
 
+from parmtrain.bounds import Bounds, Count, Some, bounded
 from parmtrain.errors import DataError
 from parmtrain.files import replacing, write_json, write_text
 from parmtrain.tasks.audio import fitted, to_int16
@@ -45,13 +48,13 @@ class Recipe:
         seed: Seed of the noise and of the position of a word in its clip.
     """
 
-    words: list[str]
-    accents: list[str]
-    train: list[str]
-    val: list[str]
-    test: list[str]
-    pitches: list[int] = field(default_factory=lambda: [30, 50, 70])
-    speeds: list[int] = field(default_factory=lambda: [130, 160, 190])
+    words: Some[str | int]
+    accents: Some[str]
+    train: Some[str]
+    val: Some[str]
+    test: Some[str]
+    pitches: Some[Annotated[int, bounded(Bounds(least=0, most=99))]] = field(default_factory=lambda: [30, 50, 70])
+    speeds: Some[Annotated[int, bounded(Bounds(least=80, most=450))]] = field(default_factory=lambda: [130, 160, 190])
     snr: tuple[float, float] = (5.0, 20.0)
     seed: int = 0
 
@@ -80,12 +83,14 @@ class SpokenWords(WordFolders):
         root: The data root; clips are written to the folder ``spoken_words`` in it.
         classes: The words.
         rate: Samples per second.
-        recipe: All other settings of the clips, as keyword arguments of ``Recipe``.
+        recipe: All other settings of the clips.
     """
 
-    def __init__(self, root: str, classes: list[str], rate: int, recipe: dict[str, object]) -> None:
+    def __init__(self, root: str, classes: Sequence[str | int], rate: Count, recipe: "Recipe | dict[str, Any]") -> None:
         super().__init__(Path(root).expanduser() / "spoken_words", classes, rate)
-        self.recipe = Recipe(words=self.classes, **recipe)  # type: ignore[arg-type]
+        if isinstance(recipe, dict):  # as older runs stored it
+            recipe = Recipe(words=self.classes, **recipe)
+        self.recipe = recipe
 
     def clips(self, split: str) -> list[Clip]:
         """Return the clips of one split, in the order in which they are generated."""

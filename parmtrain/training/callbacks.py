@@ -52,6 +52,34 @@ class Checkpoints(ModelCheckpoint):
         super().load_state_dict({**moved, **paths, "dirpath": here, "best_k_models": scores})
 
 
+class SameTraining(Callback):
+    """Store what a training depends on in its checkpoints, and resume only from those of the same training.
+
+    Args:
+        configuration: Keys of the configuration that it depends on, with plain values.
+        data: Digest of the training and validation data.
+    """
+
+    def __init__(self, configuration: dict[str, Any], data: str) -> None:
+        self.configuration, self.data = configuration, data
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store both."""
+        checkpoint["configuration"], checkpoint["data"] = self.configuration, self.data
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Raise a ``TrainingError`` if the checkpoint is of a training on other data."""
+        if checkpoint.get("data", self.data) != self.data:
+            raise TrainingError(
+                "ckpt_path must be a checkpoint of a training on the same data, but the data has changed since; start "
+                "over with overwrite=true"
+            )
+
+
 class ReproducibleEpochs(Callback):
     """Seed PyTorch from seed, epoch and process, so a resumed training draws the same random numbers.
 

@@ -1,0 +1,60 @@
+"""What a training depends on: the keys of its configuration that must be the same when it is resumed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "export", "metrics", "unavailable", "data")
+PLACES = ("task.source.root", "task.source.cache", "task.cache", "deployed.path")
+MACHINE = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps"))
+
+
+def identity(cfg: DictConfig, trained_here: bool) -> dict[str, Any]:
+    """Return the keys that a training depends on, with plain values.
+
+    Args:
+        cfg: A composed configuration.
+        trained_here: Whether the deployed model is trained as configured, and not given.
+    """
+    content = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    assert isinstance(content, dict)
+    leaves = _leaves({str(key): value for key, value in content.items() if key not in ELSEWHERE})
+    left_out = {*PLACES, *MACHINE}
+    return {
+        key: value
+        for key, value in leaves.items()
+        if key not in left_out and (trained_here or not key.startswith("deployed.fit."))
+    }
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Return a sentence part for each key that differs, those of the top level first.
+
+    Example:
+        >>> differences({"seed": 0, "optim.lr": 0.1}, {"seed": 1, "optim.lr": 0.1})
+        ['seed=0, not seed=1']
+    """
+    keys = sorted(theirs.keys() | ours.keys(), key=lambda key: (key.count("."), key))
+    return [f"{key}={theirs.get(key)}, not {key}={ours.get(key)}" for key in keys if theirs.get(key) != ours.get(key)]
+
+
+def first_of(differing: list[str]) -> str:
+    """Return the first difference, and how many there are more.
+
+    Example:
+        >>> first_of(["seed=0, not seed=1", "k=2, not k=3"])
+        'seed=0, not seed=1 (and 1 more difference)'
+    """
+    more = len(differing) - 1
+    return differing[0] + (f" (and {more} more difference{'s' if more > 1 else ''})" if more else "")
+
+
+def _leaves(node: dict[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, dict):
+            found |= _leaves(value, f"{path}{name}.")
+        else:
+            found[f"{path}{name}"] = value
+    return found

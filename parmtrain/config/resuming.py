@@ -1,0 +1,69 @@
+"""Find the training that a run resumes, and whether it is the same training."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from parmtrain.config.faults import Fault
+from parmtrain.config.identity import differences, first_of, identity
+from parmtrain.errors import reason_of
+from parmtrain.programs import Network
+from parmtrain.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def resuming(cfg: DictConfig, folder: RunFolder) -> DictConfig:
+    """Return a configuration that resumes the unfinished run in a folder, if there is one."""
+    if cfg.ckpt_path is not None or cfg.overwrite or not folder.unfinished:
+        return cfg
+    resumed = cfg.copy()
+    resumed.ckpt_path = str(folder.last)
+    log.info("resuming the unfinished run in %s", folder.path)
+    return resumed
+
+
+def resume_faults(cfg: DictConfig, folder: RunFolder, given: Network | None) -> Iterator[Fault]:
+    """Yield a fault if the checkpoint to resume from cannot be read or is of another training.
+
+    Args:
+        cfg: A composed configuration.
+        folder: Folder that the run will write.
+        given: A deployed model in place of ``deployed.path``.
+    """
+    if cfg.ckpt_path is None:
+        return
+    path = Path(cfg.ckpt_path).expanduser()
+    if not path.is_file():
+        yield Fault("ckpt_path", f"ckpt_path must be an existing file, got {path or 'an empty one'}")
+        return
+    in_folder = path.absolute() == folder.last.absolute()
+    anew = "name another folder, or start over with overwrite=true"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if "state_dict" not in content or "loops" not in content:
+            raise ValueError("it holds no state of a training")
+    except OSError:
+        raise
+    except Exception as fault:  # reading a damaged file can raise anything
+        damaged = f"ckpt_path must be a checkpoint of a training, got {path} ({reason_of(fault)})"
+        yield Fault("ckpt_path", f"{path} is damaged ({reason_of(fault)}); {anew}" if in_folder else damaged)
+        return
+    theirs: dict[str, Any] | None = content.get("configuration")
+    if theirs is None:
+        log.warning("%s does not state its configuration; make sure that the same training goes on", path)
+        return
+    differing = differences(theirs, identity(cfg, trained_here=given is None and cfg.deployed.path is None))
+    if differing and in_folder:
+        about = f"hydra.run.dir={folder.path} holds an unfinished run with {first_of(differing)}; {anew}"
+        yield Fault("hydra.run.dir", about)
+    elif differing:
+        yield Fault(
+            "ckpt_path",
+            f"ckpt_path={path} is of a training with {first_of(differing)}; resume with the configuration that the "
+            "training started with",
+        )

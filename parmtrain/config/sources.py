@@ -1,0 +1,102 @@
+"""Where the YAML files are, and what Hydra composes from them, with Hydra's own errors."""
+
+import os
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from parmtrain.config.schema import register
+from parmtrain.errors import ConfigError
+
+
+def config_folder() -> Path:
+    """Return the folder of the YAML files: inside an installed package, or next to it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def composed(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
+    """Compose a configuration.
+
+    Args:
+        overrides: Overrides, as on the command line.
+        config_dir: A folder with YAML files of your own.
+
+    Raises:
+        ConfigError: If the folder does not exist.
+        HydraException, OmegaConfBaseException: If an override does not fit.
+    """
+    register()
+    with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
+        return compose("config", overrides=[*map(for_hydra, overrides), *_searchpath(config_dir)])
+
+
+def for_hydra(override: str) -> str:
+    """Return an override as Hydra takes it: ``logger=null`` removes a group, and a number is an option's name.
+
+    Example:
+        >>> for_hydra("logger=null"), for_hydra("optim=3"), for_hydra("k=3")
+        ('~logger', "optim='3'", 'k=3')
+    """
+    if not is_group(override):
+        return override
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return override
+    if parsed.is_sweep_override() or parsed.is_delete():
+        return override
+    value = parsed.value()
+    if value is None:
+        return f"~{key_of(override)}"
+    if isinstance(value, list):
+        listed = ",".join(str(one) if isinstance(one, str) else f"'{one}'" for one in value)
+        return f"{override.partition('=')[0]}=[{listed}]"
+    return override if isinstance(value, str) else f"{override.partition('=')[0]}='{str(value).lower()}'"
+
+
+def is_group(override: str) -> bool:
+    """Return whether an override chooses an option of a group."""
+    group = key_of(override).partition("@")[0]
+    return bool(group) and (config_folder() / group).is_dir()
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override.
+
+    Example:
+        >>> key_of("+trainer.max_steps=3")
+        'trainer.max_steps'
+    """
+    return override.partition("=")[0].lstrip("+~")
+
+
+def options(group: str, config_dir: str | Path | None = None) -> list[str]:
+    """Return the options of a configuration group, including those in your own folder.
+
+    Example:
+        >>> options("optim")
+        ['adam', 'adamw', 'sgd']
+    """
+    if GlobalHydra.instance().is_initialized():  # inside a run of the command line
+        return GlobalHydra.instance().config_loader().get_group_options(group)
+    register()
+    with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return loader.get_group_options(group, config_name="config", overrides=_searchpath(config_dir))
+
+
+def require_folder(config_dir: str | Path | None) -> None:
+    """Raise a ``ConfigError`` unless a folder of YAML files exists, or none is given."""
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise ConfigError([f"--config-dir {config_dir}: folder not found"])
+
+
+def _searchpath(config_dir: str | Path | None) -> list[str]:
+    require_folder(config_dir)
+    return [] if config_dir is None else [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"]

@@ -1,0 +1,385 @@
+"""What a user has in a folder before a mistake: data sets, files of deployed models and tables, whole or damaged."""
+
+import json
+import pickle
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from PIL import Image
+from torch import nn
+
+from parmtrain.config.compose import compose
+from parmtrain.models import LeNet
+from tests import formats
+
+CLASSES = ("cat", "dog")
+SPLITS = ("train", "val", "test")
+CLIP = "yes/00000000_nohash_0.wav"
+
+
+def photographs(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    for split in SPLITS:
+        for word in CLASSES:
+            (folder / split / word).mkdir(parents=True)
+            for i in range(2):
+                pixels = random.integers(0, 255, (20 + i, 30, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / word / f"{i}.jpg")
+
+
+def a_bomb(folder: Path) -> None:
+    photographs(folder)
+    header = struct.pack(">II5B", 40000, 40000, 1, 0, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header
+    import zlib
+
+    checksum = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    (folder / "train" / "cat" / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + checksum)
+
+
+def a_float_image(folder: Path) -> None:
+    photographs(folder)
+    Image.fromarray(np.zeros((20, 30), np.float32)).save(folder / "test" / "cat" / "float.tiff")
+
+
+def arrays(folder: Path) -> None:
+    formats.write_arrays(folder, 12)
+
+
+def _arrays_with(folder: Path, file: str, content: np.ndarray) -> None:
+    arrays(folder)
+    np.save(folder / f"{file}.npy", content)
+
+
+def _floats() -> np.ndarray:
+    return np.zeros((12, 1, 28, 28), np.float32)
+
+
+def arrays_with_nan(folder: Path) -> None:
+    content = _floats()
+    content[3, 0, 5, 5] = np.nan
+    _arrays_with(folder, "test_queries", content)
+
+
+def arrays_with_infinity(folder: Path) -> None:
+    content = _floats()
+    content[0, 0, 5, 5] = np.inf
+    _arrays_with(folder, "train_queries", content)
+
+
+def arrays_too_large(folder: Path) -> None:
+    _arrays_with(folder, "val_queries", np.full((12, 1, 28, 28), 1e300))
+
+
+def complex_arrays(folder: Path) -> None:
+    _arrays_with(folder, "train_queries", _floats().astype(np.complex64))
+
+
+def object_arrays(folder: Path) -> None:
+    _arrays_with(folder, "train_queries", _floats().astype(object))
+
+
+def text_arrays(folder: Path) -> None:
+    _arrays_with(folder, "test_queries", np.array(["a"] * 12))
+
+
+def boolean_arrays(folder: Path) -> None:
+    _arrays_with(folder, "train_queries", _floats().astype(bool))
+
+
+def arrays_of_another_size(folder: Path) -> None:
+    _arrays_with(folder, "test_queries", np.zeros((12, 1, 14, 14), np.uint8))
+
+
+def arrays_without_channels(folder: Path) -> None:
+    _arrays_with(folder, "test_queries", np.zeros((12, 28, 28), np.uint8))
+
+
+def fewer_labels(folder: Path) -> None:
+    _arrays_with(folder, "val_labels", np.zeros(11, int))
+
+
+def float_labels(folder: Path) -> None:
+    _arrays_with(folder, "val_labels", np.zeros(12))
+
+
+def negative_labels(folder: Path) -> None:
+    _arrays_with(folder, "val_labels", np.array([9] * 11 + [-1]))
+
+
+def large_labels(folder: Path) -> None:
+    _arrays_with(folder, "val_labels", np.full(12, 10))
+
+
+def huge_labels(folder: Path) -> None:
+    _arrays_with(folder, "val_labels", np.full(12, 2**64 - 1, np.uint64))
+
+
+def no_arrays(folder: Path) -> None:
+    _arrays_with(folder, "test_queries", np.zeros((0, 1, 28, 28), np.uint8))
+    np.save(folder / "test_labels.npy", np.zeros(0, int))
+
+
+def idx(folder: Path) -> None:
+    formats.write_idx_family(folder, train=80, test=20, suffix="")
+
+
+def idx_without_images(folder: Path) -> None:
+    idx(folder)
+    formats.write_idx(folder / "t10k-images-idx3-ubyte", np.zeros((0, 28, 28), np.uint8))
+    formats.write_idx(folder / "t10k-labels-idx1-ubyte", np.zeros(0, np.uint8))
+
+
+def idx_of_another_size(folder: Path) -> None:
+    idx(folder)
+    formats.write_idx(folder / "t10k-images-idx3-ubyte", np.zeros((20, 14, 14), np.uint8))
+
+
+def _idx_header(folder: Path, kind: int, *sizes: int) -> None:
+    idx(folder)
+    header = bytes((0, 0, kind, len(sizes))) + struct.pack(f">{len(sizes)}i", *sizes)
+    (folder / "t10k-images-idx3-ubyte").write_bytes(header + bytes(100))
+
+
+def idx_of_integers(folder: Path) -> None:
+    _idx_header(folder, 12, 1, 5, 5)
+
+
+def idx_negative(folder: Path) -> None:
+    _idx_header(folder, 8, -1, -10, 10)
+
+
+def idx_huge(folder: Path) -> None:
+    _idx_header(folder, 8, 2**31 - 1, 2**31 - 1, 2**31 - 1)
+
+
+def cifar(folder: Path) -> None:
+    formats.write_cifar10(folder, images=20)
+
+
+def _cifar_batch(folder: Path, content: Any) -> None:
+    cifar(folder)
+    (folder / "cifar-10-batches-py" / "data_batch_3").write_bytes(pickle.dumps(content))
+
+
+def cifar_program(folder: Path) -> None:
+    _cifar_batch(folder, print)
+
+
+def cifar_list(folder: Path) -> None:
+    _cifar_batch(folder, [1, 2])
+
+
+def cifar_float_labels(folder: Path) -> None:
+    _cifar_batch(folder, {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0.5, 1.5]})
+
+
+def cifar_negative_labels(folder: Path) -> None:
+    _cifar_batch(folder, {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, -1]})
+
+
+def words(folder: Path) -> None:
+    formats.write_words(folder, list(compose("task=speech_commands").task.classes), train=2, held=1)
+
+
+def _line(folder: Path, text: bytes) -> None:
+    words(folder)
+    with (folder / "testing_list.txt").open("ab") as file:
+        file.write(text)
+
+
+def clip_named_twice(folder: Path) -> None:
+    words(folder)
+    first = (folder / "testing_list.txt").read_bytes().splitlines()[0]
+    with (folder / "testing_list.txt").open("ab") as file:
+        file.write(first + b"\n")
+
+
+def clip_in_both_lists(folder: Path) -> None:
+    words(folder)
+    first = (folder / "testing_list.txt").read_bytes().splitlines()[0]
+    with (folder / "validation_list.txt").open("ab") as file:
+        file.write(first + b"\n")
+
+
+def latin_list(folder: Path) -> None:
+    _line(folder, "yes/Zürich_nohash_0.wav\n".encode("latin-1"))
+
+
+def clip_outside(folder: Path) -> None:
+    soundfile.write(folder / "secret.wav", np.zeros(16000), 16000)
+    (folder / "yes").mkdir()
+    soundfile.write(folder / "yes" / "x.wav", np.zeros(16000), 16000)
+    (folder / "data").mkdir()
+    words(folder / "data")
+    with (folder / "data" / "testing_list.txt").open("a") as file:
+        file.write("../yes/x.wav\n")
+    (folder / "yes" / "x.wav").rename(folder / "x.wav")
+    for path in (folder / "data").iterdir():
+        path.rename(folder / path.name) if path.name != "yes" else [
+            clip.rename(folder / "yes" / clip.name) for clip in path.iterdir()
+        ]
+
+
+def a_silent_header(folder: Path) -> None:
+    words(folder)
+    soundfile.write(folder / CLIP, np.zeros(0), 16000)
+
+
+def birds(folder: Path) -> None:
+    formats.write_cub200(folder, images=36)
+
+
+def _first_line(folder: Path, file: str, text: str) -> None:
+    birds(folder)
+    lines = (folder / file).read_text().splitlines()
+    (folder / file).write_text("\n".join([text, *lines[1:]]) + "\n")
+
+
+def bird_of_half_a_split(folder: Path) -> None:
+    _first_line(folder, "train_test_split.txt", "1 0.5")
+
+
+def bird_without_area(folder: Path) -> None:
+    _first_line(folder, "bounding_boxes.txt", "1 5 5 0 10")
+
+
+def bird_nowhere(folder: Path) -> None:
+    _first_line(folder, "bounding_boxes.txt", "1 nan 5 5 10")
+
+
+def _network() -> LeNet:
+    torch.manual_seed(0)
+    return LeNet([1, 8, 8], 10, width=4)
+
+
+def state_dict(folder: Path) -> None:
+    torch.manual_seed(0)
+    formats.save_state_dict(LeNet([1, 8, 8], 10), folder / "f.pt")
+
+
+def pickled_module(folder: Path) -> None:
+    torch.save(_network(), folder / "f.pt")
+
+
+def nan_weights(folder: Path) -> None:
+    network = LeNet([1, 8, 8], 10)
+    nn.init.constant_(network.classifier[0].bias, float("nan"))  # type: ignore[arg-type]
+    formats.save_state_dict(network, folder / "f.pt")
+
+
+def half_weights(folder: Path) -> None:
+    formats.save_state_dict(LeNet([1, 8, 8], 10).half(), folder / "f.pt")
+
+
+def list_of_tensors(folder: Path) -> None:
+    torch.save([torch.zeros(3)], folder / "f.pt")
+
+
+def _trace(network: nn.Module, path: Path, example: torch.Tensor | None = None) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(network, torch.zeros(2, 1, 8, 8) if example is None else example, check_trace=False).save(path)
+
+
+def torchscript(folder: Path) -> None:
+    _trace(_network().eval(), folder / "f.ts")
+
+
+def flat_torchscript(folder: Path) -> None:
+    formats.save_torchscript(nn.Sequential(nn.Flatten(), nn.Linear(81, 10)), folder / "f.ts")
+
+
+def torchscript_of_seven(folder: Path) -> None:
+    _trace(LeNet([1, 8, 8], 7).eval(), folder / "f.ts")
+
+
+def torchscript_with_dropout(folder: Path) -> None:
+    _trace(nn.Sequential(nn.Flatten(), nn.Linear(64, 50), nn.Dropout(), nn.Linear(50, 10)).train(), folder / "f.ts")
+
+
+def torchscript_of_doubles(folder: Path) -> None:
+    _trace(_network().double().eval(), folder / "f.ts", torch.zeros(2, 1, 8, 8, dtype=torch.float64))
+
+
+class _Odd(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+class _NaN(_Odd):
+    def forward(self, queries: torch.Tensor) -> torch.Tensor:
+        predictions: torch.Tensor = self.network(queries)
+        return predictions / 0.0 * 0.0
+
+
+class _ForOne(_Odd):
+    def forward(self, queries: torch.Tensor) -> torch.Tensor:
+        predictions: torch.Tensor = self.network(queries.view(1, 1, 8, 8))
+        return predictions
+
+
+class _Tuple(_Odd):
+    def forward(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        predictions: torch.Tensor = self.network(queries)
+        return predictions, predictions
+
+
+class _Integers(_Odd):
+    def forward(self, queries: torch.Tensor) -> torch.Tensor:
+        predictions: torch.Tensor = self.network(queries)
+        return predictions.long()
+
+
+def torchscript_of_nan(folder: Path) -> None:
+    formats.save_torchscript(_NaN(), folder / "f.ts")
+
+
+def torchscript_for_one(folder: Path) -> None:
+    formats.save_torchscript(_ForOne(), folder / "f.ts")
+
+
+def torchscript_tuple(folder: Path) -> None:
+    formats.save_torchscript(_Tuple(), folder / "f.ts")
+
+
+def torchscript_of_integers(folder: Path) -> None:
+    formats.save_torchscript(_Integers(), folder / "f.ts")
+
+
+def exported(folder: Path) -> None:
+    formats.save_exported(_network().eval(), folder / "f.pt2")
+
+
+def exported_for_one(folder: Path) -> None:
+    torch.export.save(torch.export.export(_network().eval(), (torch.zeros(1, 1, 8, 8),)), folder / "f.pt2")
+
+
+SCHEME = json.dumps({"k": 2, "pools": [1], "recoverable": []})
+CELLS = {
+    "code": "sum",
+    "k": "2",
+    "r": "1",
+    "late": "1",
+    "nobody_late": "0.9",
+    "degraded": "0.8",
+    "all_k": "0.85",
+    "parity_flops": "1.0",
+}
+
+
+def table(folder: Path) -> None:
+    from parmtrain.codes.scheme import erasure_code
+
+    cells = {**CELLS, "scheme": '"' + json.dumps(erasure_code(2, 1).to_json()).replace('"', '""') + '"'}
+    (folder / "t.csv").write_text(",".join(cells) + "\n" + ",".join(cells.values()) + "\n")
+
+
+def short_table(folder: Path) -> None:
+    (folder / "t.csv").write_text(",".join([*CELLS, "scheme"]) + "\nsum,2\n")
