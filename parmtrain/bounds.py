@@ -1,6 +1,6 @@
 """Bounds of numbers, in one wording: for arguments in a configuration, settings of commands, and codes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isinf, isnan
 from typing import Annotated, Any, TypeVar
@@ -90,18 +90,18 @@ Some = Annotated[Sequence[T], MinLen(1)]
 """A list of 1 or more values."""
 
 
-def twice(values: Iterable[Any]) -> Any | None:
+def twice(values: Iterable[Hashable]) -> Any | None:
     """Return the first value that occurs again; None if all differ.
 
     Example:
         >>> twice([1, 2, 1]), twice("ab")
         (1, None)
     """
-    seen = []
+    seen = set()
     for value in values:
         if value in seen:
             return value
-        seen.append(value)
+        seen.add(value)
     return None
 
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.programs import Network, pack, weights
 
+ALIKE = 1e-3  # of two answers to one query
+
 
 class DeployedModel(nn.Module):
     """The frozen deployed model F.
@@ -51,7 +53,10 @@ class DeployedModel(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and queries.requires_grad):
-            return self.network(self.preprocess(queries))
+            predictions = self.network(self.preprocess(queries))
+        if isinstance(predictions, Tensor) and predictions.is_floating_point():
+            return predictions.float()  # codes and bundles take no other type
+        return predictions
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DeployedModel":
         """Move the network to the device that ``fn`` moves tensors to; leave its values and types unchanged."""
@@ -105,7 +110,7 @@ def fingerprint(network: Network) -> str:
 
 
 def check_predictions(network: Network, query_shape: tuple[int, ...], outputs: int, name: str) -> None:
-    """Raise a ``DeployedModelError`` unless a network maps queries ``[b, *query]`` to finite predictions.
+    """Raise a ``DeployedModelError`` unless a network maps queries ``[b, *query]`` to finite predictions, always alike.
 
     Args:
         network: F, or a parity model in evaluation mode.
@@ -113,19 +118,51 @@ def check_predictions(network: Network, query_shape: tuple[int, ...], outputs: i
         outputs: Length of one prediction.
         name: Name of the network in error messages.
     """
+    random = torch.Generator().manual_seed(0)
     for batch in (2, 3):
-        try:
-            with torch.no_grad():
-                predictions = network(torch.zeros(batch, *query_shape))
-        except Exception as fault:
-            raise DeployedModelError(
-                f"{name} must accept a batch of {batch} queries of shape {list(query_shape)}, but raised: "
-                f"{reason_of(fault)}; set task.query_shape=… and task.input.flatten=… to what it expects; an exported "
-                "program needs a dynamic batch dimension"
-            ) from fault
+        queries = torch.rand(batch, *query_shape, generator=random)
+        predictions = _predictions(network, queries, name)
         if not isinstance(predictions, Tensor) or predictions.shape != (batch, outputs):
             shaped = isinstance(predictions, Tensor)
             given = f"shape {list(predictions.shape)}" if shaped else f"a {type(predictions).__name__}"
             raise DeployedModelError(f"{name} returns {given} for {batch} queries; expected {[batch, outputs]}")
+        if not predictions.is_floating_point():
+            given = str(predictions.dtype).removeprefix("torch.")
+            raise DeployedModelError(f"{name} must return numbers of a floating-point type, got {given}")
         if not predictions.isfinite().all():
-            raise DeployedModelError(f"{name} must return finite values for queries of zeros, got NaN or infinity")
+            raise DeployedModelError(f"{name} must return finite values for random queries, got NaN or infinity")
+        require_same(predictions, _predictions(network, queries, name), name)
+
+
+def require_same(first: Tensor, second: Tensor, name: str) -> None:
+    """Raise a ``DeployedModelError`` unless two answers of a network to the same queries are alike.
+
+    Args:
+        first: Predictions ``[b, c]``.
+        second: Predictions on the same queries ``[b, c]``.
+        name: Name of the network in the error message.
+    """
+    if not torch.allclose(first.float(), second.float(), rtol=ALIKE, atol=ALIKE, equal_nan=True):
+        raise DeployedModelError(
+            f"{name} must answer the same query alike, got other predictions the second time; trace it in evaluation "
+            "mode, without dropout or other random numbers"
+        )
+
+
+@torch.no_grad()
+def _predictions(network: Network, queries: Tensor, name: str) -> Any:
+    try:
+        return network(queries)
+    except Exception as fault:  # a network can raise anything
+        inner = network.network if isinstance(network, DeployedModel) else network
+        others = {str(one.dtype).removeprefix("torch.") for one in weights(inner).values() if one.is_floating_point()}
+        if others and others != {"float32"}:
+            given = ", ".join(sorted(others))
+            raise DeployedModelError(
+                f"{name} must hold weights of type float32, got {given}; convert it with .float()"
+            ) from fault
+        raise DeployedModelError(
+            f"{name} must accept a batch of {len(queries)} queries of shape {list(queries.shape[1:])}, but raised: "
+            f"{reason_of(fault)}; set task.query_shape=… and task.input.flatten=… to what it expects; an exported "
+            "program needs a dynamic batch dimension"
+        ) from fault

@@ -42,6 +42,10 @@ class DataError(ParmtrainError):
     """A data set is missing, incomplete or damaged."""
 
 
+class MissingDataError(DataError):
+    """A data set, or a part of it, is not there; it may be possible to download it."""
+
+
 class DeployedModelError(ParmtrainError):
     """A deployed model cannot be read or does not fit its task."""
 

@@ -13,7 +13,7 @@ from parmtrain.bundle.description import DESCRIPTION
 from parmtrain.codes import CodedPredictor
 from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel, check_predictions
-from parmtrain.errors import DataError, DeployedModelError
+from parmtrain.errors import DeployedModelError, MissingDataError
 from parmtrain.evaluation.predictions import predict_all
 from parmtrain.evaluation.score import ScoredSplit, score_groups
 from parmtrain.evaluation.scores import Scores
@@ -60,7 +60,7 @@ class Prepared:
         """
         try:
             self.task.source.locate()
-        except DataError:
+        except MissingDataError:
             if not self.cfg.data.download:
                 raise
             self.task.source.download()

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -42,6 +43,8 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
     Raises:
         DeployedModelError: If the file is missing, damaged or of another architecture, or holds NaN or infinity.
     """
+    if path.is_dir():
+        raise DeployedModelError(f"deployed.path={path}: must be a file, got a folder")
     if not path.is_file():
         raise DeployedModelError(f"deployed.path={path}: file not found")
     entries = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
@@ -54,16 +57,27 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
             network = load_weights(build(), _state_dict(path), path)
     except DeployedModelError:
         raise
+    except PermissionError as fault:
+        raise DeployedModelError(f"deployed.path={path}: cannot be read: {fault.strerror}") from fault
     except Exception as fault:  # damaged files raise all kinds of errors
-        detail = "" if "weights_only" in str(fault) else f" ({reason_of(fault)})"  # torch advises to run the file
         raise DeployedModelError(
-            f"deployed.path={path}: must be a state dict of tensors, a TorchScript archive or a .pt2 program, got a "
-            f"file of another kind or a damaged one{detail}"
+            f"deployed.path={path}: must be a state dict of tensors, a TorchScript archive or a .pt2 program, got "
+            f"{_kind(path, fault)}"
         ) from fault
     for name, value in weights(network).items():
         if not value.isfinite().all():
             raise DeployedModelError(f"deployed.path={path}: {name} must be finite, got NaN or infinite values")
     return network
+
+
+def _kind(path: Path, fault: Exception) -> str:
+    """Return what a file holds that cannot be read as a network."""
+    if not path.stat().st_size:
+        return "an empty file"
+    if isinstance(fault, UnpicklingError) and "GLOBAL" in str(fault):
+        return "a pickled module, which is a program; save its state_dict() instead"
+    detail = "" if "weights_only" in str(fault) else f" ({reason_of(fault)})"  # PyTorch advises to run the file
+    return f"a file of another kind or a damaged one{detail}"
 
 
 def read_torchscript(source: Path | io.BytesIO) -> torch.jit.ScriptModule:

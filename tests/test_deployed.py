@@ -80,7 +80,7 @@ class Malicious:
     [
         (lambda path: None, "file not found"),
         (truncated, "or a damaged one"),
-        (lambda path: path.write_bytes(b""), "or a damaged one"),
+        (lambda path: path.write_bytes(b""), "got an empty file"),
         (lambda path: path.write_bytes(b"not a model"), "must be a state dict of tensors, a TorchScript archive"),
         (poisoned, r"nn\.2\.bias must be finite, got NaN"),
         (

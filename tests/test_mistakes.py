@@ -12,7 +12,7 @@ from parmtrain.compare import compare
 from tests.mistakes import rows
 from tests.small_runs import SHORT, small_run
 
-TABLES = ("configurations",)
+TABLES = ("configurations", "deployed", "data")
 EVERY = [row for name in TABLES for row in rows.rows(name)]
 SAMPLE = [row for row in EVERY if not row.given and not row.env][:: max(1, len(EVERY) // 20)]
 

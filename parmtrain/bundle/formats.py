@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Protocol, runtime_checkable
 
-from hydra.utils import get_object
 from torch import Tensor, nn
 
 from parmtrain.errors import ExportError, reason_of
@@ -60,7 +60,7 @@ def format_named(name: str) -> ExportFormat:
         ExportError: If the name cannot be imported, or is not an export format.
     """
     try:
-        found = get_object(name)
+        found = resolve_name(name)
     except Exception as fault:  # an import can raise anything
         raise ExportError(
             f"the bundle's export format must be importable, got {name} ({reason_of(fault)}); install the package "

@@ -4,11 +4,11 @@ import inspect
 import json
 from collections.abc import Iterator
 from difflib import get_close_matches
+from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import torch
-from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
@@ -41,7 +41,7 @@ def misnamed(cfg: DictConfig) -> Iterator[Fault]:
     for path, node in _targets(cfg, ""):
         target = node["_target_"]
         try:
-            callee = get_object(target)
+            callee = resolve_name(target)
             assert callable(callee)
         except Exception:  # an import can raise anything
             key = f"{path}._target_"

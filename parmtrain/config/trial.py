@@ -17,7 +17,7 @@ from parmtrain.codes import Code
 from parmtrain.config import assemble
 from parmtrain.config.faults import Fault, any_about
 from parmtrain.deployed import DeployedModel, check_predictions
-from parmtrain.errors import ConfigError, ParmtrainError, StorageError, reason_of
+from parmtrain.errors import ConfigError, MissingDataError, ParmtrainError, StorageError, reason_of
 from parmtrain.metrics.figures import RESERVED
 from parmtrain.programs import Network, read_network
 from parmtrain.tasks.base import Task
@@ -82,15 +82,24 @@ def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault]) -> 
         trial("metrics", lambda: _try_metrics(cfg, task))
         if code is not None and deployed is not None:
             try_code(trial, cfg, code, task, deployed)
-        if trial.found or trial.known or not cfg.data.download:
-            trial("data", task.source.locate)
+        trial("data", lambda: _locate(cfg, task, bool(trial.found or trial.known)))
     return trial.found
+
+
+def _locate(cfg: DictConfig, task: Task, faulty: bool) -> None:
+    """Look for the data; what is only missing may be downloaded once the configuration has no fault."""
+    try:
+        task.source.locate()
+    except MissingDataError:
+        if faulty or not cfg.data.download:
+            raise
 
 
 def try_code(trial: Trial, cfg: DictConfig, code: Code, task: Task, deployed: DeployedModel) -> None:
     """Try a code with a task: the shapes of its parity queries and models, and one step of training."""
     shape = trial("code", lambda: code.parity_shape(task.query_shape))
-    if shape is None or any_about(trial.found, "metrics"):
+    every = [*trial.known, *trial.found]
+    if shape is None or any(any_about(every, key) for key in ("metrics", "loss", "optim", "scheduler", "parity")):
         return
     module = trial("parity.model", lambda: _try_models(assemble.parity_module(cfg, task, deployed), task))
     if module is not None:

@@ -1,6 +1,7 @@
 """Predictions of the deployed model on a whole set of queries, computed once and cached."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,10 +9,10 @@ from rich.progress import track
 from torch import Tensor
 
 from parmtrain.cache import key_of, read_array, write_array
-from parmtrain.deployed import DeployedModel
+from parmtrain.deployed import DeployedModel, require_same
 from parmtrain.tasks.base import TaskInput
 from parmtrain.tasks.queries import QuerySet
-from parmtrain.training.groups import as_it_is
+from parmtrain.training.loading import WholeBatches
 
 log = logging.getLogger(__name__)
 BATCH = 512
@@ -54,27 +55,32 @@ def predict_all(
     first = _run(deployed, prepare, queries[torch.arange(min(PROBES, len(queries)))][0], device)
     if cached is not None and _same(cached, first, len(queries)):
         return cached
-    loader = torch.utils.data.DataLoader(
-        queries,
-        batch_size=None,
-        sampler=torch.arange(len(queries)).split(BATCH),
-        num_workers=workers if queries.streams else 0,
-        collate_fn=as_it_is,
-    )
+    in_order = torch.arange(len(queries)).split(BATCH)
+    loader: WholeBatches[tuple[Tensor, Tensor]] = WholeBatches(queries, in_order, workers if queries.streams else 0)
     steps = track(loader, description=title, transient=True)
-    batches = (_run(deployed, prepare, stored, device) for stored, _ in steps)
+    answers = (_run(deployed, prepare, stored, device) for stored, _ in steps)
+    batches = _consistent(answers, first)
     if not deployed.has_weights:
         return torch.cat(list(batches))
     return write_array(path, (len(queries), *first.shape[1:]), first.numpy().dtype, batches)
 
 
+def _consistent(batches: Iterator[Tensor], first: Tensor) -> Iterator[Tensor]:
+    """Yield batches of predictions; raise a ``DeployedModelError`` if they do not begin like the first ones."""
+    for number, batch in enumerate(batches):
+        if number == 0:
+            require_same(first, batch[: len(first)], "the deployed model")
+        yield batch
+
+
 def _same(cached: Tensor, first: Tensor, count: int) -> bool:
-    return cached.shape == (count, *first.shape[1:]) and torch.allclose(cached[:PROBES], first, rtol=1e-3, atol=1e-3)
+    same = cached.dtype == first.dtype and cached.shape == (count, *first.shape[1:])
+    return same and torch.allclose(cached[:PROBES], first, rtol=1e-3, atol=1e-3)
 
 
 def _run(deployed: DeployedModel, prepare: TaskInput, stored: Tensor, device: torch.device) -> Tensor:
     predictions: Tensor = deployed(prepare(stored.to(device))).cpu()
-    return predictions.float() if predictions.dtype is torch.bfloat16 else predictions  # NumPy has no bfloat16
+    return predictions
 
 
 def _read(path: Path) -> Tensor | None:

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from parmtrain.bounds import Count
 from parmtrain.cache import read_array
-from parmtrain.errors import DataError
+from parmtrain.errors import DataError, MissingDataError, reason_of
 from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
 from parmtrain.tasks.source import Source
+
+AT_ONCE = 2**24  # numbers
 
 
 class MappedQueries(TensorQueries):
@@ -41,7 +44,7 @@ class Arrays(Source):
         names = [f"{split}_{part}.npy" for split in Splits._fields for part in ("queries", "labels")]
         missing = [name for name in names if not (self.root / name).is_file()]
         if missing:
-            raise DataError(f"missing in {self.root}: {', '.join(missing)}; set data.root=… to their folder")
+            raise MissingDataError(f"missing in {self.root}: {', '.join(missing)}; set data.root=… to their folder")
 
     def read(self) -> "Splits[QuerySet]":
         """Memory-map the queries and read the labels."""
@@ -57,18 +60,43 @@ class Arrays(Source):
                 f"got {list(stored.shape)} and {list(classes.shape)}"
             )
         if classes.is_floating_point():
-            raise DataError(f"{labels} must hold integers, got {classes.dtype}")
+            raise DataError(f"{labels} must hold integers, got {str(classes.dtype).removeprefix('torch.')}")
+        require_finite(stored, str(queries))
         check_labels(classes, self.classes, str(labels))
         return MappedQueries(stored, classes.long())
+
+
+def require_finite(stored: Tensor, where: str) -> None:
+    """Raise a ``DataError`` if a query ``[n, *stored]`` has a number that is NaN or infinite as float32.
+
+    Args:
+        stored: Queries, which may be larger than memory.
+        where: Name of the queries in the error message.
+    """
+    if not stored.is_floating_point():
+        return
+    at_once = max(1, AT_ONCE // max(1, stored[:1].numel()))
+    for begin in range(0, len(stored), at_once):
+        finite = stored[begin : begin + at_once].float().flatten(1).isfinite().all(dim=1)
+        if not finite.all():
+            first = begin + int((~finite).nonzero()[0])
+            raise DataError(f"{where} must hold finite numbers, got NaN or infinity in query {first}")
 
 
 def mapped(path: Path) -> Tensor:
     """Memory-map an array of numbers as a tensor.
 
     Raises:
-        DataError: If the file is damaged or does not hold numbers.
+        DataError: If the file is damaged or does not hold real numbers in the byte order of this machine.
     """
     try:
+        kind = np.load(path, mmap_mode="r", allow_pickle=False).dtype
+        if kind.kind not in "uif":
+            raise DataError(f"{path} must hold real numbers, got {kind.name if kind.kind in 'bc' else kind.str}")
+        if not kind.isnative:
+            raise DataError(
+                f"{path} must hold numbers in this machine's byte order; save it with .astype('{kind.name}')"
+            )
         return read_array(path)
-    except (OSError, ValueError, TypeError, EOFError) as fault:
-        raise DataError(f"{path} must be an intact .npy file of numbers: {fault}") from fault
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError) as fault:
+        raise DataError(f"{path} must be an intact .npy file of numbers: {reason_of(fault)}") from fault

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from parmtrain.bounds import Count
-from parmtrain.errors import ConfigError, DataError
+from parmtrain.errors import ConfigError, DataError, MissingDataError
 from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import Splits, TensorQueries, hold_out
 from parmtrain.tasks.source import Source
@@ -62,7 +62,7 @@ class Cifar(Source):
         wanted = (*self.layout.train, *self.layout.test)
         missing = [name for name in wanted if not (self.folder / name).is_file()]
         if missing:
-            raise DataError(
+            raise MissingDataError(
                 f"CIFAR-{self.classes} is {'incomplete' if len(missing) < len(wanted) else 'missing'}: no "
                 f"{', '.join(missing)} in the folder {self.folder}; set data.root=… to the folder that holds "
                 f"{self.layout.folder}"
@@ -95,15 +95,17 @@ class Cifar(Source):
         try:
             with path.open("rb") as file:
                 content = _ArraysOnly(file).load()
-            data, labels = np.asarray(content[b"data"]), content[self.layout.labels.encode()]
+            data, labels = np.asarray(content[b"data"]), np.asarray(content[self.layout.labels.encode()])
         except Exception as fault:  # damaged pickles raise all kinds of errors
             raise DataError(f"{path} is damaged or not a CIFAR batch: {type(fault).__name__}: {fault}") from fault
-        if data.dtype != np.uint8 or data.shape != (len(labels), 3 * 32 * 32):
+        if data.dtype != np.uint8 or labels.ndim != 1 or data.shape != (len(labels), 3 * 32 * 32):
             raise DataError(
-                f"{path} is damaged: it must hold data uint8 [n, 3072] and n labels, "
-                f"got {data.dtype} {list(data.shape)} and {len(labels)} labels"
+                f"{path} is damaged: it must hold data uint8 [n, 3072] and labels [n], "
+                f"got {data.dtype} {list(data.shape)} and labels {list(labels.shape)}"
             )
-        stored = TensorQueries(torch.from_numpy(data.copy()).view(-1, 3, 32, 32), torch.tensor(labels).long())
+        if labels.dtype.kind not in "iu":
+            raise DataError(f"{path}: labels must be integers, got {labels.dtype}")
+        stored = TensorQueries(torch.from_numpy(data.copy()).view(-1, 3, 32, 32), torch.from_numpy(labels).long())
         check_labels(stored.labels, self.classes, str(path))
         return stored
 

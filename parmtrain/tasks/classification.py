@@ -87,6 +87,9 @@ class Classification(Task):
 
 def check_labels(labels: Tensor, classes: int, where: str) -> None:
     """Raise a ``DataError`` if a label is outside 0 to ``classes`` − 1."""
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        given = sorted({int(labels.min()), int(labels.max())})
+    if not len(labels):
+        return
+    low, high = int(labels.numpy().min()), int(labels.numpy().max())  # PyTorch cannot compare all types of integers
+    if not 0 <= low <= high < classes:
+        given = sorted({low, high})
         raise DataError(f"{where}: labels must be from 0 to {classes - 1}, got {given}")

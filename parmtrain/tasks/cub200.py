@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from parmtrain.bounds import Count
-from parmtrain.errors import DataError
+from parmtrain.bounds import Count, twice
+from parmtrain.errors import DataError, MissingDataError
 from parmtrain.metrics import boxes
 from parmtrain.tasks.photographs import Photographs, sizes
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -93,7 +93,7 @@ class Cub200(Source):
     def _birds(self) -> list[Bird]:
         missing = [name for name in FILES if not (self.folder / name).is_file()]
         if missing:
-            raise DataError(
+            raise MissingDataError(
                 f"CUB-200-2011 is {'incomplete' if len(missing) < len(FILES) else 'missing'}: no {', '.join(missing)} "
                 f"in the folder {self.folder}; this data set is not downloaded automatically: unpack {FOLDER}.tgz and "
                 "set data.root=… to the folder that holds it"
@@ -103,13 +103,20 @@ class Cub200(Source):
             if apart := content[name].keys() ^ content[IMAGES].keys():
                 raise DataError(f"{self.folder}: image {min(apart)} must be in {IMAGES} and {name}, got only one")
         birds = []
-        for number, (name,) in content[IMAGES].items():
+        if (again := twice(" ".join(words) for words in content[IMAGES].values())) is not None:
+            raise DataError(f"{self.folder / IMAGES} must name each image once, got {again} twice")
+        for number, words in content[IMAGES].items():
+            name = " ".join(words)
             path = self.folder / "images" / name
             if not path.is_file():
                 raise DataError(f"{self.folder / IMAGES} names {path}, which does not exist")
             box = _numbers(self.folder / BOXES, number, content[BOXES][number], 4)
             (training,) = _numbers(self.folder / SPLIT, number, content[SPLIT][number], 1)
             (label,) = _numbers(self.folder / CLASSES, number, content[CLASSES][number], 1)
+            if training not in (0, 1):
+                raise DataError(f"{self.folder / SPLIT}: image {number} must be 0 or 1, got {training:g}")
+            if label != int(label) or label < 1:
+                raise DataError(f"{self.folder / CLASSES}: image {number} must have a species from 1, got {label:g}")
             if min(box[2:]) <= 0:
                 raise DataError(
                     f"{self.folder / BOXES}: the box of {path} must have an area, got {box[2]:g}×{box[3]:g} pixels"
@@ -120,11 +127,16 @@ class Cub200(Source):
 
 def _lines(path: Path) -> dict[str, list[str]]:
     """Return the words of each line after its image number, by image number."""
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path} must be UTF-8 text: {fault}") from fault
     if short := [number for number, line in enumerate(lines, 1) if len(line) < 2]:
         raise DataError(f"{path}, line {short[0]}: must hold an image number and one or more values")
     if not lines:
         raise DataError(f"{path} is empty")
+    if (again := twice(number for number, *_ in lines)) is not None:
+        raise DataError(f"{path}: image {again} must be named once, got twice")
     return {number: rest for number, *rest in lines}
 
 

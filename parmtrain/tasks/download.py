@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from parmtrain.errors import DataError, reason_of
+from parmtrain.errors import DataError, MissingDataError, reason_of
 
 
 def attempt(download: Callable[[], Any], locate: Callable[[], None]) -> None:
@@ -21,7 +21,7 @@ def attempt(download: Callable[[], Any], locate: Callable[[], None]) -> None:
         reason = reason_of(fault)
         try:
             locate()
-        except DataError as missing:
+        except MissingDataError as missing:
             raise DataError(f"{missing}; the download failed ({reason})") from fault
         raise DataError(f"the download failed: {reason}") from fault
     locate()

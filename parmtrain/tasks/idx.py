@@ -1,6 +1,7 @@
 """MNIST and its variants in their original format: four ``*-ubyte`` files, gzipped or not."""
 
 import gzip
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,14 @@ import torch
 from torch import Tensor
 
 from parmtrain.bounds import Count
-from parmtrain.errors import DataError
+from parmtrain.errors import DataError, MissingDataError
 from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import Splits, TensorQueries, hold_out
 from parmtrain.tasks.source import Source
 
 PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 UNSIGNED_BYTE = 8
+TYPES = (8, 9, 11, 12, 13, 14)  # all that the format has
 
 
 class IdxImages(Source):
@@ -46,7 +48,7 @@ class IdxImages(Source):
         missing = [f"{part}-ubyte.gz" for part, file in found.items() if file is None]
         if missing:
             searched = ", ".join(map(str, self.folders))
-            raise DataError(
+            raise MissingDataError(
                 f"{self.variant} is {'incomplete' if len(missing) < len(PARTS) else 'missing'}: no "
                 f"{', '.join(missing)} in any of the folders {searched}; set data.root=… to the folder of the files"
             )
@@ -69,6 +71,11 @@ class IdxImages(Source):
         """Read the images, stored as ``[1, h, w]`` bytes."""
         train_images, train_labels, test_images, test_labels = self._files()
         train, test = _labelled(train_images, train_labels), _labelled(test_images, test_labels)
+        if train.stored.shape[1:] != test.stored.shape[1:]:
+            given = [list(part.stored.shape[2:]) for part in (train, test)]
+            raise DataError(
+                f"{train_images} and {test_images} must hold images of one size, got {given[0]} and {given[1]}"
+            )
         if len(train) <= self.validation:
             raise DataError(
                 f"{train_images} must hold more than the {self.validation} training images held out for validation, "
@@ -84,6 +91,8 @@ def _labelled(images: Path, labels: Path) -> TensorQueries:
             f"{images} and {labels} must have shapes [n, h, w] and [n], got {list(stored.shape)} and "
             f"{list(classes.shape)}"
         )
+    if not stored.numel():
+        raise DataError(f"{images} must hold 1 or more images, got {list(stored.shape)}")
     check_labels(classes, 10, str(labels))
     return TensorQueries(stored.unsqueeze(1), classes)
 
@@ -101,11 +110,13 @@ def read_idx(path: Path) -> Tensor:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, gzip.zlib.error) as fault:  # type: ignore[attr-defined]
         raise DataError(f"{path} is damaged: {fault}") from fault
-    if len(content) < 4 or content[:3] != bytes((0, 0, UNSIGNED_BYTE)):
+    if len(content) < 4 or content[:2] != bytes(2) or content[2] not in TYPES:
         raise DataError(f"{path} is damaged or not an IDX file of unsigned bytes")
+    if content[2] != UNSIGNED_BYTE:
+        raise DataError(f"{path} must hold unsigned bytes, got type {content[2]}")
     dimensions = content[3]
     start = 4 + 4 * dimensions
     shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">i4")]
-    if len(content) - start != int(np.prod(shape)):
+    if len(content) < start or min(shape, default=-1) < 0 or len(content) - start != prod(shape):
         raise DataError(f"{path} is damaged: it must hold {shape} bytes (its header), got {len(content) - start}")
-    return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).view(shape)
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).copy()).view(shape)

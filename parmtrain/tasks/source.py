@@ -13,7 +13,9 @@ class Source(ABC):
         """Check that the data exists, without reading all of it.
 
         Raises:
-            DataError: If it is missing or incomplete; the message says what is missing, and where.
+            MissingDataError: If it is missing or incomplete, so that ``download`` may help; the message says what is
+                missing, and where.
+            DataError: If it is there, but not as it must be.
         """
 
     def download(self) -> None:

@@ -7,10 +7,11 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from parmtrain.bounds import Count, Positive
-from parmtrain.errors import DataError
+from parmtrain.bounds import Count, Positive, twice
+from parmtrain.errors import DataError, MissingDataError
 from parmtrain.tasks.audio import read_clip
 from parmtrain.tasks.download import attempt
+from parmtrain.tasks.folder import require_known_folders
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
 from parmtrain.tasks.source import Source
 
@@ -57,32 +58,34 @@ class WordFolders(Source):
         there = [name for name in (*self.classes, *LISTS) if (self.folder / name).exists()]
         missing = [name for name in (*self.classes, *LISTS) if name not in there]
         if missing:
-            raise DataError(
+            raise MissingDataError(
                 f"{self.folder} is {'incomplete' if there else 'missing'}: no {', '.join(missing[:5])}"
                 f"{' …' if missing[5:] else ''} in it; set data.root=… to another folder"
             )
-        folders = {path.name for path in self.folder.iterdir() if path.is_dir()} - {NOISE}
-        if unknown := sorted(folders - set(self.classes)):
-            raise DataError(
-                f"{self.folder / unknown[0]} must be the folder of one of task.classes: {', '.join(self.classes[:5])} …"
-            )
+        require_known_folders(self.folder, self.classes, others=[NOISE])
         validation, test = (self._list(self.folder / name) for name in LISTS)
         if both := set(validation) & set(test):
             raise DataError(f"{min(both)} must be in only one of {LISTS[0]} and {LISTS[1]}, got both")
         held = {*validation, *test}
         every = (path for word in self.classes for path in sorted((self.folder / word).glob("*.wav")))
-        splits = Splits([path for path in every if path not in held], validation, test)
+        visible = (path for path in every if not path.name.startswith("."))
+        splits = Splits([path for path in visible if path not in held], validation, test)
         for name, paths in zip(Splits._fields, splits, strict=True):
             if not paths:
                 raise DataError(f"{self.folder} must hold 1 or more clips for the {name} split, got 0")
         return splits
 
     def _list(self, path: Path) -> list[Path]:
-        named = [self.folder / line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        for clip in named:
-            if clip.parent.name not in self.classes or not clip.is_file():
-                raise DataError(f"{path} names {clip}, which is not a clip of one of task.classes")
-        return named
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except UnicodeDecodeError as fault:
+            raise DataError(f"{path} must be UTF-8 text: {fault}") from fault
+        for line in lines:
+            if str(Path(line).parent) not in self.classes or not (self.folder / line).is_file():
+                raise DataError(f"{path} names {line}, which is not a clip of one of task.classes")
+        if (again := twice(lines)) is not None:
+            raise DataError(f"{path} names {again} twice; name each clip once")
+        return [self.folder / line for line in lines]
 
 
 class SpeechCommands(WordFolders):

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from parmtrain.errors import DataError
 from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.training.loading import WholeBatches
 
 
 class GroupBatch(NamedTuple):
@@ -89,21 +90,7 @@ class GroupDataset(Dataset[GroupBatch]):
 
 def group_loader(dataset: GroupDataset, sampler: GroupSampler, workers: int = 0) -> DataLoader[GroupBatch]:
     """Return a loader of batches of groups; only streamed queries use worker processes."""
-    workers = workers if dataset.queries.streams else 0
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=as_it_is,
-        persistent_workers=workers > 0,
-        pin_memory=workers > 0 and torch.cuda.is_available(),
-    )
-
-
-def as_it_is(batch: Any) -> Any:
-    """Return a batch unchanged: the data set already fetched it as a whole."""
-    return batch
+    return WholeBatches(dataset, sampler, workers if dataset.queries.streams else 0)
 
 
 def require_a_group(splits: "Splits[QuerySet]", k: int) -> None:

@@ -4,6 +4,7 @@ import json
 import pickle
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ def photographs(folder: Path) -> None:
 def a_bomb(folder: Path) -> None:
     photographs(folder)
     header = struct.pack(">II5B", 40000, 40000, 1, 0, 0, 0, 0)
-    chunk = struct.pack(">I", len(header)) + b"IHDR" + header
-    import zlib
-
-    checksum = struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    (folder / "train" / "cat" / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + checksum)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    parts = [
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    ]
+    (folder / "train" / "cat" / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
 def a_float_image(folder: Path) -> None:
@@ -184,27 +186,21 @@ def cifar_negative_labels(folder: Path) -> None:
 
 
 def words(folder: Path) -> None:
-    formats.write_words(folder, list(compose("task=speech_commands").task.classes), train=2, held=1)
+    formats.write_words(folder / "words", list(compose("task=speech_commands").task.classes), train=2, held=1)
 
 
-def _line(folder: Path, text: bytes) -> None:
+def _line(folder: Path, text: bytes, file: str = "testing_list.txt") -> None:
     words(folder)
-    with (folder / "testing_list.txt").open("ab") as file:
-        file.write(text)
+    with (folder / "words" / file).open("ab") as opened:
+        opened.write(text)
 
 
 def clip_named_twice(folder: Path) -> None:
-    words(folder)
-    first = (folder / "testing_list.txt").read_bytes().splitlines()[0]
-    with (folder / "testing_list.txt").open("ab") as file:
-        file.write(first + b"\n")
+    _line(folder, b"yes/00000003_nohash_0.wav\n")
 
 
 def clip_in_both_lists(folder: Path) -> None:
-    words(folder)
-    first = (folder / "testing_list.txt").read_bytes().splitlines()[0]
-    with (folder / "validation_list.txt").open("ab") as file:
-        file.write(first + b"\n")
+    _line(folder, b"yes/00000003_nohash_0.wav\n", "validation_list.txt")
 
 
 def latin_list(folder: Path) -> None:
@@ -212,23 +208,14 @@ def latin_list(folder: Path) -> None:
 
 
 def clip_outside(folder: Path) -> None:
-    soundfile.write(folder / "secret.wav", np.zeros(16000), 16000)
     (folder / "yes").mkdir()
-    soundfile.write(folder / "yes" / "x.wav", np.zeros(16000), 16000)
-    (folder / "data").mkdir()
-    words(folder / "data")
-    with (folder / "data" / "testing_list.txt").open("a") as file:
-        file.write("../yes/x.wav\n")
-    (folder / "yes" / "x.wav").rename(folder / "x.wav")
-    for path in (folder / "data").iterdir():
-        path.rename(folder / path.name) if path.name != "yes" else [
-            clip.rename(folder / "yes" / clip.name) for clip in path.iterdir()
-        ]
+    soundfile.write(folder / "yes" / "secret.wav", np.zeros(16000), 16000)
+    _line(folder, b"../yes/secret.wav\n")
 
 
 def a_silent_header(folder: Path) -> None:
     words(folder)
-    soundfile.write(folder / CLIP, np.zeros(0), 16000)
+    soundfile.write(folder / "words" / CLIP, np.zeros(0), 16000)
 
 
 def birds(folder: Path) -> None:
@@ -271,10 +258,6 @@ def nan_weights(folder: Path) -> None:
     network = LeNet([1, 8, 8], 10)
     nn.init.constant_(network.classifier[0].bias, float("nan"))  # type: ignore[arg-type]
     formats.save_state_dict(network, folder / "f.pt")
-
-
-def half_weights(folder: Path) -> None:
-    formats.save_state_dict(LeNet([1, 8, 8], 10).half(), folder / "f.pt")
 
 
 def list_of_tensors(folder: Path) -> None:
