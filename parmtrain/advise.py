@@ -7,17 +7,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import track
 
 from parmtrain import drawing
+from parmtrain.bounds import Bounds, Count, NotNegative, Whole, bounded
 from parmtrain.codes import Scheme
 from parmtrain.command import log_to_terminal, settings_command
-from parmtrain.errors import DataError
+from parmtrain.errors import DataError, reason_of
 from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, write_csv
 from parmtrain.serving.strategies import Strategy, strategies
 from parmtrain.settings import setting
@@ -30,6 +32,33 @@ HELP = """Advise on a code: python -m parmtrain.advise results=FOLDER/table.csv 
 """
 NEEDED = {"code", "k", "r", "late", "nobody_late", "degraded", "all_k", "scheme"}
 RIVALS = ("none", "equal", "hedged")
+
+Share = Annotated[float, bounded(Bounds(least=0, most=1))]
+
+
+class _Line(BaseModel):
+    """One line of a comparison's table, as far as advice needs it."""
+
+    code: str
+    k: Annotated[int, bounded(Bounds(least=2))]
+    r: Whole
+    late: Count
+    nobody_late: Share
+    degraded: Share
+    all_k: Share
+    parity_flops: NotNegative = 0.0
+    scheme: str = ""
+
+
+_SHARE = "must be a number from 0 to 1"
+_WORDS = {
+    "code": "must be a name",
+    "k": "must be an integer of 2 or more",
+    "r": "must be an integer of 0 or more",
+    "late": "must be an integer of 1 or more",
+    **dict.fromkeys(("nobody_late", "degraded", "all_k"), _SHARE),
+    "parity_flops": "must be a number of 0 or more",
+}
 
 
 @dataclass
@@ -63,20 +92,28 @@ def candidates(path: Path, load: Load) -> list[Candidate]:
         DataError: If the file is not such a table, or has no code that can be simulated.
     """
     found: dict[tuple[str, tuple[int, ...]], Candidate] = {}
-    for number, line in enumerate(_lines(path), 2):
-        name = f"code={line['code']} k={line['k']} r={line['r']}"
+    for number, cells in enumerate(_lines(path), 2):
         try:
-            if line["late"] != "1":
-                continue
-            if not line["scheme"]:
-                log.info("%s: left out, since the table has no scheme for it", name)
-            elif load.instances % int(line["k"]):
-                log.info("%s: left out, since instances=%d is not a multiple of k", name, load.instances)
-            else:
-                for candidate in _candidates(line, int(line["k"]), load):
-                    found.setdefault((candidate.strategy.name, candidate.strategy.instances), candidate)
+            line = _Line.model_validate({name: cell for name, cell in cells.items() if name and cell})
+            scheme = Scheme.from_json(json.loads(line.scheme)) if line.scheme else None
+        except ValidationError as faults:
+            fault = faults.errors()[0]
+            name = str(fault["loc"][0])
+            raise DataError(
+                f"results={path}, line {number}: {name} {_WORDS[name]}, got {cells[name] or 'nothing'}"
+            ) from faults
         except ValueError as fault:
-            raise DataError(f"results={path}, line {number}: must hold numbers, but {fault}") from fault
+            raise DataError(f"results={path}, line {number}: scheme cannot be read: {fault}") from fault
+        name = f"code={line.code} k={line.k} r={line.r}"
+        if line.late != 1:
+            continue
+        if scheme is None:
+            log.info("%s: left out, since the table has no scheme for it", name)
+        elif load.instances % line.k:
+            log.info("%s: left out, since instances=%d is not a multiple of k", name, load.instances)
+        else:
+            for candidate in _candidates(line, scheme, load):
+                found.setdefault((candidate.strategy.name, candidate.strategy.instances), candidate)
     if not found:
         raise DataError(
             f"{path} must have a code with a scheme and a k that divides instances={load.instances}, got none"
@@ -84,15 +121,15 @@ def candidates(path: Path, load: Load) -> list[Candidate]:
     return list(found.values())
 
 
-def _candidates(line: dict[str, str], k: int, load: Load) -> Iterator[Candidate]:
+def _candidates(line: _Line, scheme: Scheme, load: Load) -> Iterator[Candidate]:
     """Yield a code of the table, and its rivals with r·m/k extra instances.
 
     Each instance of a pool of parity models gets the same load as one of the deployed model: a cheaper model needs
     fewer.
     """
-    code, r, scheme = line["code"], int(line["r"]), _scheme(line)
-    available, degraded = float(line["nobody_late"]), float(line["degraded"])
-    rebuilt = degraded if scheme.systematic else float(line["all_k"])
+    code, k, r = line.code, line.k, line.r
+    available, degraded = line.nobody_late, line.degraded
+    rebuilt = degraded if scheme.systematic else line.all_k
     share = _share(line, scheme)
     extra = [load.instances * scheme.pools.count(pool) / k for pool in range(max((0, *scheme.pools)) + 1)]
     instances = (
@@ -107,25 +144,18 @@ def _candidates(line: dict[str, str], k: int, load: Load) -> Iterator[Candidate]
         yield from (Candidate(one, Accuracies(available, degraded, load.fallback)) for one in rivals)
 
 
-def _share(line: dict[str, str], scheme: Scheme) -> float:
+def _share(line: _Line, scheme: Scheme) -> float:
     """Return the arithmetic of one run of a parity model ÷ that of one run of the deployed model; 1 if unknown."""
-    flops = float(line.get("parity_flops") or 0.0)
+    flops = line.parity_flops
     return flops / len(scheme.pools) if flops > 0 and scheme.systematic and scheme.pools else 1.0
-
-
-def _scheme(line: dict[str, str]) -> Scheme:
-    try:
-        return Scheme.from_json(json.loads(line["scheme"]))
-    except (ValueError, KeyError, TypeError) as fault:
-        raise DataError(f"the scheme of code={line['code']} k={line['k']} cannot be read: {fault}") from fault
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as fault:
-        raise DataError(f"results={path} cannot be read: {fault}") from fault
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+        raise DataError(f"results={path} cannot be read: {reason_of(fault)}") from fault
     missing = sorted(NEEDED - set(lines[0])) if lines else sorted(NEEDED)
     if missing:
         raise DataError(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parmtrain.files import replacing
+from parmtrain.files import replacing, write_text
+
+log = logging.getLogger(__name__)
 
 
 def key_of(content: Any, length: int = 24) -> str:
@@ -38,24 +41,31 @@ def read_array(path: Path) -> Tensor:
 def write_array(path: Path, shape: tuple[int, ...], dtype: Any, parts: Iterable[Tensor]) -> Tensor:
     """Write a ``.npy`` file atomically, part by part, and return the tensor in it.
 
+    Its SHA-256 is written beside it, to ``….sha256``.
+
     Args:
         path: The file; an existing one is replaced.
         shape: ``[n, …]``.
         dtype: NumPy data type.
         parts: The content in order, ``[m, …]`` at a time, so it is never in memory as a whole.
+
+    Raises:
+        StorageError: If the disk is full.
     """
-    with replacing(path) as temporary:
-        rows = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-        written = 0
+    digest = hashlib.sha256()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
-            rows[written : written + len(part)] = part.numpy()
-            written += len(part)
-        rows.flush()
+            content = np.ascontiguousarray(part.numpy(), dtype).data
+            digest.update(content)
+            file.write(content)  # a memory-mapped file would end the process when the disk is full
+    write_text(_digest_file(path), digest.hexdigest())
     return read_array(path)
 
 
 def cached_array(path: Path, shape: tuple[int, ...], dtype: Any, parts: Iterable[Tensor]) -> Tensor:
-    """Return the tensor in a file, writing the file first if it does not exist.
+    """Return the tensor in a file, writing the file first if it does not exist; a damaged one is set aside.
 
     Args:
         path: The file, ``….npy``. Its name must identify its content.
@@ -71,4 +81,38 @@ def cached_array(path: Path, shape: tuple[int, ...], dtype: Any, parts: Iterable
         >>> cached_array(path, (3, 2), np.float32, []).sum()
         tensor(4.)
     """
-    return read_array(path) if path.is_file() else write_array(path, shape, dtype, parts)
+    kept = intact_array(path)
+    return kept if kept is not None and kept.shape == shape else write_array(path, shape, dtype, parts)
+
+
+def intact_array(path: Path) -> Tensor | None:
+    """Return the tensor in a cached file; None if there is none, or if it is damaged and was set aside."""
+    if not path.is_file():
+        return None
+    try:
+        kept = read_array(path)
+        if _stated_digest(path) in (None, hashlib.sha256(kept.numpy().data).hexdigest()):
+            return kept
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError):  # NumPy on damaged files
+        pass
+    set_aside(path)
+    return None
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged file of the cache, and say so; what it held is made anew."""
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    log.warning("%s is damaged; it is now %s, and its content is made anew", path, aside.name)
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _stated_digest(path: Path) -> str | None:
+    """Return the digest that was written beside an array; None for those of older versions."""
+    try:
+        return _digest_file(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None

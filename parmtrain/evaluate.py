@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from parmtrain.bundle import Bundle
-from parmtrain.command import exit_status, log_to_terminal
+from parmtrain.command import VERSION, exit_status, log_to_terminal
+from parmtrain.errors import DataError
 from parmtrain.evaluation.scores import Scores
 from parmtrain.prepared import reopen
 from parmtrain.programs import Network
@@ -43,6 +44,8 @@ def score_again(
 ) -> tuple[Bundle, Scores]:
     """Return a run's bundle and its scores; the arguments and errors are those of ``evaluate``."""
     quiet()
+    if not str(folder):
+        raise DataError("RUN_FOLDER must be the folder of a run, got an empty name")
     prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path}, deployed)
     return bundle, prepared.evaluate(bundle)
 
@@ -51,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Score the bundle that the command line names and print one table; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m parmtrain.evaluate", description="Score an exported bundle again.")
     parser.add_argument("folder", metavar="RUN_FOLDER", help="folder that a run wrote")
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--data-root", help="folder of the data, if it has moved")
     parser.add_argument("--deployed-path", help="file of the deployed model, if it has moved")
     given = parser.parse_args(arguments)

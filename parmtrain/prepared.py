@@ -1,28 +1,32 @@
 """The task, data and deployed model of a configuration, and scoring a code on them."""
 
-from functools import cached_property, partial
+import os
+import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from parmtrain.bundle import Bundle
 from parmtrain.bundle.description import DESCRIPTION
 from parmtrain.codes import CodedPredictor
 from parmtrain.config import assemble
+from parmtrain.config.stored import stored_config
 from parmtrain.deployed import DeployedModel, check_predictions
-from parmtrain.errors import DeployedModelError, MissingDataError
+from parmtrain.errors import ConfigError, DeployedModelError, MissingDataError
 from parmtrain.evaluation.predictions import predict_all
 from parmtrain.evaluation.score import ScoredSplit, score_groups
 from parmtrain.evaluation.scores import Scores
+from parmtrain.files import replacing
 from parmtrain.metrics import Measures
-from parmtrain.programs import Network, read_network
+from parmtrain.programs import Network, private_copy, read_network
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
-from parmtrain.training.deployed import train_deployed
+from parmtrain.training.deployed import Recipe, deployed_file, train_deployed
 
 
 class Prepared:
@@ -30,11 +34,14 @@ class Prepared:
 
     Args:
         cfg: The configuration.
-        given: A deployed model, any module or callable on tensors, in place of ``deployed.path``.
+        given: A deployed model, any module or callable on tensors, in place of ``deployed.path``; a module is copied.
+
+    Raises:
+        DeployedModelError: If the given module cannot be copied.
     """
 
     def __init__(self, cfg: DictConfig, given: Network | None = None) -> None:
-        self.cfg, self.given = cfg, given
+        self.cfg, self.given = cfg, None if given is None else private_copy(given)
 
     @property
     def trains_deployed(self) -> bool:
@@ -84,13 +91,35 @@ class Prepared:
         elif cfg.deployed.path is not None:
             path = Path(cfg.deployed.path).expanduser()
             name = f"deployed.path={path}"
-            network = read_network(path, partial(assemble.architecture, cfg.deployed.model, task, task.query_shape))
+            network = read_network(path, self._architecture)
         else:
-            recipe = assemble.recipe(cfg, task)
-            network = train_deployed(task, self.splits, recipe, assemble.cache_folder(cfg), cfg.data.workers)
+            network = self._trained()
         deployed = DeployedModel(network, preprocess=task.input.preprocess)
         check_predictions(deployed, task.query_shape, task.outputs, name)
         return deployed
+
+    def _architecture(self) -> nn.Module:
+        return assemble.architecture(self.cfg.deployed.model, self.task, self.task.query_shape)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How the deployed model is trained if none is given."""
+        return assemble.recipe(self.cfg, self.task)
+
+    def _trained(self) -> nn.Module:
+        cache = assemble.cache_folder(self.cfg)
+        return train_deployed(self.task, self.splits, self.recipe, cache, self.cfg.data.workers)
+
+    def keep_deployed(self, place: RunFolder) -> None:
+        """Put the file of the deployed model into the folder of a run, if it was trained here."""
+        if not self.trains_deployed:
+            return
+        trained = deployed_file(self.task, self.splits, self.recipe, assemble.cache_folder(self.cfg))
+        with replacing(place.deployed) as temporary:
+            try:
+                os.link(trained, temporary)  # files of the cache are replaced, never changed
+            except OSError:  # on another disk
+                shutil.copyfile(trained, temporary)
 
     def predict(self, queries: QuerySet, title: str, device: torch.device | None = None) -> Tensor:
         """Return the deployed model's predictions on queries ``[n, c]``, from the cache if possible."""
@@ -113,10 +142,38 @@ class Prepared:
         )
 
 
+class Reopened(Prepared):
+    """The task, data and deployed model of a finished run; nothing is trained.
+
+    Args:
+        cfg: Its configuration.
+        place: Its folder.
+        given: The deployed model itself, in place of a file.
+    """
+
+    def __init__(self, cfg: DictConfig, place: RunFolder, given: Network | None = None) -> None:
+        super().__init__(cfg, given)
+        self.place = place
+
+    def _trained(self) -> nn.Module:
+        for path in (self.place.deployed, self._in_cache()):
+            if path.is_file():
+                return read_network(path, self._architecture)
+        raise DeployedModelError(
+            f"the deployed model of {self.place.path} must be in {self.place.deployed} or in the cache, got neither; "
+            "pass its file (--deployed-path or deployed=…)"
+        )
+
+    def _in_cache(self) -> Path:
+        return deployed_file(self.task, self.splits, self.recipe, assemble.cache_folder(self.cfg))
+
+
 def reopen(
     folder: str | Path, changes: dict[str, Any] | None = None, given: Network | None = None
 ) -> tuple[Prepared, Bundle]:
     """Return the task, data and deployed model of a finished run, and its bundle.
+
+    The cache is that of ``PARMTRAIN_CACHE``, if set, and otherwise the run's.
 
     Args:
         folder: The run's folder, or its export folder.
@@ -124,23 +181,28 @@ def reopen(
         given: The deployed model itself, in place of a file.
 
     Raises:
+        ConfigError: If a key to change is not in the configuration.
         DataError: If the folder does not hold a run.
-        DeployedModelError: If the deployed model is not the one that the bundle was trained for.
+        DeployedModelError: If the deployed model is missing, or not the one that the bundle was trained for.
         ExportError: If the bundle is incomplete or changed.
     """
     place = RunFolder(Path(folder))
     if not place.config.is_file() and (place.path / DESCRIPTION).is_file():  # the export folder was given
         place = RunFolder(place.path.absolute().parent)
-    cfg = place.read_config()
+    cfg = stored_config(place)
     bundle = Bundle(folder)
-    for key, value in (changes or {}).items():
-        if value is not None:
-            OmegaConf.update(cfg, key, value)
-    prepared = Prepared(cfg, given)
+    for key, value in ((changes or {}) | {"cache": os.environ.get("PARMTRAIN_CACHE") or None}).items():
+        if value is None:
+            continue
+        above, _, name = key.rpartition(".")
+        if above and name not in OmegaConf.select(cfg, above):
+            raise ConfigError([f"{key} cannot be changed to {value}: task={bundle.about['task']} has no such key"])
+        OmegaConf.update(cfg, key, value)
+    prepared = Reopened(cfg, place, given)
     expected, found = bundle.about["deployed"]["fingerprint"], prepared.deployed.fingerprint
     if found != expected:
         raise DeployedModelError(
             f"the deployed model must be the one that the bundle in {bundle.folder} was trained for, {expected[:16]}…, "
-            f"got {found[:16]}…; pass the file of that model (--deployed-path or deployed=)"
+            f"got {found[:16]}…; pass the file of that model (--deployed-path or deployed=…)"
         )
     return prepared, bundle.take_deployed(prepared.deployed)

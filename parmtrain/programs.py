@@ -3,6 +3,7 @@
 TorchScript archives and ``.pt2`` files can run arbitrary code: open only those you trust. State dicts are plain data.
 """
 
+import copy
 import io
 import warnings
 import zipfile
@@ -86,6 +87,31 @@ def read_torchscript(source: Path | io.BytesIO) -> torch.jit.ScriptModule:
         warnings.simplefilter("ignore", FutureWarning)  # many services still deploy TorchScript
         program: torch.jit.ScriptModule = torch.jit.load(source, map_location="cpu")
     return program
+
+
+def private_copy(network: Network) -> Network:
+    """Return a copy of a module, so that the given one stays as it is; other callables are returned themselves.
+
+    Raises:
+        DeployedModelError: If the module cannot be copied.
+
+    Example:
+        >>> network = nn.Linear(2, 1)
+        >>> private_copy(network) is network, private_copy(abs) is abs
+        (False, True)
+    """
+    if not isinstance(network, nn.Module):
+        return network
+    try:
+        copied = copy.deepcopy(network)
+    except Exception as fault:  # a module can raise anything
+        raise DeployedModelError(
+            f"the deployed model must be a module that can be copied, got one that cannot ({reason_of(fault)}); pass a "
+            "function that calls it"
+        ) from fault
+    if isinstance(network, torch.fx.GraphModule) and isinstance(copied, torch.fx.GraphModule):
+        copied.meta.update(network.meta)  # with its exported program
+    return copied
 
 
 def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from parmtrain.errors import DataError, reason_of
@@ -54,6 +55,11 @@ class RunFolder:
         return self.checkpoints / LAST
 
     @property
+    def deployed(self) -> Path:
+        """The deployed model's weights, if it was trained for this run and not given."""
+        return self.path / "deployed.pt"
+
+    @property
     def logs(self) -> Path:
         """Folder of the logs."""
         return self.path / "logs"
@@ -90,7 +96,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove an earlier run, starting with the file that marks it as finished."""
-        for file in (self.metrics, self.training_curves, self.overall_accuracy, self.examples):
+        for file in (self.metrics, self.deployed, self.training_curves, self.overall_accuracy, self.examples):
             file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.logs, self.export):
             shutil.rmtree(folder, ignore_errors=True)
@@ -105,15 +111,24 @@ class RunFolder:
             raise DataError(f"{self.path} must be the folder of a run, but {self.config} does not exist")
         try:
             cfg = OmegaConf.load(self.config)
-        except (YAMLError, OSError, UnicodeDecodeError) as fault:
+        except (YAMLError, UnicodeDecodeError, OmegaConfBaseException, RecursionError) as fault:
             raise DataError(f"{self.config} cannot be read: {reason_of(fault)}") from fault
         if not isinstance(cfg, DictConfig) or "task" not in cfg:
             raise DataError(f"{self.config} must be the configuration of a run, with a key task")
-        cfg.task.pop("concat", None)  # older runs stored ``layout`` here
-        cfg.setdefault("metrics", {})  # missing in those runs
+        if isinstance(cfg.get("task"), DictConfig):
+            cfg.task.pop("concat", None)  # older runs stored ``layout`` here
         return cfg
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return the content of ``metrics.json``."""
-        metrics: dict[str, Any] = json.loads(self.metrics.read_text(encoding="utf-8"))
+        """Return the content of ``metrics.json``.
+
+        Raises:
+            DataError: If it is damaged.
+        """
+        try:
+            metrics = json.loads(self.metrics.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as fault:
+            raise DataError(f"{self.metrics} must be valid JSON: {fault}") from fault
+        if not isinstance(metrics, dict):
+            raise DataError(f"{self.metrics} must be an object, got {type(metrics).__name__}")
         return metrics

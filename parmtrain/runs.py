@@ -1,5 +1,6 @@
 """One run: prepare, train, evaluate, write."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from parmtrain.bundle import Bundle, export
 from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults
+from parmtrain.config.objects import object_faults
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
@@ -32,6 +34,7 @@ from parmtrain.training.fit import quiet
 from parmtrain.training.groups import require_a_group, some_groups
 from parmtrain.training.parity_module import ParityModule
 
+log = logging.getLogger(__name__)
 SHOWN_GROUPS = 4
 
 
@@ -91,8 +94,11 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
 
 def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
     cfg = resuming(cfg, place)
-    require_no_faults(check(cfg, place, deployed))
+    require_no_faults(object_faults(cfg))
     work = Prepared(cfg, deployed)
+    require_no_faults(check(cfg, place, work.given))
+    if cfg.ckpt_path == str(place.last):
+        log.info("resuming the unfinished run in %s", place.path)
     work.fetch()
     require_a_group(work.splits, cfg.k)
     begin(cfg, place)
@@ -101,6 +107,7 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
             trained = train(work, place, logger)
             scores = work.evaluate(trained.module, trained.device)
             work.deployed.check_unchanged()
+            work.keep_deployed(place)
             return write(work, trained, scores, place, logger)
     except KeyboardInterrupt as stop:  # after the training
         if place.unfinished:

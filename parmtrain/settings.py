@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+from yaml import YAMLError
 
+from parmtrain.bounds import Bounds
 from parmtrain.errors import ConfigError, reason_of
 
 S = TypeVar("S")
@@ -14,7 +16,12 @@ WIDTH = 18
 
 
 def setting(
-    default: Any, help: str, above: float | None = None, least: float | None = None, most: float | None = None
+    default: Any,
+    help: str,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    infinite: bool = False,
 ) -> Any:
     """Return a dataclass field with a default, a help text and bounds.
 
@@ -24,11 +31,12 @@ def setting(
         above: Exclusive lower bound.
         least: Inclusive lower bound.
         most: Inclusive upper bound; needs ``least``.
+        infinite: Whether the value may be infinite.
     """
-    bounds = {"help": help, "above": above, "least": least, "most": most}
+    about = {"help": help, "bounds": Bounds(above, least, most, infinite=infinite)}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=bounds)
-    return field(default=default, metadata=bounds)
+        return field(default_factory=lambda: list(default), metadata=about)
+    return field(default=default, metadata=about)
 
 
 def read_settings(kind: type[S], arguments: Sequence[str]) -> S:
@@ -50,25 +58,38 @@ def read_settings(kind: type[S], arguments: Sequence[str]) -> S:
         >>> read_settings(Settings, ["k=3,4", "rate=2"])
         Settings(k=[3, 4], rate=2.0)
     """
-    names = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    config, faults = OmegaConf.structured(kind), []
+    names, hints = {one.name for one in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
+    config, faults, given = OmegaConf.structured(kind), [], dict[str, str]()
     for argument in arguments:
         key, equals, text = argument.partition("=")
         if not equals or key not in names:
             wrong = f"unknown key {key}" if equals else "must be key=value"
             faults.append(f"{argument}: {wrong}; choose a key from {', '.join(sorted(names))}")
             continue
+        if key in given:
+            faults.append(f"{key} must be given once, got {given[key]} and {argument}")
+            continue
+        given[key] = argument
         try:
-            value: Any = OmegaConf.from_dotlist([argument])[key]
-            if OmegaConf.is_list(config[key]) and not OmegaConf.is_list(value):
-                value = OmegaConf.from_dotlist([f"{key}=[{text}]"])[key]
-            config[key] = value
+            config[key] = _value(hints[key], key, text)
         except OmegaConfBaseException as fault:
             faults.append(f"{argument}: {reason_of(fault)}")
     if faults:
         raise ConfigError(faults)
     made: S = OmegaConf.to_object(config)  # type: ignore[assignment]
     return made
+
+
+def _value(hint: Any, key: str, text: str) -> Any:
+    """Return the value of a setting: text as it is, a list with or without brackets, or a YAML scalar."""
+    if hint in (str, str | None):
+        return text
+    is_list = get_origin(hint) is list
+    written = f"[{text}]" if is_list and not text.startswith("[") else text
+    try:
+        return OmegaConf.select(OmegaConf.create(f"{key}: {written}"), key)
+    except YAMLError as fault:
+        raise ValidationError(f"Value '{text}' cannot be read") from fault
 
 
 def out_of_bounds(settings: Any) -> Iterator[str]:
@@ -83,16 +104,12 @@ def out_of_bounds(settings: Any) -> Iterator[str]:
         ['rate must be more than 0, got 0.0']
     """
     for one in fields(settings):
-        value, bounds = getattr(settings, one.name), one.metadata
+        value, bounds = getattr(settings, one.name), one.metadata["bounds"]
         if isinstance(value, bool | str | None | list):
             continue
-        above, least, most = (bounds.get(name) for name in ("above", "least", "most"))
-        if above is not None and not value > above:
-            yield f"{one.name} must be more than {above:g}, got {value}"
-        elif least is not None and most is not None and not least <= value <= most:
-            yield f"{one.name} must be from {least:g} to {most:g}, got {value}"
-        elif least is not None and not value >= least:
-            yield f"{one.name} must be {least:g} or more, got {value}"
+        wrong = bounds.wrong(value)
+        if wrong is not None:
+            yield f"{one.name} {wrong}, got {value}"
 
 
 def require_valid(settings: Any) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from parmtrain.bounds import twice
 from parmtrain.command import settings_command
+from parmtrain.files import cannot_write
 from parmtrain.serving import Frontend, Limits
 from parmtrain.serving.delays import Draw, ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
 from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
@@ -57,7 +59,13 @@ class Load(Limits):
         if self.delay not in DELAYS:
             yield f"delay must be one of {', '.join(DELAYS)}, got {self.delay}"
         if not 0 < self.hedge < 100:
-            yield f"hedge must be a percentile between 0 and 100, got {self.hedge}"
+            yield f"hedge must be a percentile between 0 and 100, got {self.hedge:g}"
+        if self.slow_instances > self.instances:
+            yield f"slow_instances must be {self.instances} (instances) or less, got {self.slow_instances}"
+        if not self.folder:
+            yield "folder must be a folder, got an empty name"
+        elif why := cannot_write(Path(self.folder)):
+            yield f"folder={self.folder} cannot be written: {why}"
 
 
 @dataclass
@@ -71,6 +79,21 @@ class SimulationSettings(Load):
     degraded: float = setting(0.88, "accuracy of reconstructed predictions", least=0, most=1)
     backup_speed: float = setting(5.0, "speed of the cheaper backup relative to the deployed model", above=0)
     backup_accuracy: float = setting(0.869, "accuracy of the cheaper backup", least=0, most=1)
+
+    def faults(self) -> Iterator[str]:
+        """Yield every fault except numbers out of bounds."""
+        yield from super().faults()
+        if (few := next((k for k in self.k if k < 2), None)) is not None:
+            yield f"k must be integers of 2 or more, got {few}"
+        for name, values in (("k", self.k), ("strategies", self.strategies)):
+            if not values:
+                yield f"{name} must have 1 or more values, got none"
+            if (again := twice(values)) is not None:
+                yield f"{name} must have different values, got {again} twice"
+        if unknown := [name for name in self.strategies if name not in NAMES]:
+            yield f"strategies: unknown {', '.join(unknown)}; choose from {', '.join(NAMES)}"
+        if odd := [k for k in self.k if k >= 2 and self.instances % k]:
+            yield f"instances must be a multiple of k, got instances={self.instances}, k={odd[0]}"
 
     def chosen(self) -> dict[int, list[Strategy]]:
         """Return the strategies to compare, for each k."""

@@ -57,26 +57,3 @@ def test_advice_on_the_codes_of_a_comparison(tmp_path: Path, capsys: pytest.Capt
     ours = advised["sum k=2 r=1", "12 + 6"]
     share = float(ours["reconstructed"])
     assert float(ours["overall accuracy"]) == pytest.approx(0.9 - 0.1 * share, abs=1e-6)
-    for wrong, sentence in (
-        ([], "results must be the table.csv"),
-        (["results=nowhere"], "results=nowhere cannot be read"),
-    ):
-        assert advise.main(wrong) == 1
-        assert sentence in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("line", "sentence"),
-    [
-        ("sum,two,1,1,0.9,0.8,0.9,{}", "line 2: must hold numbers, but invalid literal for int"),
-        ("sum,2,1,1,0.9,,0.9,{}", "line 2: must hold numbers, but could not convert string to float"),
-        ("sum,2,1,1,0.9,0.8,0.9,words", "the scheme of code=sum k=2"),
-    ],
-)
-def test_damaged_tables_are_named(line: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = tmp_path / "table.csv"
-    scheme = json.dumps(scheme_of(Sum(2), 1, width=1).to_json()).replace('"', '""')
-    lines = ["code,k,r,late,nobody_late,degraded,all_k,scheme", line.format(f'"{scheme}"')]
-    results.write_text("\n".join(lines))
-    assert advise.main([f"results={results}", f"folder={tmp_path / 'advice'}", "queries=100"]) == 1
-    assert sentence in capsys.readouterr().err

@@ -12,8 +12,9 @@ from parmtrain.compare import compare
 from tests.mistakes import rows
 from tests.small_runs import SHORT, small_run
 
-TABLES = ("configurations", "deployed", "data")
-EVERY = [row for name in TABLES for row in rows.rows(name)]
+QUICK = ("runs", "comparisons", "services")
+LONG = ("configurations", "deployed", "data")
+EVERY = [row for name in (*QUICK, *LONG) for row in rows.rows(name)]
 SAMPLE = [row for row in EVERY if not row.given and not row.env][:: max(1, len(EVERY) // 20)]
 
 
@@ -35,8 +36,18 @@ def folder(tmp_path: Path) -> Iterator[Path]:
             path.chmod(0o755)
 
 
-@pytest.mark.parametrize("row", EVERY, ids=str)
+@pytest.mark.parametrize("row", [row for name in QUICK for row in rows.rows(name)], ids=str)
 def test_a_mistake_is_one_sentence(row: rows.Row, kept: Path, folder: Path) -> None:
+    check(row, kept, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for name in LONG for row in rows.rows(name)], ids=str)
+def test_a_mistake_in_a_run_is_one_sentence(row: rows.Row, folder: Path) -> None:
+    check(row, folder, folder)
+
+
+def check(row: rows.Row, kept: Path, folder: Path) -> None:
     rows.prepare(folder, row.given, kept)
     outcome = rows.outcome(row, folder)
     assert not outcome.raised

@@ -23,6 +23,7 @@ def test_a_run_writes_everything(finished: Result) -> None:
     assert names == {
         "config.yaml",
         "metrics.json",
+        "deployed.pt",
         "training.png",
         "overall_accuracy.png",
         "examples.png",

@@ -80,20 +80,3 @@ def test_the_command_writes_a_table_and_a_plot(tmp_path: Any, capsys: pytest.Cap
     lines = (tmp_path / "table.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["strategy", "none", "coded k=2 r=1", "coded k=3 r=1"]
     assert (tmp_path / "latency.png").stat().st_size > 1000
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["rates=3"], "rates=3: unknown key rates; choose a key from "),
-        (["rates"], "rates: must be key=value; choose a key from "),
-        (["rate=fast"], "rate=fast: Value 'fast' of type 'str' could not be converted to Float"),
-        (["rate=-1"], "rate must be more than 0, got -1.0"),
-        (["slow=2", "delay=never"], "2 faults in this configuration"),
-        (["k=5"], "instances must be a multiple of k, with k ≥ 2 and r ≥ 1, got instances=12, k=5, r=1"),
-        (["strategies=magic"], "strategies: unknown magic; choose from none, equal"),
-    ],
-)
-def test_mistakes_on_the_command_line(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 1
-    assert sentence in capsys.readouterr().err

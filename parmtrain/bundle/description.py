@@ -2,14 +2,65 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from parmtrain.bounds import Bounds, Count, Whole, bounded
+from parmtrain.codes import Scheme
 from parmtrain.errors import ExportError
+from parmtrain.validation import first_wrong
 
 FORMAT = 4  # format 3 had neither an export format nor a scheme
 READABLE = (3, 4)
 DESCRIPTION, ENCODER, DECODER = "bundle.json", "encoder", "decoder"
 TORCHSCRIPT = "parmtrain.bundle.torchscript.TorchScript"  # the export format of all bundles in format 3
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Shapes(BaseModel):
+    query: list[Count]
+    parity_query: list[Count]
+    prediction: Annotated[list[Count], Field(min_length=1, max_length=1)]
+    worker_output: Annotated[list[Count], Field(min_length=1, max_length=1)]
+
+
+class _Parity(BaseModel):
+    models: Whole
+
+
+class _Deployed(BaseModel):
+    fingerprint: Digest
+
+
+class _Description(BaseModel):
+    """What every reader of a bundle relies on."""
+
+    task: str
+    code: str
+    export_format: str = TORCHSCRIPT
+    k: Annotated[int, bounded(Bounds(least=2))]
+    r: Whole
+    n: Count
+    systematic: bool
+    coded: Whole
+    stragglers: Whole
+    shapes: _Shapes
+    parity: _Parity
+    deployed: _Deployed
+    files: dict[FileName, Digest]
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "_Description":
+        if self.n != self.k + self.r or self.coded != (self.r if self.systematic else self.n):
+            raise PydanticCustomError("counts", "must have n = k + r workers, of which coded ones run coded queries")
+        parts = {ENCODER, DECODER, *(parity_model(j) for j in range(self.parity.models))}
+        if {name.partition(".")[0] for name in self.files} != parts:
+            raise PydanticCustomError("files", "files must be those of an encoder, a decoder and its parity models")
+        return self
 
 
 def parity_model(j: int) -> str:
@@ -31,10 +82,20 @@ def read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as fault:
+    except (FileNotFoundError, NotADirectoryError) as fault:
         raise ExportError(f"{folder} must hold a bundle, but {path} does not exist") from fault
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise ExportError(f"{path} must be valid JSON: {fault}") from fault
+    if not isinstance(about, dict):
+        raise ExportError(f"{path} must be an object, got {type(about).__name__}")
     if about.get("format") not in READABLE:
         raise ExportError(f"{path} must have format {' or '.join(map(str, READABLE))}, got {about.get('format')}")
+    wrong = first_wrong(_Description, about)
+    if wrong is not None:
+        raise ExportError(f"{path}: {wrong.key} {wrong.sentence}".replace(":  ", ": "))
+    if "scheme" in about:
+        try:
+            Scheme.from_json(about["scheme"])
+        except ValueError as fault:
+            raise ExportError(f"{path}: scheme: {fault}") from fault
     return about

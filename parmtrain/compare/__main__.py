@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from parmtrain.command import exit_status, log_to_terminal
+from parmtrain.command import VERSION, exit_status, log_to_terminal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,6 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--folder", default="comparison", help="folder of the runs and the table; the same command resumes there"
     )
     parser.add_argument("--config-dir", help="a folder with YAML files of your own")
+    parser.add_argument("-m", "--multirun", action="store_true", help="what every comparison is, so it changes nothing")
+    parser.add_argument("--version", action="version", version=VERSION)
     given = parser.parse_intermixed_args(arguments)
     log_to_terminal()
 

@@ -1,21 +1,21 @@
 """Plan the runs of a comparison from one command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from parmtrain.cache import key_of
+from parmtrain.bounds import twice
+from parmtrain.cache import key_of as digest_of
 from parmtrain.config import assemble
-from parmtrain.config.compose import compose
+from parmtrain.config.compose import compose, why_not
 from parmtrain.config.overrides import each_value, override_faults
-from parmtrain.config.sources import options
+from parmtrain.config.sources import key_of, options
 from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.run_folder import RunFolder
 
@@ -41,28 +41,20 @@ class PlannedRun:
     config_dir: str | None = None
 
     @cached_property
-    def composed(self) -> DictConfig:
-        """The configuration as requested."""
-        return compose(*self.overrides, config_dir=self.config_dir)
-
-    @cached_property
     def cfg(self) -> DictConfig:
-        """The configuration, which resumes an unfinished run from its last state."""
-        cfg = self.composed.copy()
-        if self.folder.unfinished:
-            cfg.ckpt_path = str(self.folder.last)
-        return cfg
+        """The configuration."""
+        return compose(*self.overrides, config_dir=self.config_dir)
 
     @cached_property
     def folder(self) -> RunFolder:
         """Folder of the run: a readable name, and a key of the whole configuration."""
-        cfg = self.composed
+        cfg = self.cfg
         content: Any = OmegaConf.to_container(cfg, resolve=True)
         content = {name: value for name, value in content.items() if name not in ELSEWHERE}
         content.pop("data")
         (content["task"].get("source") or {}).pop("root", None)
         code = cfg.code._target_.rpartition(".")[2].lower()
-        name = f"{cfg.task.name}-{code}-k{cfg.k}-seed{cfg.seed}-{key_of(content, 10)}"
+        name = f"{cfg.task.name}-{code}-k{cfg.k}-seed{cfg.seed}-{digest_of(content, 10)}"
         return RunFolder(self.study / "runs" / name)
 
     @property
@@ -93,7 +85,7 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
         config_dir: Folder with YAML files of your own.
 
     Raises:
-        ConfigError: With every override that does not compose.
+        ConfigError: With every override that does not compose or does not belong in a comparison.
 
     Example:
         >>> [one.title for one in planned_runs(["k=2,3", "code=sum,stack", "seed=1"], Path("study"))]
@@ -102,14 +94,46 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
     every = f"code={','.join(options('code', config_dir))}"
     given = [every if override == f"code={ALL}" else override for override in overrides]
     given = sorted(given, key=lambda override: not override.startswith("code="))  # keeps the rows of a code together
-    try:
-        values = [list(each_value(override)) for override in given]
-        planned = []
-        for combination in product(*values):
-            swept = dict(single.split("=", 1) for single, listed in zip(combination, values, strict=True) if listed[1:])
-            planned.append(PlannedRun(combination, swept, study, config_dir))
-            _ = planned[-1].folder  # composes
-    except (HydraException, OmegaConfBaseException) as fault:
-        searched = [] if config_dir is None else ["--config-dir", config_dir]
-        raise ConfigError(override_faults([*searched, *overrides]) or [str(fault)]) from fault
+    found = override_faults(given, config_dir)
+    if found:
+        raise ConfigError(found)
+    values = {override: list(each_value(override)) for override in given}
+    require_one_question(values)
+    planned = []
+    for combination in product(*values.values()):
+        swept = dict(
+            single.split("=", 1) for single, listed in zip(combination, values.values(), strict=True) if listed[1:]
+        )
+        planned.append(PlannedRun(combination, swept, study, config_dir))
+        try:
+            _ = planned[-1].folder  # resolves the configuration
+        except OmegaConfBaseException as fault:
+            raise why_not(combination, fault, config_dir) from fault
+    if (again := twice(one.folder.path for one in planned)) is not None:
+        titles = [one.title for one in planned if one.folder.path == again]
+        raise ConfigError([f"every run must differ from the others, got the same one twice: {' and '.join(titles)}"])
     return planned
+
+
+def require_one_question(values: Mapping[str, Sequence[str]]) -> None:
+    """Raise a ``ConfigError`` if a comparison would put figures side by side that do not belong together.
+
+    Args:
+        values: For each override, the overrides with one value each that it stands for.
+    """
+    faults = []
+    for override, listed in values.items():
+        key = key_of(override)
+        given = [one.partition("=")[2] for one in listed]
+        if key.startswith("hydra.") and key not in ("hydra.searchpath",):
+            faults.append(f"{key} must not be set in a comparison, which has folders of its own; use --folder")
+        elif key in ("ckpt_path", "overwrite"):
+            faults.append(f"{key} must not be set in a comparison, which resumes what is unfinished; use --folder")
+        elif (again := twice(given)) is not None:
+            faults.append(f"{key}={again} must be given once, got twice")
+        elif len(given) > 1 and key == "task":
+            faults.append(f"task must be one task, got {', '.join(given)}; compare each in a folder of its own")
+        elif len(given) > 1 and (key in ELSEWHERE or key.startswith("data.") or key == "task.source.root"):
+            faults.append(f"{key} must have one value in a comparison, got {', '.join(given)}")
+    if faults:
+        raise ConfigError(faults)

@@ -1,17 +1,21 @@
 """Run a comparison: train what is missing, then write the table."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from rich.progress import track
 
 from parmtrain.compare import plot, table
 from parmtrain.compare.plan import PlannedRun, planned_runs
+from parmtrain.compare.results import readable_metrics
 from parmtrain.compare.table import Row
 from parmtrain.config.check import check, require_no_faults
+from parmtrain.config.resuming import resuming
 from parmtrain.errors import ConfigError, DataError, TrainingError
+from parmtrain.files import cannot_write
 from parmtrain.prepared import Prepared
 from parmtrain.runs import run
 from parmtrain.training.fit import quiet
@@ -36,10 +40,15 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         TrainingError: If some runs failed, once all others are done and written.
         Interrupted: If the user stops it.
     """
+    if not str(study):
+        raise ConfigError(["--folder must be a folder, got an empty name"])
     study = Path(study)
+    if why := cannot_write(study):
+        raise ConfigError([f"--folder {study} cannot be written: {why}"])
     quiet()
     supported, unsupported = _supported(planned_runs(overrides, study, config_dir))
     waiting = [one for one in supported if not one.folder.finished]
+    _require_same(one for one in supported if one.folder.finished)
     _check(waiting)
     log.info("%d finished and %d to do, in %s", len(supported) - len(waiting), len(waiting), study)
     failed: list[str] = []
@@ -52,7 +61,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
             continue
         degraded, all_k = scores.degraded.main, scores.all_k.main
         log.info("[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title, degraded, all_k)
-    results = [(one.variant, one.folder.read_metrics()) for one in supported if one.folder.finished]
+    results = [(one.variant, readable_metrics(one.folder)) for one in supported if one.folder.finished]
     rows = _write(results, unsupported, study) if results else []
     if failed:
         runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
@@ -70,7 +79,7 @@ def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[st
 
 def _check(planned: Sequence[PlannedRun]) -> None:
     shown = track(planned, description="checking", transient=True)
-    require_no_faults([fault for one in shown for fault in check(one.cfg, one.folder)])
+    require_no_faults(fault for one in shown for fault in check(resuming(one.cfg, one.folder), one.folder))
     missing = []
     for work in {one.cfg.task.name: Prepared(one.cfg) for one in planned}.values():
         try:
@@ -81,10 +90,32 @@ def _check(planned: Sequence[PlannedRun]) -> None:
         raise ConfigError(missing)
 
 
+def _require_same(finished: Iterable[PlannedRun]) -> None:
+    """Raise a ``ConfigError`` if a finished run used other data or another deployed model than are asked for."""
+    fingerprints: dict[str, str] = {}
+    for one in finished:
+        cfg, metrics, theirs = one.cfg, readable_metrics(one.folder), one.folder.read_config()
+        ours, root = Path(cfg.data.root).expanduser().absolute(), OmegaConf.select(theirs, "data.root")
+        elsewhere = f"name another --folder, or remove {one.folder.path}"
+        if "root" in cfg.task.source and str(ours) != root:
+            raise ConfigError(
+                [f"{one.title or one.folder.path.name} was run on data.root={root}, not {ours}; {elsewhere}"]
+            )
+        path = cfg.deployed.path
+        if path is None:
+            continue
+        if path not in fingerprints:
+            fingerprints[path] = Prepared(cfg).deployed.fingerprint
+        if metrics["deployed"]["fingerprint"] != fingerprints[path]:
+            raise ConfigError([f"deployed.path={path} has changed since {one.folder.path} was run; {elsewhere}"])
+
+
 def _write(results: Sequence[tuple[str, dict[str, Any]]], unsupported: Sequence[str], study: Path) -> list[Row]:
     rows, metrics = table.rows_of(results), results[0][1]
-    available = metrics["available"][metrics["measure"]]
-    title = f"{metrics['task']}: codes compared, {metrics['measure']}, A_a = {available:.4f}"
+    every = [row["available"] for row in rows]
+    available = min(every)
+    spread = f"{available:.4f}" if f"{available:.4f}" == f"{max(every):.4f}" else f"{available:.4f} to {max(every):.4f}"
+    title = f"{metrics['task']}: codes compared, {metrics['measure']}, A_a = {spread}"
     table.write_csv(rows, study / "table.csv")
     table.write_markdown(rows, unsupported, title, study / "table.md")
     plot.accuracy_against_resources(rows, available, metrics["task"], study / "codes.png")

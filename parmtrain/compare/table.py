@@ -22,6 +22,7 @@ HEADINGS = {
     "r": "r",
     "variant": "variant",
     "seeds": "seeds",
+    "available": "A_a",
     "late": "late",
     "nobody_late": "nobody late",
     "degraded": "A_d",
@@ -45,6 +46,7 @@ HEADINGS = {
     "scheme": "scheme",
 }
 IN_MARKDOWN = {
+    "available": ".4f",
     "nobody_late": ".4f",
     "degraded": ".4f",
     "degraded_worst": ".4f",
@@ -66,8 +68,8 @@ GUESS = "guess at random"
 def rows_of(results: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
     """Return one row for each code, k, r, variant and number of late workers: means over seeds.
 
-    For each k, one more row has the score of any systematic code with one extra worker if it guesses the lost
-    prediction.
+    For each k and deployed model, one more row has the score of any systematic code with one extra worker if it guesses
+    the lost prediction.
 
     Args:
         results: A variant and the content of ``metrics.json`` for each run.
@@ -76,17 +78,27 @@ def rows_of(results: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
     for variant, metrics in results:
         runs[metrics["code"], metrics["k"], metrics["r"], variant].append(metrics)
     rows: list[Row] = []
-    guessed: dict[int, Row] = {}
+    guessed: dict[tuple[int, float], Row] = {}
     for (code, k, r, variant), same in runs.items():
         scheme = json.dumps(same[0]["scheme"]) if "scheme" in same[0] else ""  # read by advise
-        about = {"code": code, "k": k, "r": r, "variant": variant, "seeds": len(same), "scheme": scheme}
         measure = same[0]["measure"]
+        about = {
+            "code": code,
+            "k": k,
+            "r": r,
+            "variant": variant,
+            "seeds": len(same),
+            "available": mean(run["available"][measure] for run in same),
+            "scheme": scheme,
+        }
         rows.append({**about, "late": 1, **_accuracies(same, measure), **_costs(same)})
         for late in same[0]["stragglers"]:
             more = [metrics["stragglers"][late] | {"nobody_late": metrics["nobody_late"]} for metrics in same]
             rows.append({**about, "late": int(late), **_accuracies(more, measure), **_costs(same)})
-        guessed.setdefault(k, _guess(k, same[0]))
-    return rows + [guessed[k] for k in sorted(guessed)]
+        guess = _guess(k, variant, same[0])
+        guessed.setdefault((k, guess["available"]), guess)
+    alone = len({available for _, available in guessed}) == 1
+    return rows + [row | {"variant": "" if alone else row["variant"]} for _, row in sorted(guessed.items())]
 
 
 def _accuracies(runs: Sequence[dict[str, Any]], measure: str) -> Row:
@@ -119,14 +131,15 @@ def _costs(runs: Sequence[dict[str, Any]]) -> Row:
     }
 
 
-def _guess(k: int, run: dict[str, Any]) -> Row:
+def _guess(k: int, variant: str, run: dict[str, Any]) -> Row:
     available, default = (run[part][run["measure"]] for part in ("available", "default"))
     free = dict.fromkeys(HEADINGS)
     return free | {
         "code": GUESS,
         "k": k,
         "r": 1,
-        "variant": "",
+        "variant": variant,
+        "available": available,
         "late": 1,
         "nobody_late": available,
         "degraded": default,
@@ -185,10 +198,11 @@ def _cell(row: Row, column: str) -> str:
 
 
 EXPLANATION = """\
-On the test split, with the same groups for every code; figures are means of the measure in the title. *late*: number
-of late workers in a group. *nobody late*: all k predictions when all workers answer. *A_d*: reconstructed predictions
-only, mean over every position, with its 95 % interval or its standard deviation over seeds; *agreement*: of these with
-the deployed model. For codes whose workers all run coded queries, every prediction is a reconstruction.
+On the test split, with the same groups for every code; figures are means of the measure in the title. *A_a*: the
+deployed model alone. *late*: number of late workers in a group. *nobody late*: all k predictions when all workers
+answer. *A_d*: reconstructed predictions only, mean over every position, with its 95 % interval or its standard
+deviation over seeds; *agreement*: of these with the deployed model. For codes whose workers all run coded queries,
+every prediction is a reconstruction.
 *all k*: all k predictions, mean over every set of late workers, and for the worst. *parity bytes* of a group ÷ the
 bytes of a query; *parity FLOPs* and *encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *encode*
 and *decode*: one group, through the exported TorchScript, on the machine of the run."""

@@ -1,6 +1,6 @@
 """Find every fault of a configuration before any work: nothing is downloaded, trained or written here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
 from omegaconf import DictConfig, OmegaConf
@@ -66,7 +66,7 @@ def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> l
     if found:  # nothing below can look at such a configuration
         return found
     found = [
-        *_outside_limits(cfg),
+        *outside_limits(cfg),
         *_trainer_faults(cfg),
         *_set_twice(cfg),
         *_other_models(cfg),
@@ -78,10 +78,11 @@ def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> l
     return list(dict.fromkeys(found))
 
 
-def require_no_faults(faults: list[Fault]) -> None:
+def require_no_faults(faults: Iterable[Fault]) -> None:
     """Raise a ``ConfigError`` that lists all faults, if there are any."""
-    if faults:
-        raise ConfigError(list(dict.fromkeys(fault.sentence for fault in faults)))
+    sentences = list(dict.fromkeys(fault.sentence for fault in faults))
+    if sentences:
+        raise ConfigError(sentences)
 
 
 def _unknown(cfg: DictConfig) -> Iterator[Fault]:
@@ -91,7 +92,12 @@ def _unknown(cfg: DictConfig) -> Iterator[Fault]:
             yield Fault(str(key), f"unknown key {key!s}; choose from {', '.join(sorted(known))}")
 
 
-def _outside_limits(cfg: DictConfig) -> Iterator[Fault]:
+def outside_limits(cfg: DictConfig) -> Iterator[Fault]:
+    """Yield a fault for each number out of its bounds.
+
+    Args:
+        cfg: A composed configuration whose keys name objects where they must.
+    """
     there = {key: OTHERS[key] for key in OTHERS if _states(cfg, key)}
     for key, bounds in (LIMITS | there).items():
         value = OmegaConf.select(cfg, key)

@@ -23,7 +23,6 @@ def resuming(cfg: DictConfig, folder: RunFolder) -> DictConfig:
         return cfg
     resumed = cfg.copy()
     resumed.ckpt_path = str(folder.last)
-    log.info("resuming the unfinished run in %s", folder.path)
     return resumed
 
 

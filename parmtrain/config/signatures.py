@@ -10,25 +10,12 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from pydantic import TypeAdapter, ValidationError
 
 from parmtrain.config.faults import Fault
+from parmtrain.validation import first_wrong
 
 MANY = 12
 PLAIN = {int, float, bool, str, NoneType, dict, Any}
-SHOULD = "Input should "
-MESSAGES = {
-    "float_type": "must be a number",
-    "int_type": "must be an integer",
-    "int_from_float": "must be an integer",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "list_type": "must be a list",
-    "tuple_type": "must be a list",
-    "too_short": "must have 1 or more values",
-    "missing": "must have more values",
-}
-"""Sentences for the kinds of errors that pydantic finds, where its own would not do."""
 
 
 def misnamed(cfg: DictConfig) -> Iterator[Fault]:
@@ -95,21 +82,10 @@ def _wrong(hint: Any, value: Any) -> str | None:
     """Return what a value of a configuration must be and is not; None if it fits or cannot be judged."""
     content = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     plain = _plain(hint)
-    if plain is None or "_target_" in (text := json.dumps(content, default=str)):
+    if plain is None or "_target_" in json.dumps(content, default=str):
         return None
-    try:
-        TypeAdapter(plain).validate_json(text, strict=True)
-    except ValidationError as faults:
-        fault = faults.errors()[0]
-        given = content if fault["loc"][1:] == () else fault["input"]
-        words = fault["msg"].replace(SHOULD, "must ") if SHOULD in fault["msg"] else fault["msg"]
-        return f"{MESSAGES.get(fault['type'], words)}, got {_given(given, fault)}"
-    return None
-
-
-def _given(content: Any, fault: Any) -> Any:
-    inside = fault["type"] == "bounds" and isinstance(content, list)
-    return "none" if content == [] else fault["input"] if inside else content
+    found = first_wrong(plain, content)
+    return None if found is None else found.sentence
 
 
 def _plain(hint: Any) -> Any:

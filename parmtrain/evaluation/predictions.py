@@ -8,7 +8,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from parmtrain.cache import key_of, read_array, write_array
+from parmtrain.cache import intact_array, key_of, write_array
 from parmtrain.deployed import DeployedModel, require_same
 from parmtrain.tasks.base import TaskInput
 from parmtrain.tasks.queries import QuerySet
@@ -51,7 +51,7 @@ def predict_all(
     prepare.to(device)
     key = key_of({"weights": deployed.fingerprint, "data": queries.digest, "input": prepare.settings})
     path = cache / "predictions" / f"{key}.npy"
-    cached = _read(path) if deployed.has_weights else None
+    cached = intact_array(path) if deployed.has_weights else None
     first = _run(deployed, prepare, queries[torch.arange(min(PROBES, len(queries)))][0], device)
     if cached is not None and _same(cached, first, len(queries)):
         return cached
@@ -81,13 +81,3 @@ def _same(cached: Tensor, first: Tensor, count: int) -> bool:
 def _run(deployed: DeployedModel, prepare: TaskInput, stored: Tensor, device: torch.device) -> Tensor:
     predictions: Tensor = deployed(prepare(stored.to(device))).cpu()
     return predictions
-
-
-def _read(path: Path) -> Tensor | None:
-    try:
-        return read_array(path)
-    except FileNotFoundError:
-        return None
-    except Exception as fault:  # treat a damaged file as missing
-        log.warning("%s cannot be read, computing it again (%s)", path, type(fault).__name__)
-        return None

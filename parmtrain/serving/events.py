@@ -29,10 +29,14 @@ class Limits:
     95th percentile of latency is hedging.
     """
 
-    deadline: float = setting(10.0, "seconds until a default answer is sent", above=0)
-    copy_after: float = setting(inf, "seconds until a query whose group is not full is sent again", least=0)
+    deadline: float = setting(10.0, "seconds until a default answer is sent", above=0, infinite=True)
+    copy_after: float = setting(
+        inf, "seconds until a query whose group is not full is sent again", least=0, infinite=True
+    )
     reconstruct_after: float = setting(0.0, "seconds to wait for F's own prediction before a reconstruction", least=0)
-    hung_after: float = setting(inf, "seconds until an instance that does not respond is replaced", above=0)
+    hung_after: float = setting(
+        inf, "seconds until an instance that does not respond is replaced", above=0, infinite=True
+    )
     waiting: int = setting(10_000, "queries that may wait for an answer; further ones are refused", above=0)
     attempts: int = setting(2, "how often a job is tried when instances fail", above=0)
 

@@ -30,14 +30,20 @@ class ServeSettings(Limits):
     port: int = setting(8000, "port to listen on", least=1, most=65535)
     metrics_port: int = setting(8080, "port of Ray's metrics for Prometheus", least=1, most=65535)
     cpus: float = setting(0.0, "CPUs that Ray reserves for each instance", least=0)
-    copy_after: float = setting(1.0, "seconds until a query whose group is not full is sent again", least=0)
-    hung_after: float = setting(60.0, "seconds until an instance that does not respond is replaced", above=0)
+    copy_after: float = setting(
+        1.0, "seconds until a query whose group is not full is sent again", least=0, infinite=True
+    )
+    hung_after: float = setting(
+        60.0, "seconds until an instance that does not respond is replaced", above=0, infinite=True
+    )
     waiting: int = setting(1000, "queries that may wait for an answer; further ones get status 503", above=0)
 
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""
         if not self.bundle:
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
+        if not self.host:
+            yield "host must be an address, got an empty one"
 
     def check(self) -> None:
         """Raise a ``ConfigError`` that lists every invalid value."""

@@ -1,5 +1,7 @@
 """Train a deployed model for a task, once, if none is given."""
 
+import copy
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from parmtrain.cache import key_of
+from parmtrain.cache import key_of, set_aside
+from parmtrain.deployed import fingerprint
 from parmtrain.files import replacing, write_json
 from parmtrain.run_folder import LAST
 from parmtrain.tasks.base import Task
@@ -89,10 +92,27 @@ class Recipe:
     identity: dict[str, Any]
 
 
+def deployed_file(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache: Path) -> Path:
+    """Return the file of a deployed model that is trained by a recipe; it need not exist.
+
+    Args:
+        task: The task.
+        splits: Its queries.
+        recipe: How to train it.
+        cache: Cache folder for trained models.
+    """
+    return cache / "deployed" / f"{task.name}-{key_of(_identity(task, splits, recipe), 16)}" / "weights.pt"
+
+
+def _identity(task: Task, splits: "Splits[QuerySet]", recipe: Recipe) -> dict[str, Any]:
+    return {"recipe": recipe.identity, "data": splits.train.digest, "input": task.input.settings}
+
+
 def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache: Path, workers: int = 0) -> nn.Module:
     """Return the task's deployed model, trained now or earlier with the same recipe on the same data.
 
-    An interrupted training is resumed by the next call.
+    An interrupted training is resumed by the next call. A damaged file in the cache is set aside, and the model is
+    trained anew.
 
     Args:
         task: The task.
@@ -106,12 +126,10 @@ def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache
     """
     pl.seed_everything(recipe.seed, verbose=False)
     network = recipe.network()
-    identity = {"recipe": recipe.identity, "data": splits.train.digest, "input": task.input.settings}
-    folder = cache / "deployed" / f"{task.name}-{key_of(identity, 16)}"
-    trained = folder / "weights.pt"
-    if trained.is_file():
+    trained = deployed_file(task, splits, recipe, cache)
+    folder = trained.parent
+    if trained.is_file() and _loaded(network, trained):
         log.info("deployed model: trained earlier, loaded from %s", trained)
-        network.load_state_dict(torch.load(trained, weights_only=True))
         return network
     log.info("deployed model: deployed.path is not set; training one and saving it in %s", trained)
     data = GroupsDataModule(
@@ -127,12 +145,37 @@ def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache
     )
     training = DeployedTraining(network, task, recipe.optim, recipe.schedule)
     last = folder / LAST
+    if last.is_file() and not _readable(last):
+        set_aside(last)
     callbacks = [Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe.seed), FiniteLoss(last), Bar()]
     trainer = recipe.trainer(max_epochs=recipe.epochs, callbacks=callbacks)
     fit(trainer, training, data, resume=last if last.is_file() else None)
     network.cpu()
+    write_json(folder / "recipe.json", {**_identity(task, splits, recipe), "fingerprint": fingerprint(network)})
     with replacing(trained) as temporary:
         torch.save(network.state_dict(), temporary)
-    write_json(folder / "recipe.json", identity)
     last.unlink(missing_ok=True)
     return network
+
+
+def _loaded(network: nn.Module, path: Path) -> bool:
+    """Load weights from the cache into a network; set a damaged file aside and return False."""
+    before = copy.deepcopy(network.state_dict())
+    try:
+        network.load_state_dict(torch.load(path, weights_only=True))
+        stated = json.loads((path.parent / "recipe.json").read_text(encoding="utf-8")).get("fingerprint")
+        if stated in (None, fingerprint(network)):  # older versions stated none
+            return True
+    except Exception:  # a damaged file can raise anything
+        pass
+    network.load_state_dict(before)
+    set_aside(path)
+    return False
+
+
+def _readable(path: Path) -> bool:
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged file can raise anything
+        return False
+    return True

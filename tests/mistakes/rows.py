@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 
 from parmtrain import __main__, advise, evaluate, serve, simulate
@@ -183,13 +185,18 @@ def _content(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+def _no_mode(*_: object, **__: object) -> None:
+    """Save the time of composing each configuration twice, the first time to look for ``hydra.mode``."""
+
+
 @contextmanager
 def _place(folder: Path, env: dict[str, str]) -> Iterator[None]:
     before, arguments, variables = Path.cwd(), sys.argv[:], dict(os.environ)
     os.chdir(folder)
     os.environ.update(env)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Hydra, "get_mode", _no_mode)
             warnings.simplefilter("error", UserWarning)
             warnings.simplefilter("error", RuntimeWarning)
             yield

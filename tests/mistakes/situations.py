@@ -366,3 +366,23 @@ def table(folder: Path) -> None:
 
 def short_table(folder: Path) -> None:
     (folder / "t.csv").write_text(",".join([*CELLS, "scheme"]) + "\nsum,2\n")
+
+
+def _study_with(folder: Path, text: str) -> None:
+    (metrics,) = folder.glob("study/runs/*/metrics.json")
+    metrics.write_text(text)
+
+
+def study_with_text(folder: Path) -> None:
+    _study_with(folder, "{")
+
+
+def study_with_nothing(folder: Path) -> None:
+    _study_with(folder, "{}")
+
+
+def study_with_nan(folder: Path) -> None:
+    (metrics,) = folder.glob("study/runs/*/metrics.json")
+    content = json.loads(metrics.read_text())
+    content["degraded"]["accuracy"] = float("nan")
+    _study_with(folder, json.dumps(content))

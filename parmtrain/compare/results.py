@@ -1,0 +1,71 @@
+"""The results of a finished run, as far as a comparison relies on them."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from parmtrain.bounds import Bounds, Count, Finite, NotNegative, Whole, bounded
+from parmtrain.errors import DataError
+from parmtrain.run_folder import RunFolder
+from parmtrain.validation import first_wrong
+
+Share = Annotated[float, bounded(Bounds(least=0, most=1))]
+
+
+class _Cost(BaseModel):
+    extra_workers: NotNegative
+    parity_bytes: Finite
+    parity_flops: Finite | None
+    encoder_flops: Finite | None
+
+
+class _Timing(BaseModel):
+    encode_us: NotNegative
+    decode_us: NotNegative
+
+
+class _Training(BaseModel):
+    seconds: NotNegative
+
+
+class _Metrics(BaseModel):
+    task: str
+    code: str
+    k: Count
+    r: Whole
+    seed: int
+    measure: str
+    cost: _Cost
+    timing: _Timing
+    training: _Training
+    stragglers: dict[str, Any]
+
+
+def readable_metrics(place: RunFolder) -> dict[str, Any]:
+    """Return the content of a run's ``metrics.json``.
+
+    Raises:
+        DataError: If it is damaged, or lacks a figure of the table.
+    """
+    metrics = place.read_metrics()
+    wrong = first_wrong(_Metrics, metrics) or first_wrong(_scores(metrics["measure"]), metrics)
+    if wrong is not None:
+        what = f"{wrong.key} {wrong.sentence}" if wrong.key else wrong.sentence
+        raise DataError(f"{place.metrics}: {what}; remove the folder to run it again")
+    return metrics
+
+
+def _scores(measure: str) -> Any:
+    """Return the type of the scores, whose keys depend on the measure."""
+    score = {measure: Finite}
+    interval = {f"{measure}_ci95": tuple[Finite, Finite]}
+    main = _object(score)
+    degraded = _object(score | interval | {"agreement": Share, "by_position": list[Finite]})
+    all_k = _object(score | interval | {"worst": main, "unrecoverable": Share})
+    return _object({"available": main, "default": main, "nobody_late": main, "degraded": degraded, "all_k": all_k})
+
+
+def _object(keys: dict[str, Any]) -> Any:
+    """Return the type of an object that has at least these keys."""
+    return TypedDict("Scores", keys)  # type: ignore[operator]
