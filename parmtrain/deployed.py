@@ -25,6 +25,9 @@ class DeployedModel(nn.Module):
             predictions ``[b, c]``. A module is put into evaluation mode.
         preprocess: Module without weights that is applied to queries first, such as ``nn.Flatten()``.
 
+    Raises:
+        DeployedModelError: If the network cannot be called.
+
     Example:
         >>> deployed = DeployedModel(nn.Linear(4, 2))
         >>> _ = deployed.train()
@@ -34,6 +37,8 @@ class DeployedModel(nn.Module):
 
     def __init__(self, network: Network, preprocess: nn.Module | None = None) -> None:
         super().__init__()
+        if not callable(network):
+            raise DeployedModelError(f"the deployed model must be a module or a function, got {type(network).__name__}")
         self.preprocess = preprocess or nn.Identity()
         if isinstance(network, nn.Module):
             freeze(network)

@@ -34,6 +34,10 @@ class ConfigError(ParmtrainError):
         super().__init__("\n".join([heading, *(f"  {i}. {fault}" for i, fault in enumerate(faults, 1))]))
 
 
+class InputError(ParmtrainError):
+    """An argument of a call has another type, shape or value than it must have."""
+
+
 class UnsupportedError(ParmtrainError):
     """A code does not support the given k, r or query shape."""
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from parmtrain.bundle import Bundle
 from parmtrain.command import VERSION, exit_status, log_to_terminal
-from parmtrain.errors import DataError
 from parmtrain.evaluation.scores import Scores
 from parmtrain.prepared import reopen
 from parmtrain.programs import Network
@@ -44,8 +43,6 @@ def score_again(
 ) -> tuple[Bundle, Scores]:
     """Return a run's bundle and its scores; the arguments and errors are those of ``evaluate``."""
     quiet()
-    if not str(folder):
-        raise DataError("RUN_FOLDER must be the folder of a run, got an empty name")
     prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path}, deployed)
     return bundle, prepared.evaluate(bundle)
 

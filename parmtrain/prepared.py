@@ -21,6 +21,7 @@ from parmtrain.evaluation.predictions import predict_all
 from parmtrain.evaluation.score import ScoredSplit, score_groups
 from parmtrain.evaluation.scores import Scores
 from parmtrain.files import replacing
+from parmtrain.inputs import as_folder
 from parmtrain.metrics import Measures
 from parmtrain.programs import Network, private_copy, read_network
 from parmtrain.run_folder import RunFolder
@@ -186,7 +187,7 @@ def reopen(
         DeployedModelError: If the deployed model is missing, or not the one that the bundle was trained for.
         ExportError: If the bundle is incomplete or changed.
     """
-    place = RunFolder(Path(folder))
+    place = RunFolder(as_folder("folder", folder))
     if not place.config.is_file() and (place.path / DESCRIPTION).is_file():  # the export folder was given
         place = RunFolder(place.path.absolute().parent)
     cfg = stored_config(place)

@@ -11,17 +11,19 @@ from typing import Any
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
+from parmtrain.bounds import Bounds, require
 from parmtrain.bundle import Bundle, export
 from parmtrain.config import assemble
-from parmtrain.config.check import check, require_no_faults
+from parmtrain.config.check import check, require_no_faults, unknown_keys
 from parmtrain.config.objects import object_faults
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
-from parmtrain.errors import ConfigError, Interrupted, reason_of
+from parmtrain.errors import ConfigError, InputError, Interrupted, reason_of
 from parmtrain.evaluation.costs import resources, timings
 from parmtrain.evaluation.scores import Scores
 from parmtrain.files import naming_full_disks, write_json, write_text
+from parmtrain.inputs import as_folder
 from parmtrain.parity_training import Trained, train
 from parmtrain.prepared import Prepared
 from parmtrain.programs import Network
@@ -63,6 +65,7 @@ class Result:
 
     def picture(self, groups: int = SHOWN_GROUPS) -> Figure:
         """Draw some coding groups of the validation split, each with one lost and reconstructed prediction."""
+        require("groups", groups, Bounds(least=1, integer=True), InputError)
         module = self.module
         some = some_groups(self.splits.val, module.k, groups, self.record.seed, self.task.input, module.device)
         return pictures.coding_groups(pictures.decoded_groups(module, module.deployed, some), self.task)
@@ -81,12 +84,15 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
         DataError: If the data is missing, damaged or too small.
         DeployedModelError: If the deployed model cannot be read or does not fit the task.
         TrainingError: If training has to stop.
+        InputError: If the configuration or the folder is none.
         Interrupted: If the user stops it.
+        StorageError: If a disk is full.
 
     Source: Kosaian et al., ParM (SOSP'19), sections 3 and 4.1.
     """
     quiet()
-    place = RunFolder(Path(folder))
+    place = RunFolder(as_folder("folder", folder))
+    require_no_faults(unknown_keys(cfg))
     written = {"the run": place.path, "the cache": assemble.cache_folder(cfg), "temporary files": Path(gettempdir())}
     with naming_full_disks(written):
         return _run(cfg, place, deployed)

@@ -10,9 +10,12 @@ from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, TORCHSCR
 from parmtrain.bundle.formats import format_named
 from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import ExportError
+from parmtrain.errors import ExportError, InputError
+from parmtrain.inputs import as_folder, require_tensor
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
+
+PREPARED = "; bundle.json states under preprocessing how queries are prepared"
 
 
 class Bundle:
@@ -31,7 +34,7 @@ class Bundle:
     """
 
     def __init__(self, folder: str | Path, deployed: Network | None = None) -> None:
-        folder = Path(folder)
+        folder = as_folder("folder", folder)
         inside = RunFolder(folder).export
         self.folder = inside if (inside / DESCRIPTION).is_file() else folder
         self.about = read_description(self.folder)
@@ -88,6 +91,11 @@ class Bundle:
         return int(self.about["stragglers"])
 
     @property
+    def coded(self) -> int:
+        """Coded queries per group."""
+        return int(self.about["coded"])
+
+    @property
     def outputs(self) -> int:
         """Length of one prediction."""
         return int(self.about["shapes"]["prediction"][0])
@@ -111,18 +119,25 @@ class Bundle:
 
     @torch.no_grad()
     def encode(self, queries: Tensor) -> Tensor:
-        """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``."""
+        """Encode queries ``[g, k, *query]`` (float32) into coded queries ``[g, coded, *parity]``.
+
+        Raises:
+            InputError: If they have another shape or type.
+        """
+        self._require("queries", queries, self.k, *self.query_shape)
         coded: Tensor = self.encoder(queries)
         return coded
 
     @torch.no_grad()
     def predict(self, coded_queries: Tensor) -> Tensor:
-        """Run the coded queries through their models: ``[g, coded, *parity]`` to ``[g, coded, c]``.
+        """Run the coded queries through their models: ``[g, coded, *parity]`` to ``[g, coded, w]``.
 
         Raises:
             ExportError: If the deployed model runs them, and the bundle was loaded without it.
+            InputError: If they have another shape or type.
         """
-        if self.about["coded"] and not self.parity_models:
+        self._require("coded queries", coded_queries, self.coded, *self.about["shapes"]["parity_query"])
+        if self.coded and not self.parity_models:
             raise ExportError(
                 f"code={self.about['code']} runs coded queries on the deployed model, which bundles do not hold; pass "
                 "it to parmtrain.load(folder, deployed=…)"
@@ -130,12 +145,26 @@ class Bundle:
         return run_coded(self.parity_models, coded_queries)
 
     def gather(self, predictions: Tensor, coded_outputs: Tensor) -> Tensor:
-        """Combine predictions ``[g, k, c]`` and coded outputs ``[g, coded, w]`` into worker outputs ``[g, n, w]``."""
+        """Combine predictions ``[g, k, c]`` and coded outputs ``[g, coded, w]`` into worker outputs ``[g, n, w]``.
+
+        Raises:
+            InputError: If they have another shape or type.
+        """
+        if self.systematic:
+            self._require("predictions", predictions, self.k, self.outputs)
+        if self.coded:
+            self._require("coded outputs", coded_outputs, self.coded, self.width)
         return worker_outputs(predictions, coded_outputs, self.systematic)
 
     @torch.no_grad()
     def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Return predictions ``[g, k, c]`` from the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]``."""
+        """Return predictions ``[g, k, c]`` from the worker outputs ``[g, n, w]`` that ``arrived`` ``[g, n]`` (bool).
+
+        Raises:
+            InputError: If they have another shape or type.
+        """
+        self._require("outputs", outputs, self.n, self.width)
+        require_tensor("arrived", arrived, (len(outputs), self.n), torch.bool)
         predictions: Tensor = self.decoder(outputs, arrived)
         return predictions
 
@@ -144,7 +173,7 @@ class Bundle:
         """Answer groups of queries ``[g, k, *query]`` as if one worker's output were lost.
 
         Args:
-            queries: Queries, as the deployed model takes them.
+            queries: Queries (float32), as the deployed model takes them.
             lost: Index of the lost worker, from 0; worker i < k of a systematic code runs F on query i.
 
         Returns:
@@ -152,14 +181,21 @@ class Bundle:
 
         Raises:
             ExportError: If the bundle was loaded without the deployed model.
+            InputError: If queries have another shape or type, or there is no such worker.
         """
         if self.deployed is None:
             raise ExportError("reconstruct needs the deployed model; load the bundle with load(folder, deployed=…)")
+        if not isinstance(lost, int) or not 0 <= lost < self.n:
+            raise InputError(f"lost must be a worker from 0 to {self.n - 1}, got {lost}")
+        coded = self.predict(self.encode(queries))
         predictions = self.deployed(queries.flatten(0, 1)).unflatten(0, queries.shape[:2])
-        outputs = self.gather(predictions, self.predict(self.encode(queries)))
+        outputs = self.gather(predictions, coded)
         arrived = torch.ones(outputs.shape[:2], dtype=torch.bool)
         arrived[:, lost] = False
         return self.decode(outputs.masked_fill(~arrived.unsqueeze(2), torch.nan), arrived)
+
+    def _require(self, name: str, given: Tensor, *shape: int) -> None:
+        require_tensor(name, given, ("g", *shape), torch.float32, PREPARED)
 
 
 def load(folder: str | Path, deployed: Network | None = None) -> Bundle:

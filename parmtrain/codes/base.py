@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from parmtrain.codes.erasures import arrivals
 from parmtrain.codes.workers import worker_outputs
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import UnsupportedError
+from parmtrain.errors import InputError, UnsupportedError
 from parmtrain.metrics.measures import Measures
 
 MOST_TRAINED_FOR = 128
@@ -150,7 +150,13 @@ class Code(nn.Module):
         return ~self.erasures[:, : self.k]
 
     def encode(self, queries: Tensor) -> Tensor:
-        """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``."""
+        """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``.
+
+        Raises:
+            InputError: If there are not k queries in a group.
+        """
+        if queries.dim() < 3 or queries.size(1) != self.k:
+            raise InputError(f"queries must have shape [g, {self.k}, *query], got {list(queries.shape)}")
         coded: Tensor = self.encoder(queries)
         return coded
 
@@ -164,7 +170,18 @@ class Code(nn.Module):
         return worker_outputs(predictions, coded_outputs, self.systematic)
 
     def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Decode the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]`` to predictions ``[g, k, c]``."""
+        """Decode the worker outputs ``[g, n, c]`` that ``arrived`` ``[g, n]`` (bool) to predictions ``[g, k, c]``.
+
+        Raises:
+            InputError: If there are not n outputs in a group, or ``arrived`` has another shape or type.
+        """
+        if outputs.dim() != 3 or outputs.size(1) != self.n:
+            raise InputError(f"outputs must have shape [g, {self.n}, c], got {list(outputs.shape)}")
+        if arrived.shape != outputs.shape[:2] or arrived.dtype is not torch.bool:
+            raise InputError(
+                f"arrived must be bool of shape {list(outputs.shape[:2])}, got {arrived.dtype} of shape "
+                f"{list(arrived.shape)}"
+            )
         predictions: Tensor = self.decoder(outputs, arrived)
         return predictions
 
@@ -185,7 +202,7 @@ def require_k(k: int) -> int:
     Raises:
         UnsupportedError: If k is less than 2.
     """
-    if k < 2:
+    if not isinstance(k, int) or k < 2:
         raise UnsupportedError(f"k must be 2 or more queries in a coding group, got {k}")
     return k
 
@@ -211,6 +228,6 @@ def require_extra(r: int, least: int = 1) -> int:
     Raises:
         UnsupportedError: If r is less than ``least``.
     """
-    if r < least:
+    if not isinstance(r, int) or r < least:
         raise UnsupportedError(f"r must be {least} or more extra workers per coding group, got {r}")
     return r

@@ -16,6 +16,7 @@ from parmtrain.config.check import check, require_no_faults
 from parmtrain.config.resuming import resuming
 from parmtrain.errors import ConfigError, DataError, TrainingError
 from parmtrain.files import cannot_write
+from parmtrain.inputs import as_folder
 from parmtrain.prepared import Prepared
 from parmtrain.runs import run
 from parmtrain.training.fit import quiet
@@ -40,9 +41,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         TrainingError: If some runs failed, once all others are done and written.
         Interrupted: If the user stops it.
     """
-    if not str(study):
-        raise ConfigError(["--folder must be a folder, got an empty name"])
-    study = Path(study)
+    study = as_folder("--folder", study)
     if why := cannot_write(study):
         raise ConfigError([f"--folder {study} cannot be written: {why}"])
     quiet()

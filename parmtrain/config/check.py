@@ -13,7 +13,7 @@ from parmtrain.config.resuming import resume_faults
 from parmtrain.config.schema import Config
 from parmtrain.config.signatures import misnamed
 from parmtrain.config.trial import trial_faults
-from parmtrain.errors import ConfigError
+from parmtrain.errors import ConfigError, InputError
 from parmtrain.files import cannot_write
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
@@ -62,7 +62,7 @@ def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> l
         folder: Folder that the run will write.
         given: A deployed model in place of ``deployed.path``.
     """
-    found = [*_unknown(cfg), *object_faults(cfg)]
+    found = [*unknown_keys(cfg), *object_faults(cfg)]
     if found:  # nothing below can look at such a configuration
         return found
     found = [
@@ -85,11 +85,23 @@ def require_no_faults(faults: Iterable[Fault]) -> None:
         raise ConfigError(sentences)
 
 
-def _unknown(cfg: DictConfig) -> Iterator[Fault]:
+def unknown_keys(cfg: DictConfig) -> Iterator[Fault]:
+    """Yield a fault for each key of the top level that is unknown or missing.
+
+    Args:
+        cfg: A composed configuration.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if not isinstance(cfg, DictConfig):
+        raise InputError(f"cfg must be a configuration from parmtrain.compose, got {type(cfg).__name__}")
     known = {one.name for one in fields(Config)}
     for key in cfg:
         if key not in known:
             yield Fault(str(key), f"unknown key {key!s}; choose from {', '.join(sorted(known))}")
+    for key in sorted(known - {str(key) for key in cfg}):
+        yield Fault(key, f"{key} must be in the configuration; make it with parmtrain.compose")
 
 
 def outside_limits(cfg: DictConfig) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from rich.progress import track
 from torch import Tensor
 
 from parmtrain.codes import CodedPredictor, arrivals, decode_each
+from parmtrain.errors import InputError
 from parmtrain.evaluation.scores import Late, Scores
 from parmtrain.metrics import Measures, Tally
 from parmtrain.tasks.base import Task, TaskInput
@@ -52,7 +53,22 @@ def score(
     ``available`` scores the deployed model alone, and ``nobody_late`` the code with all workers on time. ``degraded``
     (reconstructed predictions only) and ``all_k`` (all predictions of a group) have one straggler at every position,
     and ``stragglers`` has both for two and more. ``overall`` is A_o, and ``default`` the score of a fixed answer.
+
+    Raises:
+        InputError: If predictions do not belong to the queries, or a number is out of range.
     """
+    if predictions.shape != (len(queries), task.outputs):
+        shape = [len(queries), task.outputs]
+        raise InputError(f"predictions must have shape {shape}, one per query, got {list(predictions.shape)}")
+    if len(queries) < predictor.k:
+        raise InputError(f"queries must be at least k={predictor.k}, got {len(queries)}")
+    if lacking := task.measures.every.keys() - default.keys():
+        raise InputError(f"default must have a score for every measure, got none for {', '.join(sorted(lacking))}")
+    for share in unavailable:
+        if not 0 <= share <= 1:
+            raise InputError(f"unavailable must hold fractions from 0 to 1, got {share}")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be an integer of 0 or more, got {seed}")
     split = ScoredSplit(queries, predictions, task.input, default)
     return score_groups(predictor, split, task.measures, seed, unavailable, device, workers).to_json()
 

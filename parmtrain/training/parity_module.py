@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 
 from parmtrain.codes import Code, Scheme, run_coded, scheme_of
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import TrainingError
+from parmtrain.errors import InputError, TrainingError
 from parmtrain.metrics import Measures, Tally, of_classes
 from parmtrain.training import losses, schedules
 from parmtrain.training.coded_groups import CodedGroups
@@ -34,6 +34,9 @@ class ParityModule(pl.LightningModule):
         schedule: Makes a learning-rate scheduler, stepped each batch, from the optimizer and ``total_steps``.
         measures: Kind of predictions, and the measures that score them in validation; accuracy by default.
 
+    Raises:
+        InputError: If the deployed model or the code is none, or there are too few or too many parity models.
+
     Example:
         >>> from parmtrain.codes import Sum
         >>> deployed = nn.Linear(4, 3)
@@ -54,8 +57,16 @@ class ParityModule(pl.LightningModule):
         measures: Measures = CLASSES,
     ) -> None:
         super().__init__()
+        for name, part, kind in (("deployed", deployed, DeployedModel), ("code", code, Code)):
+            if not isinstance(part, kind):
+                raise InputError(f"{name} must be a parmtrain.{kind.__name__}, got {type(part).__name__}")
+        models = list(parity_models)
+        if len(models) not in {0 if code.num_coded == 0 else 1, code.num_coded}:
+            raise InputError(
+                f"parity_models must be 1 model or {code.num_coded}, one per coded query, got {len(models)}"
+            )
         self.deployed, self.code = deployed, code
-        self.parity_models = nn.ModuleList(parity_models)
+        self.parity_models = nn.ModuleList(models)
         self.loss, self.optim, self.schedule = loss, optim, schedule
         self.measures = measures
         self.val_tally, self.val_loss = Tally(code.erasures, code.missing, measures), MeanMetric()
