@@ -17,6 +17,7 @@ from parmtrain.config.identity import identity
 from parmtrain.config.schema import Teacher
 from parmtrain.errors import TrainingError
 from parmtrain.files import replacing
+from parmtrain.metrics.measures import PROBABILITIES, kind_of
 from parmtrain.prepared import Prepared
 from parmtrain.run_folder import BEST, RunFolder
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -82,7 +83,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     log.info("deployed model: available %s A_a %.4f on the validation split", work.measures.name, available)
 
     pl.seed_everything(cfg.seed, verbose=False)
-    module = assemble.parity_module(cfg, task, frozen)
+    module = assemble.parity_module(cfg, task, frozen, _kind(known.val, work.measures.kind))
     prior = task.prior(splits.train.labels)
     if prior is not None:
         init_output_biases(module.parity_models, module.code, prior)
@@ -105,6 +106,17 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         module.load_state_dict(best["state_dict"])
     module.to(device).eval()
     return Trained(module, history, known, device)
+
+
+def _kind(predictions: Tensor, kind: str) -> str:
+    """Return the kind of the deployed model's predictions on the validation split, and say if it is not the task's."""
+    found = kind_of(predictions, kind)
+    if found == PROBABILITIES:
+        log.warning(
+            "deployed model: it returns probabilities, each prediction sums to 1; losses compare them as such, and "
+            "apply no softmax to them"
+        )
+    return found
 
 
 def _known_predictions(work: Prepared, device: torch.device) -> "Splits[Tensor | None]":

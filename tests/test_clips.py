@@ -41,6 +41,14 @@ def test_clips_of_any_rate_width_and_channels_are_read_alike(
     assert loudest == 440
 
 
+@pytest.mark.parametrize("subtype", ["GSM610", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM"])
+def test_compressed_clips_are_read_too(subtype: str, tmp_path: Path) -> None:
+    sound = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    soundfile.write(tmp_path / "clip.wav", sound, 8000, subtype=subtype)
+    clip = read_clip(tmp_path / "clip.wav", 16000, 16000)
+    assert torch.fft.rfft(clip.double()).abs().argmax() == 440
+
+
 def test_short_clips_are_padded_and_long_ones_cut_on_both_sides(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", np.full(1000, 0.5), 16000)
     short = read_clip(tmp_path / "short.wav", 16000, 4000)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -105,9 +106,17 @@ def measures(cfg: DictConfig, task: Task) -> Measures:
     return task.measures.extended({name: build(node) for name, node in cfg.metrics.items()})
 
 
-def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel) -> ParityModule:
-    """Build the module that trains parity models."""
+def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel, kind: str | None = None) -> ParityModule:
+    """Build the module that trains parity models.
+
+    Args:
+        cfg: The configuration.
+        task: Its task.
+        deployed: The deployed model.
+        kind: Kind of its predictions, if not the task's.
+    """
     code: Code = build(cfg.code)
+    scored_by = measures(cfg, task)
     return ParityModule(
         deployed,
         code,
@@ -115,7 +124,7 @@ def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel) -> Parit
         loss=build(cfg.loss),
         optim=build(cfg.optim),
         schedule=schedule(cfg.scheduler),
-        measures=measures(cfg, task),
+        measures=scored_by if kind is None else replace(scored_by, kind=kind),
     )
 
 

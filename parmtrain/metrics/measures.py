@@ -13,6 +13,8 @@ Measure = Callable[[Tensor, Tensor], Tensor]
 """Maps predictions ``[..., c]`` and labels ``[...]`` or ``[..., l]`` to scores from 0 to 1 ``[...]``; NaN scores 0."""
 
 CLASS_SCORES = "class scores"
+PROBABILITIES = "class probabilities"
+UNIT = 1e-3  # how far probabilities may be from a sum of 1
 TOP5_CLASSES = 10
 
 
@@ -21,7 +23,7 @@ class Measures:
     """The kind of predictions of a task, and the measures that score them.
 
     Args:
-        kind: Kind of prediction: ``class scores``, ``boxes``, or your own. Losses check it.
+        kind: Kind of prediction: ``class scores``, ``class probabilities``, ``boxes``, or your own. Losses check it.
         name: Name of the main measure in results, such as ``accuracy`` or ``iou``.
         main: The measure used for model selection; A_a, A_d and A_o are its means.
         agreement: Maps reconstructed predictions and the deployed model's own ``[..., c]`` to their agreement.
@@ -48,6 +50,24 @@ class Measures:
     def extended(self, more: Mapping[str, Measure]) -> "Measures":
         """Return a copy with additional measures."""
         return replace(self, more={**self.more, **more})
+
+
+def kind_of(predictions: Tensor, kind: str) -> str:
+    """Return the kind of a deployed model's predictions: class scores that are probabilities are said to be.
+
+    Args:
+        predictions: Predictions ``[n, c]`` on some queries.
+        kind: Kind of prediction of the task.
+
+    Example:
+        >>> import torch
+        >>> kind_of(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), CLASS_SCORES), kind_of(torch.eye(2) * 3, CLASS_SCORES)
+        ('class probabilities', 'class scores')
+    """
+    if kind != CLASS_SCORES or not len(predictions) or predictions.size(1) < 2:
+        return kind
+    one = (predictions.sum(dim=1) - 1).abs().max() <= UNIT and predictions.min() >= 0
+    return PROBABILITIES if bool(one) else kind
 
 
 def of_classes(outputs: int) -> Measures:

@@ -11,6 +11,7 @@ from torchaudio.functional import resample
 from parmtrain.errors import DataError
 
 FULL_SCALE = 32767
+UNCOMPRESSED = (1, 3, 0xFFFE)  # PCM, floating point, extensible
 
 
 def read_clip(path: Path, rate: int, samples: int) -> Tensor:
@@ -72,12 +73,13 @@ def _stated_frames(path: Path) -> int:
     """Return the number of frames that the header states; soundfile reports the file's actual length instead."""
     with path.open("rb") as file:
         content = file.read(4096)
-    frame, at = 0, 12
+    frame, kind, at = 0, 0, 12
     while at + 8 <= len(content):
         name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
         if name == b"fmt ":
+            kind = int.from_bytes(content[at + 8 : at + 10], "little")
             frame = int.from_bytes(content[at + 20 : at + 22], "little")
-        if name == b"data":
-            return size // frame if frame and size < 2**31 else 0
+        if name == b"data":  # only PCM and floating-point samples have one size each
+            return size // frame if frame and kind in UNCOMPRESSED and size < 2**31 else 0
         at += 8 + size + size % 2
     return 0

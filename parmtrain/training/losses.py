@@ -3,16 +3,17 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, xlogy
 from torch.nn import functional
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
 from parmtrain.errors import ConfigError
-from parmtrain.metrics.measures import CLASS_SCORES
+from parmtrain.metrics.measures import CLASS_SCORES, PROBABILITIES
 from parmtrain.training.coded_groups import CodedGroups
 
 Loss = Callable[[CodedGroups], Tensor]
 OTHERS = "loss=mse or loss=decoded_mse"
+SMALLEST = 1e-3  # probability from which on the logarithm is a straight line
 
 
 def mse(groups: CodedGroups) -> Tensor:
@@ -35,7 +36,9 @@ def kl(groups: CodedGroups) -> Tensor:
     """Return the divergence of each reconstructed prediction's softmax from the deployed model's: KL(F ‖ F̂).
 
     It is the mean over all reconstructions, in nats. Unlike the squared error, it does not spend the parity model's
-    capacity on outputs that do not affect the arg-max.
+    capacity on outputs that do not affect the arg-max. Where the deployed model returns probabilities, no softmax is
+    applied to them: reconstructed ones, which need not sum to 1, are compared by the divergence of measures,
+    Σ p log(p/q) − p + q.
 
     Example:
         >>> import torch
@@ -45,6 +48,8 @@ def kl(groups: CodedGroups) -> Tensor:
         >>> kl(perfect).abs() < 1e-6
         tensor(True)
     """
+    if groups.kind == PROBABILITIES:
+        return _divergence(groups.own, groups.reconstructed)
     groups.require_kind("kl", CLASS_SCORES, OTHERS)
     reconstructed = log_softmax(groups.reconstructed.flatten(0, 1), dim=-1)
     return kl_div(reconstructed, softmax(groups.own.flatten(0, 1), dim=-1), reduction="batchmean")
@@ -77,8 +82,21 @@ def cross_entropy(groups: CodedGroups) -> Tensor:
         >>> cross_entropy(CodedGroups(Sum(k=2), predictions, torch.zeros(1, 1, 4), labels))
         tensor(1.3863)
     """
+    if groups.kind == PROBABILITIES:
+        labels = functional.one_hot(groups.own_labels, groups.own.size(-1))
+        return _divergence(labels.to(groups.own.dtype), groups.reconstructed)
     groups.require_kind("cross_entropy", CLASS_SCORES, OTHERS)
     return functional.cross_entropy(groups.reconstructed.flatten(0, 1), groups.own_labels.flatten())
+
+
+def _divergence(wanted: Tensor, given: Tensor) -> Tensor:
+    """Return the mean divergence of reconstructed probabilities ``[g, m, c]`` from those wanted.
+
+    Decoders may give numbers below 0: there, the logarithm goes on along its tangent, so gradients lead back.
+    """
+    positive = given.clamp_min(SMALLEST)
+    log = positive.log() + (given - positive) / SMALLEST
+    return (xlogy(wanted, wanted) - wanted * log - wanted + given.relu()).sum(dim=-1).mean()
 
 
 def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[float]) -> Tensor:
