@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.rename(path, scratch / "replaced")
             os.replace(temporary, path)
         except Exception as fault:
-            _require_space(fault, {f"{path.name}": path.parent})  # the unfinished file still takes its space
+            require_space(fault, {f"{path.name}": path.parent})  # the unfinished file still takes its space
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -63,13 +63,18 @@ def naming_full_disks(places: Mapping[str, Path]) -> Iterator[None]:
     except StorageError:
         raise
     except Exception as fault:
-        _require_space(fault, places)
+        require_space(fault, places)
         raise
 
 
-def _require_space(fault: Exception, places: Mapping[str, Path]) -> None:
-    """Raise a ``StorageError`` if an error comes from a full disk: some libraries wrap it in errors of their own."""
-    told = isinstance(fault, OSError) and fault.errno in FULL
+def require_space(fault: Exception, places: Mapping[str, Path]) -> None:
+    """Raise a ``StorageError`` if an error comes from a full disk: some libraries wrap it in errors of their own.
+
+    Args:
+        fault: The error.
+        places: Folders that were written to, each with a name for the error message.
+    """
+    told = getattr(fault, "errno", None) in FULL or os.strerror(errno.ENOSPC) in str(fault)
     if not told and not isinstance(fault, RuntimeError):
         return
     free = {name: shutil.disk_usage(existing(folder)).free for name, folder in places.items()}

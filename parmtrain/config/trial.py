@@ -18,6 +18,7 @@ from parmtrain.config import assemble
 from parmtrain.config.faults import Fault, any_about
 from parmtrain.deployed import DeployedModel, check_predictions
 from parmtrain.errors import ConfigError, MissingDataError, ParmtrainError, StorageError, reason_of
+from parmtrain.files import require_space
 from parmtrain.metrics.figures import RESERVED
 from parmtrain.programs import Network, read_network
 from parmtrain.tasks.base import Task
@@ -53,6 +54,7 @@ class Trial:
         except ParmtrainError as fault:
             self.found.append(Fault(key, str(fault)))
         except Exception as fault:  # a part can raise anything
+            require_space(fault, {"temporary files": Path(tempfile.gettempdir())})
             self.found.append(Fault(key, f"{key}: {reason_of(fault)}"))
         return None
 

@@ -33,7 +33,8 @@ def read_clip(path: Path, rate: int, samples: int) -> Tensor:
             if file.format not in ("WAV", "WAVEX"):
                 raise DataError(f"{path} must be a WAV file, got {file.format}")
             promised, theirs = file.frames, file.samplerate
-            content = file.read(dtype="float32", always_2d=True)
+            every = -1 if file.seekable() else promised  # GSM is not
+            content = file.read(every, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as fault:
         if not path.is_file():
             raise DataError(f"{path}: file not found") from fault

@@ -13,7 +13,7 @@ from parmtrain.training.coded_groups import CodedGroups
 
 Loss = Callable[[CodedGroups], Tensor]
 OTHERS = "loss=mse or loss=decoded_mse"
-SMALLEST = 1e-3  # probability from which on the logarithm is a straight line
+SMALLEST = 0.3  # probability below which the logarithm goes on as a straight line; chosen on validation
 
 
 def mse(groups: CodedGroups) -> Tensor:
