@@ -93,8 +93,8 @@ def intact_array(path: Path) -> Tensor | None:
         kept = read_array(path)
         if _stated_digest(path) in (None, hashlib.sha256(kept.numpy().data).hexdigest()):
             return kept
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError):  # NumPy on damaged files
-        pass
+    except Exception as fault:  # NumPy on a damaged header can raise anything
+        log.debug("%s: %s", path, fault)
     set_aside(path)
     return None
 

@@ -111,7 +111,9 @@ class RunFolder:
             raise DataError(f"{self.path} must be the folder of a run, but {self.config} does not exist")
         try:
             cfg = OmegaConf.load(self.config)
-        except (YAMLError, UnicodeDecodeError, OmegaConfBaseException, RecursionError) as fault:
+        except PermissionError:
+            raise
+        except (YAMLError, OSError, ValueError, OmegaConfBaseException, RecursionError) as fault:
             raise DataError(f"{self.config} cannot be read: {reason_of(fault)}") from fault
         if not isinstance(cfg, DictConfig) or "task" not in cfg:
             raise DataError(f"{self.config} must be the configuration of a run, with a key task")

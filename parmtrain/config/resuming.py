@@ -46,7 +46,7 @@ def resume_faults(cfg: DictConfig, folder: RunFolder, given: Network | None) -> 
         content = torch.load(path, map_location="cpu", weights_only=True)
         if "state_dict" not in content or "loops" not in content:
             raise ValueError("it holds no state of a training")
-    except OSError:
+    except PermissionError:
         raise
     except Exception as fault:  # reading a damaged file can raise anything
         damaged = f"ckpt_path must be a checkpoint of a training, got {path} ({reason_of(fault)})"

@@ -98,5 +98,7 @@ def mapped(path: Path) -> Tensor:
                 f"{path} must hold numbers in this machine's byte order; save it with .astype('{kind.name}')"
             )
         return read_array(path)
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError) as fault:
+    except DataError:
+        raise
+    except Exception as fault:  # NumPy on a damaged header can raise anything
         raise DataError(f"{path} must be an intact .npy file of numbers: {reason_of(fault)}") from fault

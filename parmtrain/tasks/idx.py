@@ -116,7 +116,9 @@ def read_idx(path: Path) -> Tensor:
         raise DataError(f"{path} must hold unsigned bytes, got type {content[2]}")
     dimensions = content[3]
     start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise DataError(f"{path} is damaged: it must hold {dimensions} sizes (its header), but it ends before")
     shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">i4")]
-    if len(content) < start or min(shape, default=-1) < 0 or len(content) - start != prod(shape):
+    if min(shape, default=-1) < 0 or len(content) - start != prod(shape):
         raise DataError(f"{path} is damaged: it must hold {shape} bytes (its header), got {len(content) - start}")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).copy()).view(shape)

@@ -78,7 +78,8 @@ def decoded(path: Path, upright: bool = False) -> Image.Image:
         DataError: If it is missing, damaged, too large, or of pixels without a known range.
     """
     try:
-        with _opened(path) as image:
+        with warnings.catch_warnings(), _opened(path) as image:
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on palettes and tags
             turned = ImageOps.exif_transpose(image) if upright else image
             return _eight_bits(turned).convert("RGB")
     except (OSError, ValueError, SyntaxError, struct.error) as fault:  # Pillow on damaged files
@@ -88,6 +89,7 @@ def decoded(path: Path, upright: bool = False) -> Image.Image:
 def _opened(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is an error below
             image = Image.open(path)
     except FileNotFoundError as fault:
