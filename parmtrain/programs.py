@@ -5,6 +5,7 @@ TorchScript archives and ``.pt2`` files can run arbitrary code: open only those 
 
 import copy
 import io
+import logging
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -48,8 +49,8 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
         raise DeployedModelError(f"deployed.path={path}: must be a file, got a folder")
     if not path.is_file():
         raise DeployedModelError(f"deployed.path={path}: file not found")
-    entries = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
     try:
+        entries = _entries(path)
         if any("/code/" in entry for entry in entries):
             network: nn.Module = read_torchscript(path)
         elif any(entry.endswith("archive_format") or entry.endswith("exported_program.json") for entry in entries):
@@ -69,6 +70,22 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
         if not value.isfinite().all():
             raise DeployedModelError(f"deployed.path={path}: {name} must be finite, got NaN or infinite values")
     return network
+
+
+def _entries(path: Path) -> list[str]:
+    """Return the names in a zip archive, after comparing each file with its checksum; none for other files.
+
+    PyTorch itself does not compare all of them.
+    """
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.CRC:  # PyTorch can leave checksums out
+                with archive.open(entry) as file:
+                    while file.read(2**20):
+                        pass
+        return archive.namelist()
 
 
 def _kind(path: Path, fault: Exception) -> str:
@@ -147,7 +164,13 @@ def read_exported(source: Path | io.BytesIO) -> nn.Module:
     Raises:
         Exception: If the file is damaged; the type depends on the damage.
     """
-    program = torch.export.load(source)
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it logs the traceback of a damaged file
+    try:
+        program = torch.export.load(source)
+    finally:
+        logger.setLevel(level)
     network = program.module()
     network.meta[EXPORTED] = program  # a graph module cannot be pickled, but its program can be saved
     return network

@@ -7,17 +7,18 @@ kill -9, and whether its ``metrics.json`` is that of a run that nobody killed, b
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 RUN = ("parmtrain", "hydra.run.dir=run", "trainer.max_epochs=25", "deployed.fit.epochs=12", "code=sum_corrected")
 COMPARE = ("parmtrain.compare", "code=sum,berrut_b", *RUN[2:4], "--folder=study")
-STARTING = 2.5  # seconds in which a process only imports
+MARKS = ("cache/deployed/*/last.ckpt", "**/checkpoints/last.ckpt", "**/deployed.pt", "**/.export.*", "**/export")
+"""Files that mark where training F, training parity models, exporting, and what follows it begin."""
 CLOCK = ("timing", "versions")
 
 
@@ -42,14 +43,26 @@ def figures(folder: Path) -> dict[str, Any]:
 def phase(folder: Path) -> str:
     """Return what a process was doing when it was killed, judging by its files."""
     if list(folder.glob("**/metrics.json")) and not list(folder.glob("study")):
-        return "after metrics.json"
+        return "finished"
     if not list(folder.glob("cache/deployed/*/weights.pt")):
         return "training F" if list(folder.glob("cache/deployed/*/*.ckpt")) else "before training F"
     if list(folder.glob("**/export/bundle.json")):
-        return "evaluating or plotting, after the export"
+        return "timing and plotting, after the export"
     if list(folder.glob("**/deployed.pt")):
         return "exporting"
+    if list(folder.glob("cache/predictions/*.npy")) and len(list(folder.glob("cache/predictions/*.npy"))) > 2:
+        return "evaluating"
     return "training parity models" if list(folder.glob("**/best.ckpt")) else "before training parity models"
+
+
+def kill_at_random(process: subprocess.Popen[bytes], folder: Path, mark: str, later: float) -> None:
+    """Kill a process some time after it has written a file, unless it ends before."""
+    while process.poll() is None and not list(folder.glob(mark)):
+        time.sleep(0.002)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(later)
+    process.kill()
+    process.wait()
 
 
 def main(kills: int, folder: Path) -> None:
@@ -64,14 +77,10 @@ def main(kills: int, folder: Path) -> None:
         for number in range(kills if command is RUN else kills // 4):
             here = folder / command[0] / str(number)
             process = start(command, here)
-            try:
-                process.wait(draw.uniform(STARTING, seconds))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
+            kill_at_random(process, here, MARKS[number % len(MARKS)], draw.uniform(0, seconds / 8))
             when = phase(here)
             status = start(command, here).wait()
-            refused = status == 1 and when == "after metrics.json"  # a finished run is not replaced
+            refused = status == 1 and when == "finished"  # a finished run is not replaced
             same = "the same" if (status == 0 or refused) and figures(here) == wanted else f"differs ({status})"
             rows[command[0], when, same] += 1
             print(f"{command[0]} {number}: {when}: {same}", flush=True)
