@@ -60,7 +60,7 @@ class DeployedModel(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and queries.requires_grad):
             predictions = self.network(self.preprocess(queries))
         if isinstance(predictions, Tensor) and predictions.is_floating_point():
-            return predictions.float()  # codes and bundles take no other type
+            return predictions.to(queries.dtype)  # as parity models answer
         return predictions
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DeployedModel":

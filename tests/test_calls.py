@@ -79,7 +79,7 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "score other outputs": (lambda: score_of(predictions=torch.zeros(450, 7)), "must have shape [450, 10]"),
     "score an impossible share": (lambda: score_of(unavailable=[2]), "fractions from 0 to 1, got 2"),
     "score with no seed": (lambda: score_of(seed=None), "seed must be an integer of 0 or more, got None"),
-    "score without a default": (lambda: score_of(default={"accuracy": 0.1}), "got none for top5"),
+    "score without a default": (lambda: score_of(default={"top5": 0.1}), "a score for accuracy, got top5"),
     "wrap a number": (lambda: DeployedModel(5), "the deployed model must be a module or a function, got int"),  # type: ignore[arg-type]
     "train for a bare network": (lambda: module(NETWORK), "deployed must be a parmtrain.DeployedModel, got MLP"),
     "train no code": (lambda: module(code="sum"), "code must be a parmtrain.Code, got str"),

@@ -68,14 +68,6 @@ def test_the_headline_command_on_cifar10s_own_format(data_root: Path, tmp_path: 
     assert (folder / "export" / "parity_model.ts").is_file()
 
 
-@pytest.mark.slow
-def test_a_data_set_that_cannot_be_had_stops_before_any_work(tmp_path: Path) -> None:
-    sentence = refused(tmp_path, "task=cifar10", "k=2", "data.root=nothing", "data.download=false")
-    assert sentence.startswith("CIFAR-10 is missing: no data_batch_1, ")
-    assert "in the folder nothing/cifar-10-batches-py; set data.root=… to" in sentence
-    assert not list(tmp_path.glob("runs/*/*"))
-
-
 def test_evaluating_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main([str(tmp_path)]) == 1
     sentence = f"{tmp_path} must be the folder of a run, but {tmp_path}/config.yaml does not exist\n"

@@ -121,7 +121,7 @@ def test_a_run_that_fails_leaves_the_others(tmp_path: Path) -> None:
         (["k=two"], "k=two: Value 'two' of type 'str' could not be converted to Integer"),
         (["kk=2,3"], "kk=2: unknown key kk; did you mean k?"),
         (["code=concat", "k=70,80"], "code=concat with k=70 needs images of 7×10 pixels or more, got 8×8"),
-        (["code=sum", "groups=0"], "groups must be an integer ≥ 1, got 0"),
+        (["code=sum", "groups=0"], "groups must be an integer of 1 or more, got 0"),
         (["task=cifar10", "data.download=false", "data.root=nowhere"], "CIFAR-10 is missing"),
         (["code=sum", "+code.foo=1"], "got an unexpected keyword argument 'foo'"),
         (["deployed.path=/nowhere.pt", "k=2,3"], "deployed.path=/nowhere.pt: file not found"),

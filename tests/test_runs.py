@@ -145,6 +145,6 @@ def test_a_deployed_model_given_from_python(tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     result = small_run(tmp_path / "module", deployed=network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert result.module.deployed.network is network
+    assert result.module.deployed.network is not network  # the user's own is not touched
     called = small_run(tmp_path / "callable", "parity=mlp", deployed=network.forward)
     assert called.metrics["available"] == result.metrics["available"]

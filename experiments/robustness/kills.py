@@ -55,9 +55,16 @@ def phase(folder: Path) -> str:
     return "training parity models" if list(folder.glob("**/best.ckpt")) else "before training parity models"
 
 
+def there(folder: Path, mark: str) -> bool:
+    """Return whether a file is there, in a folder whose files come and go."""
+    with suppress(FileNotFoundError):
+        return bool(list(folder.glob(mark)))
+    return False
+
+
 def kill_at_random(process: subprocess.Popen[bytes], folder: Path, mark: str, later: float) -> None:
     """Kill a process some time after it has written a file, unless it ends before."""
-    while process.poll() is None and not list(folder.glob(mark)):
+    while process.poll() is None and not there(folder, mark):
         time.sleep(0.002)
     with suppress(subprocess.TimeoutExpired):
         process.wait(later)

@@ -62,8 +62,8 @@ def score(
         raise InputError(f"predictions must have shape {shape}, one per query, got {list(predictions.shape)}")
     if len(queries) < predictor.k:
         raise InputError(f"queries must be at least k={predictor.k}, got {len(queries)}")
-    if lacking := task.measures.every.keys() - default.keys():
-        raise InputError(f"default must have a score for every measure, got none for {', '.join(sorted(lacking))}")
+    if task.measures.name not in default:
+        raise InputError(f"default must have a score for {task.measures.name}, got {', '.join(default) or 'none'}")
     for share in unavailable:
         if not 0 <= share <= 1:
             raise InputError(f"unavailable must hold fractions from 0 to 1, got {share}")
