@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from parmtrain import evaluate
+from parmtrain import __version__, evaluate
+from tests.formats import write_arrays
+from tests.mistakes.rows import MAINS
 
 SHORT = ("trainer.max_epochs=2", "deployed.fit.epochs=4")
 
@@ -133,3 +136,29 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> Non
     process.terminate()
     process.communicate(timeout=60)
     assert os.path.getsize(last) > 0
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate", "compare", "simulate", "advise", "serve"])
+def test_every_command_has_parmtrains_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(SystemExit):
+        MAINS[command](["--version"])
+    assert capsys.readouterr().out == f"parmtrain {__version__}\n"
+
+
+@pytest.mark.slow
+def test_a_path_of_any_letters_works_in_quotes_and_options_stand_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv[:])
+    odd = tmp_path / "a=b#c{d} é"
+    odd.mkdir()
+    write_arrays(odd, 12)
+    (tmp_path / "mine").mkdir()
+    place = ("task=arrays", f'data.root="{odd}"', "code=default", "deployed.fit.epochs=1")
+    assert MAINS["run"]([place[0], "--config-dir", "mine", *place[1:], "hydra.run.dir='run=1'"]) == 0
+    assert (tmp_path / "run=1" / "metrics.json").exists()
+    assert MAINS["evaluate"](["run=1", "--data-root", str(odd)]) == 0
+    study = [place[0], "--folder", "study=1", *place[1:3], "-m", place[3], "k=2,3"]
+    assert MAINS["compare"](study) == 0
+    assert (tmp_path / "study=1" / "table.csv").exists()
