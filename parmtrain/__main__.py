@@ -17,7 +17,8 @@ from parmtrain.config.compose import why_not
 from parmtrain.config.overrides import override_faults
 from parmtrain.config.schema import register
 from parmtrain.config.sources import config_folder, for_hydra, require_folder
-from parmtrain.errors import ConfigError, Interrupted, ParmtrainError
+from parmtrain.errors import ConfigError, Interrupted, ParmtrainError, StorageError
+from parmtrain.run_folder import RunFolder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,10 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             return _run_and_show(cfg, folder)
         except Interrupted as stop:
-            say(f"{stop}\nresume with: {_command_to_resume(stop, folder)}")
+            say(f"{stop}\nresume with: {_command_to_resume(stop.checkpoint, folder)}")
             raise KeyboardInterrupt from stop
         except (ParmtrainError, OSError) as fault:
             say(sentence_of(fault) if isinstance(fault, OSError) else str(fault))
+            if isinstance(fault, StorageError) and RunFolder(folder).unfinished:
+                say(f"resume with: {_command_to_resume(RunFolder(folder).last, folder)}")
             statuses.append(FAILED)
             return None
         finally:
@@ -93,13 +96,13 @@ def _run_and_show(cfg: DictConfig, folder: Path) -> float | None:
     return None if record.validation is None else record.validation.value
 
 
-def _command_to_resume(stop: Interrupted, folder: Path) -> str:
+def _command_to_resume(checkpoint: Path, folder: Path) -> str:
     given = get_args_parser().parse_args(sys.argv[1:])
     options = [] if given.config_dir is None else ["--config-dir", given.config_dir]
     overrides = HydraConfig.get().overrides.task
-    if stop.checkpoint.absolute().is_relative_to(folder.absolute()):  # F's checkpoint is found automatically
+    if checkpoint.absolute().is_relative_to(folder.absolute()):  # F's checkpoint is found automatically
         kept = [override for override in overrides if not override.startswith(("ckpt_path=", "overwrite="))]
-        overrides = [*kept, f"hydra.run.dir={folder}", f"ckpt_path={stop.checkpoint}"]
+        overrides = [*kept, f"hydra.run.dir={folder}", f"ckpt_path={checkpoint}"]
     return shlex.join(["python", "-m", "parmtrain", *options, *overrides])
 
 

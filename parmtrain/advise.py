@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from parmtrain import drawing
-from parmtrain.bounds import Bounds, Count, NotNegative, Whole, bounded
+from parmtrain.bounds import Bounds, Count, NotNegative, Share, Whole, bounded
 from parmtrain.codes import Scheme
 from parmtrain.command import log_to_terminal, settings_command
 from parmtrain.errors import DataError, reason_of
@@ -32,8 +32,6 @@ HELP = """Advise on a code: python -m parmtrain.advise results=FOLDER/table.csv 
 """
 NEEDED = {"code", "k", "r", "late", "nobody_late", "degraded", "all_k", "scheme"}
 RIVALS = ("none", "equal", "hedged")
-
-Share = Annotated[float, bounded(Bounds(least=0, most=1))]
 
 
 class _Line(BaseModel):

@@ -51,7 +51,8 @@ class Bounds:
     def _words(self) -> str:
         kind = "an integer " if self.integer else ""
         if self.above is not None:
-            return f"must be {kind}more than {self.above:.15g}"
+            end = "" if self.most is None else f" and {self.most:.15g} or less"
+            return f"must be {kind}more than {self.above:.15g}{end}"
         if self.least is None:
             return f"must be {kind or 'a number '}".rstrip()
         if self.most is not None:
@@ -86,6 +87,8 @@ Positive = Annotated[float, bounded(Bounds(above=0))]
 """A finite number above 0."""
 NotNegative = Annotated[float, bounded(Bounds(least=0))]
 """A finite number of 0 or more."""
+Share = Annotated[float, bounded(Bounds(least=0, most=1))]
+"""A number from 0 to 1."""
 Some = Annotated[Sequence[T], MinLen(1)]
 """A list of 1 or more values."""
 

@@ -1,5 +1,6 @@
 """Caching: keys derived from content, and arrays stored in files."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -94,9 +95,15 @@ def intact_array(path: Path) -> Tensor | None:
         if _stated_digest(path) in (None, hashlib.sha256(kept.numpy().data).hexdigest()):
             return kept
     except Exception as fault:  # NumPy on a damaged header can raise anything
-        log.debug("%s: %s", path, fault)
+        require_damage(fault)
     set_aside(path)
     return None
+
+
+def require_damage(fault: Exception) -> None:
+    """Raise an error again that says nothing about a file's content: no permission, no memory, a broken disk."""
+    if isinstance(fault, PermissionError | MemoryError) or getattr(fault, "errno", None) == errno.EIO:
+        raise fault
 
 
 def set_aside(path: Path) -> None:

@@ -1,5 +1,6 @@
 """What all commands share: help, version, one-sentence errors, signals, and the exit status."""
 
+import errno
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from parmtrain.settings import help_of, read_settings, require_valid
 S = TypeVar("S")
 DONE, FAILED, STOPPED = 0, 1, 130
 VERSION = f"parmtrain {__version__}"
+OF_FILES = (errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -94,7 +96,8 @@ def sentence_of(fault: OSError) -> str:
         '/dev/null/run cannot be written: /dev/null is a file; choose another'
     """
     if not isinstance(fault.filename, str):
-        return f"a file cannot be read or written: {fault.strerror or fault}"
+        reason = fault.strerror or str(fault)
+        return f"a file cannot be read or written: {reason}" if fault.errno in OF_FILES else reason
     name = fault.filename
     there = existing(Path(name))
     if not there.is_dir() and there != Path(name).absolute():

@@ -1,5 +1,6 @@
 """The deployed model F: wrapped, guaranteed to stay frozen, and identified by a fingerprint."""
 
+import copy
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.programs import Network, pack, weights
 
-ALIKE = 1e-3  # of two answers to one query
+ALIKE = 1e-3  # difference of two answers to one query ÷ the largest number in them
 
 
 class DeployedModel(nn.Module):
@@ -59,7 +60,7 @@ class DeployedModel(nn.Module):
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and queries.requires_grad):
             predictions = self.network(self.preprocess(queries))
-        if isinstance(predictions, Tensor) and predictions.is_floating_point():
+        if isinstance(predictions, Tensor) and predictions.is_floating_point() and queries.is_floating_point():
             return predictions.to(queries.dtype)  # as parity models answer
         return predictions
 
@@ -85,6 +86,31 @@ class DeployedModel(nn.Module):
             raise DeployedModelError(
                 "the deployed model must stay frozen, but its weights changed; discard the results"
             )
+
+
+def private_copy(network: Network) -> Network:
+    """Return a copy of a module, so that the given one stays as it is; other callables are returned themselves.
+
+    Raises:
+        DeployedModelError: If the module cannot be copied.
+
+    Example:
+        >>> network = nn.Linear(2, 1)
+        >>> private_copy(network) is network, private_copy(abs) is abs
+        (False, True)
+    """
+    if not isinstance(network, nn.Module):
+        return network
+    try:
+        copied = copy.deepcopy(network)
+    except Exception as fault:  # a module can raise anything
+        raise DeployedModelError(
+            f"the deployed model must be a module that can be copied, got one that cannot ({reason_of(fault)}); pass a "
+            "function that calls it"
+        ) from fault
+    if isinstance(network, torch.fx.GraphModule) and isinstance(copied, torch.fx.GraphModule):
+        copied.meta.update(network.meta)  # with its exported program
+    return copied
 
 
 def freeze(network: nn.Module) -> None:
@@ -147,7 +173,8 @@ def require_same(first: Tensor, second: Tensor, name: str) -> None:
         second: Predictions on the same queries ``[b, c]``.
         name: Name of the network in the error message.
     """
-    if not torch.allclose(first.float(), second.float(), rtol=ALIKE, atol=ALIKE, equal_nan=True):
+    most = ALIKE * first.abs().max().item() if first.numel() else 0.0
+    if not torch.allclose(first.float(), second.float(), rtol=ALIKE, atol=most, equal_nan=True):
         raise DeployedModelError(
             f"{name} must answer the same query alike, got other predictions the second time; trace it in evaluation "
             "mode, without dropout or other random numbers"

@@ -21,7 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` when the block ends without an error.
 
     A file or a folder may be written to the temporary path. It has the file name of ``path``, since some writers
-    depend on the suffix. It is flushed to the disk before it replaces ``path``, so a crash leaves one or the other.
+    depend on the suffix. It is flushed to the disk before it replaces ``path``. A file is replaced at once; a folder is
+    moved aside first.
 
     Raises:
         StorageError: If the disk is full.
@@ -48,6 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
             require_space(fault, {f"{path.name}": path.parent})  # the unfinished file still takes its space
             raise
         finally:
+            if (scratch / "replaced").exists() and not path.exists():  # stopped between the two renames
+                os.rename(scratch / "replaced", path)
             shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -81,8 +84,7 @@ def require_space(fault: Exception, places: Mapping[str, Path]) -> None:
     name = min(free, key=lambda name: free[name])
     if told or free[name] < NEARLY_NOTHING:
         raise StorageError(
-            f"no space is left on the disk of {places[name]}, which takes {name}; free some space, and run the same "
-            "command again"
+            f"no space is left on the disk of {places[name]}, which takes {name}; free some space"
         ) from fault
 
 
@@ -99,6 +101,8 @@ def cannot_write(path: Path) -> str | None:
         '/dev/null is a file'
     """
     there = existing(path)
+    if there.is_symlink() and not there.exists():
+        return f"{there} is a link to nothing"
     if not there.is_dir():
         return f"{there} is a file"
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):

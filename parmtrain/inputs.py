@@ -16,7 +16,7 @@ def require_tensor(name: str, given: Any, shape: tuple[int | str, ...], dtype: t
     Args:
         name: Name of the value in the error message.
         given: The value.
-        shape: Its shape; a letter stands for any size, and 1 or more of it.
+        shape: Its shape; a letter stands for any size.
         dtype: Its type.
         advice: What to do about another type.
 

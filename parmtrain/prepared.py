@@ -1,7 +1,6 @@
 """The task, data and deployed model of a configuration, and scoring a code on them."""
 
 import os
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 
 from parmtrain.bundle import Bundle
 from parmtrain.bundle.description import DESCRIPTION
+from parmtrain.cache import key_of
 from parmtrain.codes import CodedPredictor
 from parmtrain.config import assemble
 from parmtrain.config.stored import stored_config
-from parmtrain.deployed import DeployedModel, check_predictions
+from parmtrain.deployed import DeployedModel, check_predictions, private_copy
 from parmtrain.errors import ConfigError, DeployedModelError, MissingDataError
 from parmtrain.evaluation.predictions import predict_all
 from parmtrain.evaluation.score import ScoredSplit, score_groups
@@ -23,7 +23,7 @@ from parmtrain.evaluation.scores import Scores
 from parmtrain.files import replacing
 from parmtrain.inputs import as_folder
 from parmtrain.metrics import Measures
-from parmtrain.programs import Network, private_copy, read_network
+from parmtrain.programs import Network, read_network, weights
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -112,15 +112,15 @@ class Prepared:
         return train_deployed(self.task, self.splits, self.recipe, cache, self.cfg.data.workers)
 
     def keep_deployed(self, place: RunFolder) -> None:
-        """Put the file of the deployed model into the folder of a run, if it was trained here."""
-        if not self.trains_deployed:
-            return
-        trained = deployed_file(self.task, self.splits, self.recipe, assemble.cache_folder(self.cfg))
-        with replacing(place.deployed) as temporary:
-            try:
-                os.link(trained, temporary)  # files of the cache are replaced, never changed
-            except OSError:  # on another disk
-                shutil.copyfile(trained, temporary)
+        """Write the deployed model's weights into the folder of a run, if it was trained here."""
+        if self.trains_deployed:
+            with replacing(place.deployed) as temporary:
+                torch.save(weights(self.deployed.network), temporary)
+
+    @property
+    def data(self) -> str:
+        """Digest of all queries and labels."""
+        return key_of([part.digest for part in self.splits])
 
     def predict(self, queries: QuerySet, title: str, device: torch.device | None = None) -> Tensor:
         """Return the deployed model's predictions on queries ``[n, c]``, from the cache if possible."""
@@ -157,16 +157,16 @@ class Reopened(Prepared):
         self.place = place
 
     def _trained(self) -> nn.Module:
-        for path in (self.place.deployed, self._in_cache()):
-            if path.is_file():
-                return read_network(path, self._architecture)
+        kept = self.place.deployed
+        if kept.is_file():
+            return read_network(kept, self._architecture, name=str(kept))
+        cached = deployed_file(self.task, self.splits, self.recipe, assemble.cache_folder(self.cfg))
+        if cached.is_file():
+            return read_network(cached, self._architecture, name=str(cached))
         raise DeployedModelError(
-            f"the deployed model of {self.place.path} must be in {self.place.deployed} or in the cache, got neither; "
-            "pass its file (--deployed-path or deployed=…)"
+            f"the deployed model of {self.place.path} must be in {kept} or in the cache, got neither; pass its file "
+            "(--deployed-path or deployed=…)"
         )
-
-    def _in_cache(self) -> Path:
-        return deployed_file(self.task, self.splits, self.recipe, assemble.cache_folder(self.cfg))
 
 
 def reopen(

@@ -3,7 +3,6 @@
 TorchScript archives and ``.pt2`` files can run arbitrary code: open only those you trust. State dicts are plain data.
 """
 
-import copy
 import io
 import logging
 import warnings
@@ -31,7 +30,7 @@ def weights(network: Network) -> dict[str, Tensor]:
     return {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
 
 
-def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
+def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = None) -> nn.Module:
     """Read a deployed model from a file.
 
     State dicts are loaded as plain data. TorchScript archives and ``.pt2`` files can run arbitrary code: open only
@@ -41,14 +40,16 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
         path: A state dict (bare, or under the key ``state_dict``, ``model_state_dict`` or ``model``, with or without a
             common prefix of its names), a TorchScript archive, or a torch.export ``.pt2``.
         build: Builds the architecture to load a state dict into.
+        name: Name of the file in error messages; ``deployed.path=…`` by default.
 
     Raises:
         DeployedModelError: If the file is missing, damaged or of another architecture, or holds NaN or infinity.
     """
+    name = name or f"deployed.path={path}"
     if path.is_dir():
-        raise DeployedModelError(f"deployed.path={path}: must be a file, got a folder")
+        raise DeployedModelError(f"{name}: must be a file, got a folder")
     if not path.is_file():
-        raise DeployedModelError(f"deployed.path={path}: file not found")
+        raise DeployedModelError(f"{name}: file not found")
     try:
         entries = _entries(path)
         if any("/code/" in entry for entry in entries):
@@ -56,19 +57,20 @@ def read_network(path: Path, build: Callable[[], nn.Module]) -> nn.Module:
         elif any(entry.endswith("archive_format") or entry.endswith("exported_program.json") for entry in entries):
             network = read_exported(path)
         else:
-            network = load_weights(build(), _state_dict(path), path)
+            network = load_weights(build(), _state_dict(path), name)
     except DeployedModelError:
         raise
     except PermissionError as fault:
-        raise DeployedModelError(f"deployed.path={path}: cannot be read: {fault.strerror}") from fault
+        raise DeployedModelError(f"{name}: cannot be read: {fault.strerror}") from fault
     except Exception as fault:  # damaged files raise all kinds of errors
         raise DeployedModelError(
-            f"deployed.path={path}: must be a state dict of tensors, a TorchScript archive or a .pt2 program, got "
+            f"{name}: must be a state dict of tensors, a TorchScript archive or a .pt2 program, got "
             f"{_kind(path, fault)}"
         ) from fault
-    for name, value in weights(network).items():
-        if not value.isfinite().all():
-            raise DeployedModelError(f"deployed.path={path}: {name} must be finite, got NaN or infinite values")
+    parameters = {key for key, _ in network.named_parameters()}
+    for key, value in weights(network).items():
+        if value.isnan().any() or (key in parameters and not value.isfinite().all()):  # buffers may mask with -inf
+            raise DeployedModelError(f"{name}: {key} must be finite, got NaN or infinite values")
     return network
 
 
@@ -106,33 +108,13 @@ def read_torchscript(source: Path | io.BytesIO) -> torch.jit.ScriptModule:
     return program
 
 
-def private_copy(network: Network) -> Network:
-    """Return a copy of a module, so that the given one stays as it is; other callables are returned themselves.
-
-    Raises:
-        DeployedModelError: If the module cannot be copied.
-
-    Example:
-        >>> network = nn.Linear(2, 1)
-        >>> private_copy(network) is network, private_copy(abs) is abs
-        (False, True)
-    """
-    if not isinstance(network, nn.Module):
-        return network
-    try:
-        copied = copy.deepcopy(network)
-    except Exception as fault:  # a module can raise anything
-        raise DeployedModelError(
-            f"the deployed model must be a module that can be copied, got one that cannot ({reason_of(fault)}); pass a "
-            "function that calls it"
-        ) from fault
-    if isinstance(network, torch.fx.GraphModule) and isinstance(copied, torch.fx.GraphModule):
-        copied.meta.update(network.meta)  # with its exported program
-    return copied
-
-
-def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:
+def load_weights(network: nn.Module, state: dict[str, Tensor], name: str) -> nn.Module:
     """Load a state dict into a network of the same architecture.
+
+    Args:
+        network: The network.
+        state: The state dict.
+        name: Name of its file in error messages.
 
     Raises:
         DeployedModelError: If names or shapes differ; the message lists the first three.
@@ -149,7 +131,7 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> nn
     if faults:
         rest = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise DeployedModelError(
-            f"deployed.path={path}: the weights must fit {type(network).__name__}: "
+            f"{name}: the weights must fit {type(network).__name__}: "
             f"{'; '.join(sorted(faults)[:3])}{rest}; set deployed.model._target_=… to their architecture"
         )
     network.load_state_dict(state)

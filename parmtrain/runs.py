@@ -15,7 +15,6 @@ from parmtrain.bounds import Bounds, require
 from parmtrain.bundle import Bundle, export
 from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults, unknown_keys
-from parmtrain.config.objects import object_faults
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
@@ -38,6 +37,7 @@ from parmtrain.training.parity_module import ParityModule
 
 log = logging.getLogger(__name__)
 SHOWN_GROUPS = 4
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,14 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
     place = RunFolder(as_folder("folder", folder))
     require_no_faults(unknown_keys(cfg))
     written = {"the run": place.path, "the cache": assemble.cache_folder(cfg), "temporary files": Path(gettempdir())}
+    if SHARED_MEMORY.is_dir():  # through which processes that load queries pass them on
+        written["shared memory"] = SHARED_MEMORY
     with naming_full_disks(written):
         return _run(cfg, place, deployed)
 
 
 def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
     cfg = resuming(cfg, place)
-    require_no_faults(object_faults(cfg))
     work = Prepared(cfg, deployed)
     require_no_faults(check(cfg, place, work.given))
     if cfg.ckpt_path == str(place.last):
@@ -156,6 +157,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         training=training_of(trained.history, queries),
         validation=best_epoch(trained.history.epochs, f"degraded_{measure}"),
         fingerprint=work.deployed.fingerprint,
+        data=work.data,
     )
     result = Result(record, module, place.path, task, work.splits)
     if trained.history.epochs:

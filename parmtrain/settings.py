@@ -87,7 +87,10 @@ def _value(hint: Any, key: str, text: str) -> Any:
     is_list = get_origin(hint) is list
     written = f"[{text}]" if is_list and not text.startswith("[") else text
     try:
-        return OmegaConf.select(OmegaConf.create(f"{key}: {written}"), key)
+        value = OmegaConf.select(OmegaConf.create(f"{key}: {written}"), key)
+        if any(OmegaConf.is_config(one) for one in (value if is_list else [value])):
+            raise ValidationError(f"Value '{text}' must be plain")
+        return value
     except YAMLError as fault:
         raise ValidationError(f"Value '{text}' cannot be read") from fault
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 from PIL import Image
 
 from parmtrain.advise import AdviceSettings, candidates
-from parmtrain.cache import intact_array
+from parmtrain.cache import intact_array, write_array
 from parmtrain.models import LeNet
 from parmtrain.programs import read_network
 from parmtrain.tasks.arrays import Arrays
@@ -108,9 +109,18 @@ def saved_table(folder: Path) -> Path:
     return folder / "t.csv"
 
 
+ONES = torch.ones(3, 4)
+
+
 def saved_cache(folder: Path) -> Path:
-    np.save(folder / "numbers.npy", np.ones((3, 4), np.float32))
+    write_array(folder / "numbers.npy", (3, 4), np.float32, [ONES])
     return folder / "numbers.npy"
+
+
+def cached(path: Path) -> None:
+    """Read a cached array, which is set aside unless it is what was written."""
+    found = intact_array(path)
+    assert found is None or torch.equal(found, ONES)
 
 
 READERS = {
@@ -132,5 +142,5 @@ READERS = {
     "TorchScript": Reader(saved_torchscript, lambda path: read_network(path, lambda: LeNet([1, 8, 8], 10))),
     "exported": Reader(saved_exported, lambda path: read_network(path, lambda: LeNet([1, 8, 8], 10))),
     "table": Reader(saved_table, lambda path: candidates(path, AdviceSettings(results=str(path)))),
-    "cached array": Reader(saved_cache, intact_array),
+    "cached array": Reader(saved_cache, cached),
 }

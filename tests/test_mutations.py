@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from parmtrain.advise import AdviceSettings, candidates
 from parmtrain.bundle.description import read_description
 from parmtrain.compare.results import readable_metrics
+from parmtrain.compare.table import rows_of
 from parmtrain.config.check import check
 from parmtrain.config.compose import compose
 from parmtrain.config.resuming import resume_faults
@@ -131,7 +132,7 @@ def test_a_changed_record_is_refused_or_read(name: str, finished: Result, tmp_pa
         path.write_text(json.dumps(mutated_json(content, data)))
         with suppress(ParmtrainError):
             if name == "metrics.json":
-                readable_metrics(RunFolder(tmp_path / "run"))
+                rows_of([("", readable_metrics(RunFolder(tmp_path / "run")))])
             else:
                 read_description(path.parent)
 

@@ -140,7 +140,6 @@ def test_a_damaged_deployed_model_in_the_cache_is_trained_anew(
     content = weights.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-    weights.unlink()  # it is linked to the run's
     weights.write_bytes({"cut": content[:-1000], "flipped": flipped, "empty": b""}[damage])
     again = small_run(tmp_path / "second", "code=default")
     assert f"{weights} is damaged; it is now weights.pt.damaged" in caplog.text

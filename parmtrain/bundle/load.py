@@ -204,5 +204,10 @@ def load(folder: str | Path, deployed: Network | None = None) -> Bundle:
     Args:
         folder: The folder.
         deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself.
+
+    Raises:
+        DeployedModelError: If the deployed model cannot be called.
+        ExportError: If a file is missing or has changed since the export, or the deployed model is another one.
+        InputError: If the folder is no path.
     """
     return Bundle(folder, deployed)

@@ -52,7 +52,9 @@ class PlannedRun:
         content: Any = OmegaConf.to_container(cfg, resolve=True)
         content = {name: value for name, value in content.items() if name not in ELSEWHERE}
         content.pop("data")
-        (content["task"].get("source") or {}).pop("root", None)
+        source = content["task"].get("source") or {}
+        for place, key in ((content["task"], "cache"), (source, "cache"), (source, "root")):
+            place.pop(key, None)
         code = cfg.code._target_.rpartition(".")[2].lower()
         name = f"{cfg.task.name}-{code}-k{cfg.k}-seed{cfg.seed}-{digest_of(content, 10)}"
         return RunFolder(self.study / "runs" / name)

@@ -2,15 +2,13 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from parmtrain.bounds import Bounds, Count, Finite, NotNegative, Whole, bounded
+from parmtrain.bounds import Count, Finite, NotNegative, Share, Some, Whole
 from parmtrain.errors import DataError
 from parmtrain.run_folder import RunFolder
 from parmtrain.validation import first_wrong
-
-Share = Annotated[float, bounded(Bounds(least=0, most=1))]
 
 
 class _Cost(BaseModel):
@@ -29,6 +27,10 @@ class _Training(BaseModel):
     seconds: NotNegative
 
 
+class _Deployed(BaseModel):
+    fingerprint: str
+
+
 class _Metrics(BaseModel):
     task: str
     code: str
@@ -39,7 +41,7 @@ class _Metrics(BaseModel):
     cost: _Cost
     timing: _Timing
     training: _Training
-    stragglers: dict[str, Any]
+    deployed: _Deployed
 
 
 def readable_metrics(place: RunFolder) -> dict[str, Any]:
@@ -61,9 +63,12 @@ def _scores(measure: str) -> Any:
     score = {measure: Finite}
     interval = {f"{measure}_ci95": tuple[Finite, Finite]}
     main = _object(score)
-    degraded = _object(score | interval | {"agreement": Share, "by_position": list[Finite]})
+    degraded = _object(score | interval | {"agreement": Share, "by_position": Some[Finite]})
     all_k = _object(score | interval | {"worst": main, "unrecoverable": Share})
-    return _object({"available": main, "default": main, "nobody_late": main, "degraded": degraded, "all_k": all_k})
+    late = {"degraded": degraded, "all_k": all_k}
+    numbers = Annotated[str, Field(pattern=r"^[0-9]+$")]
+    more = dict.__class_getitem__((numbers, _object(late)))
+    return _object({"available": main, "default": main, "nobody_late": main, "stragglers": more, **late})
 
 
 def _object(keys: dict[str, Any]) -> Any:

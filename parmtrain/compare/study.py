@@ -47,7 +47,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
     quiet()
     supported, unsupported = _supported(planned_runs(overrides, study, config_dir))
     waiting = [one for one in supported if not one.folder.finished]
-    _require_same(one for one in supported if one.folder.finished)
+    _require_same((one for one in supported if one.folder.finished), more_to_do=bool(waiting))
     _check(waiting)
     log.info("%d finished and %d to do, in %s", len(supported) - len(waiting), len(waiting), study)
     failed: list[str] = []
@@ -89,24 +89,26 @@ def _check(planned: Sequence[PlannedRun]) -> None:
         raise ConfigError(missing)
 
 
-def _require_same(finished: Iterable[PlannedRun]) -> None:
-    """Raise a ``ConfigError`` if a finished run used other data or another deployed model than are asked for."""
-    fingerprints: dict[str, str] = {}
+def _require_same(finished: Iterable[PlannedRun], more_to_do: bool) -> None:
+    """Raise a ``ConfigError`` if a finished run used other data or another deployed model than are asked for.
+
+    Args:
+        finished: Finished runs.
+        more_to_do: Whether there will be more runs, for which the data is read anyway.
+    """
+    seen: dict[str, Prepared] = {}
     for one in finished:
         cfg, metrics, theirs = one.cfg, readable_metrics(one.folder), one.folder.read_config()
-        ours, root = Path(cfg.data.root).expanduser().absolute(), OmegaConf.select(theirs, "data.root")
+        work = seen.setdefault(f"{cfg.task} {cfg.data.root} {cfg.deployed.path}", Prepared(cfg))
         elsewhere = f"name another --folder, or remove {one.folder.path}"
-        if "root" in cfg.task.source and str(ours) != root:
+        root = str(Path(cfg.data.root).expanduser().absolute())
+        moved = "root" in cfg.task.source and root != OmegaConf.select(theirs, "data.root")
+        if metrics.get("data") and (more_to_do or moved) and metrics["data"] != work.data:
             raise ConfigError(
-                [f"{one.title or one.folder.path.name} was run on data.root={root}, not {ours}; {elsewhere}"]
+                [f"the data in data.root={cfg.data.root} is not what {one.folder.path} used; {elsewhere}"]
             )
-        path = cfg.deployed.path
-        if path is None:
-            continue
-        if path not in fingerprints:
-            fingerprints[path] = Prepared(cfg).deployed.fingerprint
-        if metrics["deployed"]["fingerprint"] != fingerprints[path]:
-            raise ConfigError([f"deployed.path={path} has changed since {one.folder.path} was run; {elsewhere}"])
+        if cfg.deployed.path is not None and metrics["deployed"]["fingerprint"] != work.deployed.fingerprint:
+            raise ConfigError([f"deployed.path={cfg.deployed.path} is not what {one.folder.path} used; {elsewhere}"])
 
 
 def _write(results: Sequence[tuple[str, dict[str, Any]]], unsupported: Sequence[str], study: Path) -> list[Row]:

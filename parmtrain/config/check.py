@@ -46,7 +46,6 @@ OTHERS = {
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": NOT_NEGATIVE,
     "trainer.log_every_n_steps": Bounds(least=0, integer=True),
-    "trainer.max_steps": COUNT,
     "callbacks.early_stopping.patience": Bounds(least=0, integer=True),
 }
 """Bounds of numbers that other packages take, where a configuration has them."""
@@ -133,6 +132,9 @@ def _trainer_faults(cfg: DictConfig) -> Iterator[Fault]:
     if precision not in ("32", *PRECISIONS):
         key = "trainer.precision"
         yield Fault(key, f"{key} must be {', '.join(PRECISIONS[:2])} or {PRECISIONS[2]}, got {precision}")
+    steps = cfg.trainer.get("max_steps", -1)
+    if not isinstance(steps, int) or (steps < 1 and steps != -1):
+        yield Fault("trainer.max_steps", f"trainer.max_steps must be 1 or more, or -1 for no limit, got {steps}")
     every, epochs = cfg.trainer.get("check_val_every_n_epoch"), cfg.trainer.get("max_epochs")
     if isinstance(every, int) and isinstance(epochs, int) and every > epochs >= 1:
         key = "trainer.check_val_every_n_epoch"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
@@ -81,6 +82,10 @@ def _order(override: str) -> int:
 def each_value(override: str) -> Iterator[str]:
     """Yield one override for each value of a multirun, or the override itself."""
     parsed = OverridesParser.create().parse_override(override)
+    if isinstance(parsed.value(), Glob):
+        names = parsed.value().filter(sources.options(sources.key_of(override).partition("@")[0]))  # type: ignore[union-attr]
+        yield from (f"{override.partition('=')[0]}={name}" for name in names)
+        return
     if not parsed.is_sweep_override():
         yield override
         return

@@ -90,9 +90,9 @@ def _wrong(hint: Any, value: Any) -> str | None:
 
 def _plain(hint: Any) -> Any:
     """Return the part of a hint that is about plain values; None if the hint admits other objects, too."""
-    if hint in PLAIN:
-        return hint
     origin, parts = get_origin(hint), get_args(hint)
+    if origin is None:
+        return hint if any(hint is one for one in PLAIN) else None
     if origin is Annotated:
         inner = _plain(parts[0])
         return None if inner is None else Annotated[inner, *parts[1:]]

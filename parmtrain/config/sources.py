@@ -93,7 +93,7 @@ def options(group: str, config_dir: str | Path | None = None) -> list[str]:
 
 def require_folder(config_dir: str | Path | None) -> None:
     """Raise a ``ConfigError`` unless a folder of YAML files exists, or none is given."""
-    if config_dir is not None and not Path(config_dir).is_dir():
+    if config_dir is not None and not (isinstance(config_dir, str | Path) and Path(config_dir).is_dir()):
         raise ConfigError([f"--config-dir {config_dir}: folder not found"])
 
 

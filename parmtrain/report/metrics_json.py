@@ -72,6 +72,7 @@ class RunRecord:
         training: How training went.
         validation: The best epoch by validation; None if nothing was trained.
         fingerprint: SHA-256 of the deployed model's weights.
+        data: Digest of all queries and labels.
         versions: Versions of parmtrain, Python and the packages that results depend on.
     """
 
@@ -85,6 +86,7 @@ class RunRecord:
     training: Training
     validation: BestEpoch | None
     fingerprint: str
+    data: str = ""
     versions: dict[str, str] = field(default_factory=_versions)
 
     def to_json(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class RunRecord:
             "validation": None if best is None else {best.metric: best.value, "epoch": best.epoch},
             "training": vars(self.training),
             "deployed": {"fingerprint": self.fingerprint},
+            "data": self.data,
             "scheme": self.scheme.to_json(),
             "versions": self.versions,
             "timing": self.timing,

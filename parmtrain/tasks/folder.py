@@ -83,6 +83,8 @@ def _images(folder: Path) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _images(path)
+            inside = path.resolve()
+            if inside not in (folder.resolve(), *folder.resolve().parents):  # a link may lead back
+                yield from _images(path)
         elif path.suffix.lower() in SUFFIXES:
             yield path

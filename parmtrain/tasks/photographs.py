@@ -1,6 +1,7 @@
 """Photographs in files, decoded when accessed."""
 
 import hashlib
+import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -49,11 +50,12 @@ class Photographs(QuerySet):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all paths, file sizes, modification times and labels."""
+        """SHA-256 of all paths below their common folder, file sizes, modification times and labels."""
         digest = hashlib.sha256(f"{self.fit} {self.upright} {VERSION}".encode())
+        above = os.path.commonpath(self.paths) if self.paths else ""
         for path in self.paths:
             status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
+            digest.update(f"{os.path.relpath(path, above)} {status.st_size} {status.st_mtime_ns}".encode())
         digest.update(self.labels.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 

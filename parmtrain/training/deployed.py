@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from parmtrain.cache import key_of, set_aside
+from parmtrain.cache import key_of, require_damage, set_aside
 from parmtrain.deployed import fingerprint
 from parmtrain.files import replacing, write_json
 from parmtrain.run_folder import LAST
@@ -123,6 +123,8 @@ def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache
 
     Raises:
         Interrupted: If the user stops it.
+        StorageError: If the cache's disk is full.
+        TrainingError: If training has to stop.
     """
     pl.seed_everything(recipe.seed, verbose=False)
     network = recipe.network()
@@ -166,8 +168,8 @@ def _loaded(network: nn.Module, path: Path) -> bool:
         stated = json.loads((path.parent / "recipe.json").read_text(encoding="utf-8")).get("fingerprint")
         if stated in (None, fingerprint(network)):  # older versions stated none
             return True
-    except Exception:  # a damaged file can raise anything
-        pass
+    except Exception as fault:  # a damaged file can raise anything
+        require_damage(fault)
     network.load_state_dict(before)
     set_aside(path)
     return False
@@ -176,6 +178,7 @@ def _loaded(network: nn.Module, path: Path) -> bool:
 def _readable(path: Path) -> bool:
     try:
         torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a damaged file can raise anything
+    except Exception as fault:  # a damaged file can raise anything
+        require_damage(fault)
         return False
     return True

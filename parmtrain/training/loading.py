@@ -49,7 +49,7 @@ class WholeBatches(DataLoader[T]):
                     raise batch
                 yield batch
         except RuntimeError as fault:
-            if "DataLoader worker" not in str(fault):
+            if "DataLoader worker (pid" not in str(fault):
                 raise
             raise DataError(
                 f"a process that loads queries died, perhaps for lack of memory ({fault}); try data.workers=0"
