@@ -1,4 +1,4 @@
-.PHONY: check test notebooks
+.PHONY: check test thorough notebooks
 
 check:
 	ruff check
@@ -8,6 +8,9 @@ check:
 
 test:
 	python -m pytest
+
+thorough:
+	python -m pytest -m thorough
 
 notebooks:
 	for script in notebooks/*.py; do jupytext --update --to ipynb $$script; done

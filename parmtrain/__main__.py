@@ -14,10 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from parmtrain.command import DONE, FAILED, VERSION, exit_status, say, sentence_of
 from parmtrain.config.compose import why_not
-from parmtrain.config.overrides import override_faults
+from parmtrain.config.overrides import override_faults, require_once
 from parmtrain.config.schema import register
 from parmtrain.config.sources import config_folder, for_hydra, require_folder
-from parmtrain.errors import ConfigError, Interrupted, ParmtrainError, StorageError
+from parmtrain.errors import ConfigError, Interrupted, ParmtrainError, StorageError, raised_in, reason_of
 from parmtrain.run_folder import RunFolder
 
 
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> None:
         require_folder(config_dir)
+        require_once(overrides)
         if multirun and (found := override_faults(overrides, config_dir)):
             raise ConfigError(found)  # before the first run
         try:
@@ -80,6 +81,8 @@ def _explained(fault: Exception, overrides: list[str], config_dir: str | None) -
     if isinstance(fault, HydraException | OmegaConfBaseException):
         return why_not(overrides, fault, config_dir)
     found = [] if isinstance(fault, OSError) else override_faults(overrides, config_dir)
+    if not found and raised_in(fault, "hydra"):
+        found = [reason_of(fault)]
     return ConfigError(found) if found else fault
 
 

@@ -6,7 +6,7 @@ from math import isinf, isnan
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import MinLen
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 T = TypeVar("T")
@@ -89,6 +89,8 @@ NotNegative = Annotated[float, bounded(Bounds(least=0))]
 """A finite number of 0 or more."""
 Share = Annotated[float, bounded(Bounds(least=0, most=1))]
 """A number from 0 to 1."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+"""A name of letters, digits, dots, dashes and underscores, which may be a part of a file name."""
 Some = Annotated[Sequence[T], MinLen(1)]
 """A list of 1 or more values."""
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parmtrain.errors import DeployedModelError, reason_of
+from parmtrain.errors import DeployedModelError, InputError, reason_of
 from parmtrain.programs import Network, pack, weights
 
+PEERS = 0.05  # the same in different batches: dynamic quantization depends on a batch a little
 ALIKE = 1e-3  # difference of two answers to one query ÷ the largest number in them
 
 
@@ -58,6 +59,8 @@ class DeployedModel(nn.Module):
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
+        if not isinstance(queries, Tensor):
+            raise InputError(f"queries must be a tensor, got {type(queries).__name__}")
         with torch.set_grad_enabled(torch.is_grad_enabled() and queries.requires_grad):
             predictions = self.network(self.preprocess(queries))
         if isinstance(predictions, Tensor) and predictions.is_floating_point() and queries.is_floating_point():
@@ -102,7 +105,8 @@ def private_copy(network: Network) -> Network:
     if not isinstance(network, nn.Module):
         return network
     try:
-        copied = copy.deepcopy(network)
+        with torch.no_grad():  # a copy of a TorchScript module would have a history otherwise
+            copied = copy.deepcopy(network)
     except Exception as fault:  # a module can raise anything
         raise DeployedModelError(
             f"the deployed model must be a module that can be copied, got one that cannot ({reason_of(fault)}); pass a "
@@ -149,9 +153,10 @@ def check_predictions(network: Network, query_shape: tuple[int, ...], outputs: i
         outputs: Length of one prediction.
         name: Name of the network in error messages.
     """
-    random = torch.Generator().manual_seed(0)
+    random, firsts = torch.Generator().manual_seed(0), list[Tensor]()
+    every = torch.rand(3, *query_shape, generator=random)
     for batch in (2, 3):
-        queries = torch.rand(batch, *query_shape, generator=random)
+        queries = every[:batch]
         predictions = _predictions(network, queries, name)
         if not isinstance(predictions, Tensor) or predictions.shape != (batch, outputs):
             shaped = isinstance(predictions, Tensor)
@@ -163,6 +168,9 @@ def check_predictions(network: Network, query_shape: tuple[int, ...], outputs: i
         if not predictions.isfinite().all():
             raise DeployedModelError(f"{name} must return finite values for random queries, got NaN or infinity")
         require_same(predictions, _predictions(network, queries, name), name)
+        require_alone(predictions.flip(0), _predictions(network, queries.flip(0), name), name)
+        firsts.append(predictions[:1])
+    require_alone(firsts[0], firsts[1], name)
 
 
 def require_same(first: Tensor, second: Tensor, name: str) -> None:
@@ -181,17 +189,39 @@ def require_same(first: Tensor, second: Tensor, name: str) -> None:
         )
 
 
+def require_alone(first: Tensor, second: Tensor, name: str) -> None:
+    """Raise a ``DeployedModelError`` unless a network answers a query alike in two batches.
+
+    Args:
+        first: Predictions in one batch ``[b, c]``.
+        second: Predictions on the same queries in another ``[b, c]``.
+        name: Name of the network in the error message.
+    """
+    most = PEERS * first.abs().max().item() if first.numel() else 0.0
+    if not torch.allclose(first.float(), second.float(), rtol=PEERS, atol=most, equal_nan=True):
+        raise DeployedModelError(
+            f"{name} must answer each query by itself, but its answer depends on the other queries in the batch, or on "
+            "their order"
+        )
+
+
 @torch.no_grad()
 def _predictions(network: Network, queries: Tensor, name: str) -> Any:
+    given = queries.clone()
     try:
-        return network(queries)
+        predictions = network(given)
+        if not torch.equal(given, queries):
+            raise DeployedModelError(f"{name} must not change its input, which others use too; let it work on a copy")
+        return predictions
+    except DeployedModelError:
+        raise
     except Exception as fault:  # a network can raise anything
         inner = network.network if isinstance(network, DeployedModel) else network
         others = {str(one.dtype).removeprefix("torch.") for one in weights(inner).values() if one.is_floating_point()}
         if others and others != {"float32"}:
-            given = ", ".join(sorted(others))
+            held = ", ".join(sorted(others))
             raise DeployedModelError(
-                f"{name} must hold weights of type float32, got {given}; convert it with .float()"
+                f"{name} must hold weights of type float32, got {held}; convert it with .float()"
             ) from fault
         raise DeployedModelError(
             f"{name} must accept a batch of {len(queries)} queries of shape {list(queries.shape[1:])}, but raised: "

@@ -4,7 +4,9 @@ Every message says what must be, what was given and, where it helps, how to fix 
 message; a traceback means a bug in parmtrain itself.
 """
 
+import os
 import re
+import traceback
 from pathlib import Path
 
 
@@ -72,6 +74,12 @@ class ExportError(ParmtrainError):
 
 class StorageError(ParmtrainError):
     """A file cannot be written, since its disk is full."""
+
+
+def raised_in(fault: BaseException, package: str) -> bool:
+    """Return whether an error was raised in the code of a package, and not in what that called."""
+    frames = list(traceback.walk_tb(fault.__traceback__))
+    return bool(frames) and f"{os.sep}{package}{os.sep}" in frames[-1][0].f_code.co_filename
 
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from parmtrain.errors import InputError
 
+LONGEST = 255  # of most file systems
+
 
 def require_tensor(name: str, given: Any, shape: tuple[int | str, ...], dtype: torch.dtype, advice: str = "") -> None:
     """Raise an ``InputError`` unless a value is a tensor of a shape and a type on the CPU.
@@ -37,6 +39,8 @@ def require_tensor(name: str, given: Any, shape: tuple[int | str, ...], dtype: t
     if given.dtype is not dtype:
         wanted, theirs = (str(one).removeprefix("torch.") for one in (dtype, given.dtype))
         raise InputError(f"{name} must be of type {wanted}, got {theirs}{advice}")
+    if given.layout is not torch.strided:
+        raise InputError(f"{name} must be dense, got {str(given.layout).removeprefix('torch.')}")
     if given.device.type != "cpu":
         raise InputError(f"{name} must be on the CPU, got {given.device}; move it there with .cpu()")
 
@@ -47,6 +51,8 @@ def as_folder(name: str, given: Any) -> Path:
     Raises:
         InputError: If it is empty or no path.
     """
-    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given) or "\0" in str(given):
         raise InputError(f"{name} must be the path of a folder, got {given!r}")
+    if any(len(os.fsencode(part)) > LONGEST for part in Path(given).parts):
+        raise InputError(f"{name} must have names of {LONGEST} bytes or fewer, got a longer one")
     return Path(os.fspath(given))

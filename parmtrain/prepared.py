@@ -195,6 +195,8 @@ def reopen(
     for key, value in ((changes or {}) | {"cache": os.environ.get("PARMTRAIN_CACHE") or None}).items():
         if value is None:
             continue
+        if value == "":
+            raise ConfigError([f"{key} must not be empty"])
         above, _, name = key.rpartition(".")
         if above and name not in OmegaConf.select(cfg, above):
             raise ConfigError([f"{key} cannot be changed to {value}: task={bundle.about['task']} has no such key"])

@@ -90,6 +90,14 @@ class RunFolder:
         return self.metrics.is_file()
 
     @property
+    def holds_a_run(self) -> bool:
+        """Whether the folder holds the configuration of a run."""
+        try:
+            return "task" in self.read_config()
+        except DataError:
+            return False
+
+    @property
     def unfinished(self) -> bool:
         """Whether the folder holds an interrupted run that can be resumed."""
         return not self.finished and self.last.is_file()

@@ -20,6 +20,7 @@ from parmtrain.serving.simulator import Costs, Outcome, Simulation, poisson
 from parmtrain.serving.strategies import NAMES, Strategy, strategies
 from parmtrain.settings import setting
 
+MOST_K = 1000
 DELAYS = {"constant": constant, "exponential": exponential, "pareto": pareto}
 HELP = """Simulate a prediction service: python -m parmtrain.simulate [key=value …]
 
@@ -34,7 +35,7 @@ The same seed gives the same table.
 class Load(Limits):
     """A service, its slowdowns and its load."""
 
-    instances: int = setting(12, "instances of the deployed model, m", above=0)
+    instances: int = setting(12, "instances of the deployed model, m", least=1, most=100_000)
     rate: float = setting(270.0, "queries per second, Poisson arrivals", above=0)
     queries: int = setting(100_000, "number of queries", above=0)
     service: float = setting(0.025, "mean seconds per prediction", above=0)
@@ -83,8 +84,8 @@ class SimulationSettings(Load):
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""
         yield from super().faults()
-        if (few := next((k for k in self.k if k < 2), None)) is not None:
-            yield f"k must be integers of 2 or more, got {few}"
+        if (odd := next((k for k in self.k if not 2 <= k <= MOST_K), None)) is not None:
+            yield f"k must be integers from 2 to {MOST_K}, got {odd}"
         for name, values in (("k", self.k), ("strategies", self.strategies)):
             if not values:
                 yield f"{name} must have 1 or more values, got none"
@@ -92,8 +93,8 @@ class SimulationSettings(Load):
                 yield f"{name} must have different values, got {again} twice"
         if unknown := [name for name in self.strategies if name not in NAMES]:
             yield f"strategies: unknown {', '.join(unknown)}; choose from {', '.join(NAMES)}"
-        if odd := [k for k in self.k if k >= 2 and self.instances % k]:
-            yield f"instances must be a multiple of k, got instances={self.instances}, k={odd[0]}"
+        if uneven := [k for k in self.k if k >= 2 and self.instances % k]:
+            yield f"instances must be a multiple of k, got instances={self.instances}, k={uneven[0]}"
 
     def chosen(self) -> dict[int, list[Strategy]]:
         """Return the strategies to compare, for each k."""

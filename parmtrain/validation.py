@@ -19,7 +19,7 @@ MESSAGES = {
     "model_attributes_type": "must be an object",
     "too_short": "must have 1 or more values",
     "missing": "must be there",
-    "string_pattern_mismatch": "must be of the form that parmtrain writes",
+    "string_pattern_mismatch": "must be of letters, digits, dots, dashes and underscores alone",
 }
 """Sentences for the kinds of errors that pydantic finds, where its own would not do."""
 

@@ -62,6 +62,8 @@ def test_a_deployed_model_of_another_task_is_refused(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_kept_unless_told(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("{}")
+    assert any("holds files that are no run's" in fault for fault in faults(tmp_path, "overwrite=true"))
+    (tmp_path / "config.yaml").write_text("task: {}")
     (fault,) = faults(tmp_path)
     assert "holds a finished run" in fault
     assert faults(tmp_path, "overwrite=true") == []

@@ -1,6 +1,7 @@
 """Every mistake in the tables of ``tests/mistakes`` gets one sentence: no traceback, no warning, nothing written."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from parmtrain.compare import compare
+from parmtrain.runs import Result
 from tests.mistakes import rows
-from tests.small_runs import SHORT, small_run
+from tests.small_runs import SHORT
 
 QUICK = ("runs", "comparisons", "services")
 LONG = ("configurations", "deployed", "data")
@@ -19,10 +21,10 @@ SAMPLE = [row for row in EVERY if not row.given and not row.env][::13][:20]
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kept(finished: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a finished run and a finished comparison, which rows copy."""
     folder = tmp_path_factory.mktemp("kept")
-    small_run(folder / "run")
+    shutil.copytree(finished.folder, folder / "run")
     compare(["code=default", *SHORT], folder / "study")
     return folder
 
@@ -66,6 +68,7 @@ def one_message(said: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("row", SAMPLE, ids=str)
 def test_it_is_so_in_a_process_of_its_own(row: rows.Row, tmp_path: Path) -> None:
     command = [sys.executable, "-m", rows.MODULES[row.program], *row.arguments]

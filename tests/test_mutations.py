@@ -45,6 +45,7 @@ def keys(node: Any, path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @settings(max_examples=40, deadline=None, suppress_health_check=SLOW, derandomize=True)
 @given(data=st.data())
 def test_a_configuration_with_any_value_anywhere_is_checked(data: st.DataObject, tmp_path: Path) -> None:
@@ -69,6 +70,7 @@ def mutated_json(content: Any, data: st.DataObject) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None, suppress_health_check=SLOW, derandomize=True)
 @given(data=st.data())
 def test_a_changed_configuration_of_a_run_is_refused_or_read(
@@ -102,6 +104,7 @@ def mutated(content: bytes, other: bytes, data: st.DataObject) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_file_raises_an_error_of_parmtrain_or_none(name: str, tmp_path: Path) -> None:
     reader = READERS[name]
@@ -120,6 +123,7 @@ def test_a_damaged_file_raises_an_error_of_parmtrain_or_none(name: str, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["export/bundle.json", "metrics.json"])
 def test_a_changed_record_is_refused_or_read(name: str, finished: Result, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, tmp_path / "run")
@@ -140,6 +144,7 @@ def test_a_changed_record_is_refused_or_read(name: str, finished: Result, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_damaged_checkpoint_is_a_fault(finished: Result, tmp_path: Path) -> None:
     content = (finished.folder / "checkpoints" / "last.ckpt").read_bytes()
     path = tmp_path / "last.ckpt"

@@ -57,6 +57,7 @@ needs_a_disk = pytest.mark.skipif(not can_mount(), reason="only root may mount a
 
 @needs_a_disk
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("full", ["run", "cache", "temporary files"])
 def test_a_full_disk_is_named_and_once_there_is_space_the_same_command_goes_on(
     full: str, finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +131,7 @@ def test_a_damaged_array_is_set_aside_and_made_anew(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_deployed_model_in_the_cache_is_trained_anew(
     damage: str, finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -181,6 +183,7 @@ def when_there(folder: Path, pattern: str, process: subprocess.Popen[str]) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_figures(finished: Result, tmp_path: Path) -> None:
 
     for pattern in (
@@ -203,6 +206,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_figures(finish
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])  # Ctrl-C: see the others
 def test_every_signal_that_stops_says_how_to_go_on(number: int, status: int, tmp_path: Path) -> None:
     process = started(tmp_path, "trainer.max_epochs=4000")

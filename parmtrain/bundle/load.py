@@ -9,7 +9,7 @@ from torch import Tensor
 from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, TORCHSCRIPT, parity_model, read_description
 from parmtrain.bundle.formats import format_named
 from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
-from parmtrain.deployed import DeployedModel
+from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import ExportError, InputError
 from parmtrain.inputs import as_folder, require_tensor
 from parmtrain.programs import Network
@@ -53,12 +53,12 @@ class Bundle:
             self.take_deployed(deployed)
 
     def take_deployed(self, deployed: Network) -> "Bundle":
-        """Use a deployed model from now on, on the CPU, and return the bundle.
+        """Use a deployed model from now on, on the CPU, and return the bundle; a module is copied.
 
         Raises:
             ExportError: If it is not the deployed model that the bundle was trained for.
         """
-        model = deployed if isinstance(deployed, DeployedModel) else DeployedModel(deployed)
+        model = deployed if isinstance(deployed, DeployedModel) else DeployedModel(private_copy(deployed))
         expected = self.about["deployed"]["fingerprint"]
         if model.fingerprint != expected:
             raise ExportError(
@@ -185,7 +185,7 @@ class Bundle:
         """
         if self.deployed is None:
             raise ExportError("reconstruct needs the deployed model; load the bundle with load(folder, deployed=…)")
-        if not isinstance(lost, int) or not 0 <= lost < self.n:
+        if not hasattr(lost, "__index__") or isinstance(lost, bool) or not 0 <= lost < self.n:
             raise InputError(f"lost must be a worker from 0 to {self.n - 1}, got {lost}")
         coded = self.predict(self.encode(queries))
         predictions = self.deployed(queries.flatten(0, 1)).unflatten(0, queries.shape[:2])

@@ -155,6 +155,9 @@ class Code(nn.Module):
         Raises:
             InputError: If there are not k queries in a group.
         """
+        if not isinstance(queries, Tensor) or not queries.is_floating_point():
+            given = queries.dtype if isinstance(queries, Tensor) else type(queries).__name__
+            raise InputError(f"queries must be floating-point tensors, as the deployed model takes them, got {given}")
         if queries.dim() < 3 or queries.size(1) != self.k:
             raise InputError(f"queries must have shape [g, {self.k}, *query], got {list(queries.shape)}")
         coded: Tensor = self.encoder(queries)

@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         from parmtrain.compare.study import compare
         from parmtrain.compare.table import to_print
+        from parmtrain.config.overrides import require_once
 
+        require_once(given.overrides)
         rows = compare(given.overrides, given.folder, given.config_dir)
         Console().print(to_print(rows))
         print(f"in {given.folder}: table.md, table.csv, codes.png")

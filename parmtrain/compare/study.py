@@ -14,7 +14,7 @@ from parmtrain.compare.results import readable_metrics
 from parmtrain.compare.table import Row
 from parmtrain.config.check import check, require_no_faults
 from parmtrain.config.resuming import resuming
-from parmtrain.errors import ConfigError, DataError, TrainingError
+from parmtrain.errors import ConfigError, DataError, InputError, TrainingError
 from parmtrain.files import cannot_write
 from parmtrain.inputs import as_folder
 from parmtrain.prepared import Prepared
@@ -42,6 +42,8 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         Interrupted: If the user stops it.
     """
     study = as_folder("--folder", study)
+    if isinstance(overrides, str) or not all(isinstance(one, str) for one in overrides):
+        raise InputError(f'overrides must be a list of texts, ["k=2,3"], got {overrides!r}')
     if why := cannot_write(study):
         raise ConfigError([f"--folder {study} cannot be written: {why}"])
     quiet()
@@ -56,10 +58,12 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
             scores = run(one.cfg, one.folder.path).record.scores
         except TrainingError as fault:
             failed.append(f"{one.title}: {fault}")
-            log.warning("[%d/%d] %s: %s", number, len(waiting), one.title, fault)
+            log.warning("[%d/%d] %s: %s", number, len(waiting), one.title or one.folder.path.name, fault)
             continue
         degraded, all_k = scores.degraded.main, scores.all_k.main
-        log.info("[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title, degraded, all_k)
+        log.info(
+            "[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title or one.folder.path.name, degraded, all_k
+        )
     results = [(one.variant, readable_metrics(one.folder)) for one in supported if one.folder.finished]
     rows = _write(results, unsupported, study) if results else []
     if failed:

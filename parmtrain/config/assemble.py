@@ -38,6 +38,7 @@ SET_HERE = {
         "num_sanity_val_steps": "the first epoch ends with a validation",
         "use_distributed_sampler": "coding groups have their own sampler",
         "plugins": "checkpoints are written by a plugin of its own",
+        "overfit_batches": "give it fewer queries",
         "fast_dev_run": "shorten a run with trainer.max_epochs=1",
         "default_root_dir": "set the folder of the run with hydra.run.dir=…",
     },
@@ -152,8 +153,13 @@ def recipe(cfg: DictConfig, task: Task) -> Recipe:
 
 def callbacks(cfg: DictConfig) -> list[pl.Callback]:
     """Return the callbacks that the configuration adds, weight averaging first."""
-    averaging = [build(cfg.averaging)] if cfg.averaging else []
-    return [*averaging, *(build(node) for node in cfg.callbacks.values())]
+    nodes = {**({"averaging": cfg.averaging} if cfg.averaging else {})}
+    nodes |= {f"callbacks.{name}": node for name, node in cfg.callbacks.items()}
+    built = {key: build(node) for key, node in nodes.items()}
+    for key, callback in built.items():
+        if not isinstance(callback, pl.Callback):
+            raise ConfigError([f"{key} must be a Lightning callback, got {nodes[key]._target_}"])
+    return list(built.values())
 
 
 def trainer(cfg: DictConfig, built_in: list[pl.Callback], logger: Any) -> pl.Trainer:

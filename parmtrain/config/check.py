@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from parmtrain.bounds import Bounds
 from parmtrain.config import assemble
@@ -13,7 +15,7 @@ from parmtrain.config.resuming import resume_faults
 from parmtrain.config.schema import Config
 from parmtrain.config.signatures import misnamed
 from parmtrain.config.trial import trial_faults
-from parmtrain.errors import ConfigError, InputError
+from parmtrain.errors import ConfigError, InputError, reason_of
 from parmtrain.files import cannot_write
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
@@ -49,6 +51,8 @@ OTHERS = {
     "callbacks.early_stopping.patience": Bounds(least=0, integer=True),
 }
 """Bounds of numbers that other packages take, where a configuration has them."""
+SHAPED = ("deployed.model", "parity.model", "task.input", "code")
+"""Parts with the shape and the outputs of the task."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 FOLDERS = {"cache": "; set or unset PARMTRAIN_CACHE, or set cache=…", "data.root": "", "deployed.path": ""}
 
@@ -64,6 +68,11 @@ def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> l
     found = [*unknown_keys(cfg), *object_faults(cfg)]
     if found:  # nothing below can look at such a configuration
         return found
+    try:
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as fault:
+        key = getattr(fault, "full_key", "") or ""
+        return [Fault(key, f"{key} cannot be resolved: {reason_of(fault)}".strip())]
     found = [
         *outside_limits(cfg),
         *_trainer_faults(cfg),
@@ -116,7 +125,7 @@ def outside_limits(cfg: DictConfig) -> Iterator[Fault]:
         if wrong is not None:
             yield Fault(key, f"{key} {wrong}, got {value}")
     for share in cfg.unavailable:
-        if not 0 <= share <= 1:
+        if Bounds(least=0, most=1).wrong(share):
             yield Fault("unavailable", f"unavailable must hold fractions from 0 to 1, got {share}")
 
 
@@ -150,12 +159,18 @@ def _set_twice(cfg: DictConfig) -> Iterator[Fault]:
 
 
 def _other_models(cfg: DictConfig) -> Iterator[Fault]:
-    """Name a model's shape that is not its task's: the task's is what it gets."""
-    for key in ("deployed.model", "parity.model"):
-        for name in ("query_shape", "outputs"):
-            value, wanted = OmegaConf.select(cfg, f"{key}.{name}"), OmegaConf.select(cfg, f"task.{name}")
-            if value is not None and value != wanted:
-                yield Fault(f"{key}.{name}", f"{key}.{name} must be {wanted}, as task.{name} says, got {value}")
+    """Yield a fault for each part that has another k, r, shape or number of outputs than the task or the run."""
+    for key, other in (
+        *((f"{part}.{name}", f"task.{name}") for part in SHAPED for name in ("query_shape", "outputs")),
+        *((f"{part}.{name}", name) for part in ("code", "code.code") for name in ("k", "r")),
+    ):
+        above, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, above)
+        if not isinstance(node, DictConfig) or name not in node:
+            continue
+        value, wanted = node[name], OmegaConf.select(cfg, other)
+        if value != wanted:
+            yield Fault(key, f"{key} must be {wanted}, as {other} says, got {value}")
 
 
 def _folder_faults(cfg: DictConfig, folder: RunFolder) -> Iterator[Fault]:
@@ -167,8 +182,20 @@ def _folder_faults(cfg: DictConfig, folder: RunFolder) -> Iterator[Fault]:
         why = cannot_write(path)
         if why:
             yield Fault(key, f"{key}={path} cannot be written: {why}")
+    yield from _foreign_files(cfg, folder)
     if folder.finished and not cfg.overwrite:
         yield Fault(
             "hydra.run.dir",
             f"hydra.run.dir={folder.path} holds a finished run; name another folder, or replace it with overwrite=true",
         )
+
+
+def _foreign_files(cfg: DictConfig, folder: RunFolder) -> Iterator[Fault]:
+    """Yield a fault for each file of the user's that the run would replace or remove."""
+    if not folder.holds_a_run and any(path.exists() for path in (folder.config, folder.metrics, folder.checkpoints)):
+        yield Fault("hydra.run.dir", f"hydra.run.dir={folder.path} holds files that are no run's; name another folder")
+    path = cfg.deployed.path
+    clears = cfg.overwrite and cfg.ckpt_path is None
+    if clears and path and Path(path).expanduser().absolute().is_relative_to(folder.path.absolute()):
+        sentence = f"deployed.path={path} must not be in {folder.path}, which overwrite=true clears; move it elsewhere"
+        yield Fault("deployed.path", sentence)

@@ -12,8 +12,9 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
+from parmtrain.bounds import twice
 from parmtrain.config import sources
-from parmtrain.errors import reason_of
+from parmtrain.errors import ConfigError, reason_of
 
 
 def override_faults(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
@@ -46,6 +47,18 @@ def override_faults(overrides: Sequence[str], config_dir: str | Path | None = No
         faults += wrong
         accepted += [] if wrong else values[:1]
     return faults
+
+
+def require_once(overrides: Sequence[str]) -> None:
+    """Raise a ``ConfigError`` if a key is given twice, of which only the last would count.
+
+    Args:
+        overrides: Overrides, each with one value or several.
+    """
+    again = twice(sources.key_of(override) for override in overrides)
+    if again is not None:
+        given = [override for override in overrides if sources.key_of(override) == again]
+        raise ConfigError([f"{again} must be given once, got {' and '.join(given)}"])
 
 
 def _unparsed(override: str) -> str:

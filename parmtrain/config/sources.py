@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from parmtrain.config.schema import register
 from parmtrain.errors import ConfigError
 
+LISTS = ("callbacks", "metrics")  # groups of which several options may be chosen
+
 
 def config_folder() -> Path:
     """Return the folder of the YAML files: inside an installed package, or next to it in a checkout."""
@@ -53,7 +55,7 @@ def for_hydra(override: str) -> str:
         return override
     value = parsed.value()
     if value is None:
-        return f"~{key_of(override)}"
+        return f"{key_of(override)}=[]" if key_of(override) in LISTS else f"~{key_of(override)}"
     if isinstance(value, list):
         listed = ",".join(str(one) if isinstance(one, str) else f"'{one}'" for one in value)
         return f"{override.partition('=')[0]}=[{listed}]"

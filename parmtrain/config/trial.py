@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from parmtrain.bundle import ExportFormat
@@ -69,14 +70,14 @@ def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault]) -> 
     """
     trial = Trial(known)
     code: Code | None = trial("code", lambda: assemble.build(cfg.code))
-    task: Task | None = trial("task", lambda: assemble.build(cfg.task))
+    task: Task | None = trial("task", lambda: _try_task(cfg))
     optimizer = trial("optim", lambda: assemble.build(cfg.optim)([nn.Parameter(torch.zeros(1))]))
     trial("callbacks", lambda: assemble.callbacks(cfg))
     trial("trainer", lambda: _try_trainer(cfg, given))
     trial("export", lambda: _try_export(cfg))
     with tempfile.TemporaryDirectory() as scratch:
         if cfg.logger:
-            trial("logger", lambda: assemble.build(cfg.logger, save_dir=scratch))
+            trial("logger", lambda: _try_logger(cfg, scratch))
     if optimizer is not None:
         trial("scheduler", lambda: assemble.schedule(cfg.scheduler)(optimizer, total_steps=10))
     if task is not None:
@@ -129,6 +130,19 @@ def _try_trainer(cfg: DictConfig, given: Network | None) -> None:
                     "pass a file (deployed.path) or a module of an importable class"
                 ]
             ) from fault
+
+
+def _try_logger(cfg: DictConfig, folder: str) -> None:
+    if not isinstance(assemble.build(cfg.logger, save_dir=folder), Logger):
+        raise ConfigError([f"logger must be a Lightning logger, got {cfg.logger._target_}"])
+
+
+def _try_task(cfg: DictConfig) -> Task:
+    task: Task = assemble.build(cfg.task)
+    for name in ("augment", "augment_query"):
+        if cfg.task.get(name) and not isinstance(getattr(task, name), nn.Module):
+            raise ConfigError([f"task.{name} must be a module, got {cfg.task[name]._target_}"])
+    return task
 
 
 def _try_export(cfg: DictConfig) -> None:

@@ -9,7 +9,8 @@ from rich.progress import track
 from torch import Tensor
 
 from parmtrain.cache import intact_array, key_of, write_array
-from parmtrain.deployed import DeployedModel, require_same
+from parmtrain.deployed import DeployedModel, require_alone
+from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.tasks.base import TaskInput
 from parmtrain.tasks.queries import QuerySet
 from parmtrain.training.loading import WholeBatches
@@ -69,7 +70,12 @@ def _consistent(batches: Iterator[Tensor], first: Tensor) -> Iterator[Tensor]:
     """Yield batches of predictions; raise a ``DeployedModelError`` if they do not begin like the first ones."""
     for number, batch in enumerate(batches):
         if number == 0:
-            require_same(first, batch[: len(first)], "the deployed model")
+            require_alone(first, batch[: len(first)], "the deployed model")
+        if not batch.isfinite().all():
+            query = number * BATCH + int((~batch.isfinite()).flatten(1).any(dim=1).nonzero()[0])
+            raise DeployedModelError(
+                f"the deployed model must return finite values, got NaN or infinity for query {query}"
+            )
         yield batch
 
 
@@ -79,5 +85,11 @@ def _same(cached: Tensor, first: Tensor, count: int) -> bool:
 
 
 def _run(deployed: DeployedModel, prepare: TaskInput, stored: Tensor, device: torch.device) -> Tensor:
-    predictions: Tensor = deployed(prepare(stored.to(device))).cpu()
+    queries = prepare(stored.to(device))
+    try:
+        predictions: Tensor = deployed(queries).cpu()
+    except Exception as fault:  # a network can raise anything
+        raise DeployedModelError(
+            f"the deployed model must accept a batch of {len(queries)} queries, but raised: {reason_of(fault)}"
+        ) from fault
     return predictions

@@ -90,7 +90,10 @@ def mapped(path: Path) -> Tensor:
         DataError: If the file is damaged or does not hold real numbers in the byte order of this machine.
     """
     try:
-        kind = np.load(path, mmap_mode="r", allow_pickle=False).dtype
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            raise ValueError("it is an archive of several arrays")
+        kind = loaded.dtype
         if kind.kind not in "uif":
             raise DataError(f"{path} must hold real numbers, got {kind.name if kind.kind in 'bc' else kind.str}")
         if not kind.isnative:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from parmtrain.bounds import Count, twice
+from parmtrain.bounds import Count, Name, twice
 from parmtrain.errors import ConfigError
 from parmtrain.metrics.measures import Measures
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -82,7 +82,7 @@ class Task(ABC):
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         query_shape: Sequence[Count],
         classes: Sequence[str | int],
         source: Source,

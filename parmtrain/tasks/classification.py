@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from parmtrain.bounds import Count
+from parmtrain.bounds import Count, Name
 from parmtrain.drawing import BLUE, GREY, ORANGE
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.metrics.measures import Measures, of_classes
@@ -41,7 +41,7 @@ class Classification(Task):
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         query_shape: Sequence[Count],
         outputs: Count,
         classes: Sequence[str | int] | None,

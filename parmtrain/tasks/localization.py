@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from parmtrain.bounds import Count
+from parmtrain.bounds import Count, Name
 from parmtrain.drawing import BLUE, GREEN, ORANGE
 from parmtrain.errors import ConfigError
 from parmtrain.metrics import boxes
@@ -44,7 +44,7 @@ class Localization(Task):
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         query_shape: Sequence[Count],
         outputs: Count,
         source: Source,

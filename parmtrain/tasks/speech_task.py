@@ -8,7 +8,7 @@ import torch
 from rich.progress import track
 from torch import nn
 
-from parmtrain.bounds import Count
+from parmtrain.bounds import Count, Name
 from parmtrain.cache import cached_array, key_of
 from parmtrain.tasks.classification import Classification
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
@@ -40,7 +40,7 @@ class SpeechRecognition(Classification):
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         query_shape: Sequence[Count],
         outputs: Count,
         classes: Sequence[str | int],

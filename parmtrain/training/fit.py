@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from parmtrain.errors import Interrupted, TrainingError
+from parmtrain.errors import Interrupted, TrainingError, raised_in, reason_of
 from parmtrain.training.callbacks import Checkpoints
 
 EXPECTED = (
@@ -50,6 +50,10 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataM
         raise Interrupted(last) from stop
     except MisconfigurationException as fault:
         raise TrainingError(str(fault)) from fault
+    except ValueError as fault:
+        if not raised_in(fault, "pytorch_lightning"):
+            raise
+        raise TrainingError(reason_of(fault)) from fault
     except ProcessRaisedException as fault:  # an error in a child process arrives as the text of a traceback
         raise TrainingError(str(fault).strip().splitlines()[-1].partition(": ")[2]) from fault
     if starts_processes(trainer):

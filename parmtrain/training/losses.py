@@ -8,13 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
+from parmtrain.bounds import NotNegative
 from parmtrain.errors import ConfigError
 from parmtrain.metrics.measures import CLASS_SCORES, PROBABILITIES
 from parmtrain.training.coded_groups import CodedGroups
 
 Loss = Callable[[CodedGroups], Tensor]
 OTHERS = "loss=mse or loss=decoded_mse"
-SMALLEST = 0.1  # probability below which the divergence is quadratic; chosen on validation
+SMALLEST = 0.3  # probability below which the divergence is quadratic; chosen on validation
 
 
 def mse(groups: CodedGroups) -> Tensor:
@@ -107,7 +108,7 @@ def _entropy(values: Tensor) -> Tensor:
     return large * large.log() + (log(SMALLEST) + 1) * below + below.square() / (2 * SMALLEST)
 
 
-def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[float]) -> Tensor:
+def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[NotNegative]) -> Tensor:
     """Return the weighted sum of several losses.
 
     Args:
@@ -116,7 +117,7 @@ def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[float])
         weights: One for each loss.
 
     Raises:
-        ConfigError: If their numbers differ.
+        ConfigError: If their numbers differ, or all weights are 0.
 
     Example:
         >>> import torch
@@ -130,4 +131,6 @@ def mixed(groups: CodedGroups, losses: Sequence[Loss], weights: Sequence[float])
         raise ConfigError(
             [f"loss.weights must have one weight for each of the {len(losses)} loss.losses, got {len(weights)}"]
         )
+    if not any(weights):
+        raise ConfigError(["loss.weights must have one above 0, got none"])
     return torch.stack([weight * loss(groups) for loss, weight in zip(losses, weights, strict=True)]).sum()

@@ -61,6 +61,8 @@ class ParityModule(pl.LightningModule):
             if not isinstance(part, kind):
                 raise InputError(f"{name} must be a parmtrain.{kind.__name__}, got {type(part).__name__}")
         models = list(parity_models)
+        if odd := [model for model in models if not isinstance(model, nn.Module)]:
+            raise InputError(f"parity_models must be modules, got {type(odd[0]).__name__}")
         if len(models) not in {0 if code.num_coded == 0 else 1, code.num_coded}:
             raise InputError(
                 f"parity_models must be 1 model or {code.num_coded}, one per coded query, got {len(models)}"
