@@ -19,6 +19,7 @@ from parmtrain.config import assemble
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
 from parmtrain.runs import Result
+from tests.formats import save_torchscript
 from tests.small_runs import small_run
 
 NETWORK = MLP([1, 8, 8], 10)
@@ -67,6 +68,20 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: run(compose(), "x", deployed=lambda queries: torch.rand(len(queries), 10)),
         "the deployed model must answer the same query alike",
     ),
+    "run a model that changes its input": (
+        lambda: run(compose(), "x", deployed=lambda queries: NETWORK(queries.mul_(0.5))),
+        "the deployed model must not change its input",
+    ),
+    "run a model that looks at other queries": (
+        lambda: run(compose(), "x", deployed=lambda queries: NETWORK(queries - queries.mean(0))),
+        "must answer each query by itself",
+    ),
+    "run a model that counts": (
+        lambda: run(compose(), "x", deployed=lambda queries: NETWORK(queries) + torch.arange(len(queries))[:, None]),
+        "must answer each query by itself",
+    ),
+    "run in a folder with an impossible name": (lambda: run(compose(), "a\0b"), "must be the path of a folder"),
+    "run in a folder with a long name": (lambda: run(compose(), "a" * 300), "names of 255 bytes or fewer"),
     "run a model that cannot be copied": (lambda: run(compose(), "x", deployed=Locked()), "that can be copied"),
     "load nothing": (lambda: load("nowhere"), "nowhere must hold a bundle"),
     "load a number": (lambda: load(5), "folder must be the path of a folder, got 5"),  # type: ignore[arg-type]
@@ -75,6 +90,12 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "evaluate a number": (lambda: evaluate(5), "folder must be the path of a folder, got 5"),  # type: ignore[arg-type]
     "compare nothing": (lambda: compare(["code=sun"], "study"), "unknown code 'sun'"),
     "compare in no folder": (lambda: compare([], ""), "--folder must be the path of a folder"),
+    "compare a text": (lambda: compare("k=2", "study"), "overrides must be a list of texts"),
+    "compare numbers": (lambda: compare([2], "study"), "overrides must be a list of texts"),  # type: ignore[list-item]
+    "train a number": (lambda: ParityModule(DeployedModel(NETWORK), CODE, [5]), "must be modules, got int"),  # type: ignore[list-item]
+    "encode bytes": (lambda: CODE.encode(torch.ones(3, 2, 4, dtype=torch.uint8)), "must be floating-point tensors"),
+    "encode a list": (lambda: CODE.encode([1]), "must be floating-point tensors"),  # type: ignore[arg-type]
+    "predict a list": (lambda: DeployedModel(NETWORK)([1]), "queries must be a tensor, got list"),
     "score other predictions": (lambda: score_of(predictions=torch.zeros(3, 10)), "must have shape [450, 10]"),
     "score other outputs": (lambda: score_of(predictions=torch.zeros(450, 7)), "must have shape [450, 10]"),
     "score an impossible share": (lambda: score_of(unavailable=[2]), "fractions from 0 to 1, got 2"),
@@ -114,6 +135,7 @@ ON_A_BUNDLE: dict[str, tuple[Callable[[Bundle], Any], str]] = {
     "encode three of two": (lambda bundle: bundle.encode(torch.rand(3, 3, 1, 8, 8)), "[g, 2, 1, 8, 8], got"),
     "encode without groups": (lambda bundle: bundle.encode(torch.rand(2, 1, 8, 8)), "[g, 2, 1, 8, 8], got"),
     "encode a list": (lambda bundle: bundle.encode([[1.0]]), "queries must be a tensor, got list"),  # type: ignore[arg-type]
+    "encode sparse queries": (lambda bundle: bundle.encode(GROUPS.to_sparse()), "must be dense, got sparse_coo"),
     "encode elsewhere": (lambda bundle: bundle.encode(GROUPS.to("meta")), "must be on the CPU, got meta"),
     "predict queries": (lambda bundle: bundle.predict(GROUPS), "coded queries must have shape [g, 1, 1, 8, 8]"),
     "gather seven classes": (
@@ -186,6 +208,24 @@ def test_a_network_stays_as_it_was_also_after_an_error(tmp_path: Path) -> None:
     for (name, ours), (_, theirs) in zip(network.named_parameters(), before.named_parameters(), strict=True):
         assert ours.requires_grad == theirs.requires_grad, name
         assert torch.equal(ours, theirs)
+
+
+def test_a_network_that_a_bundle_takes_stays_as_it_was(finished: Result) -> None:
+    network = finished.module.deployed.network
+    assert isinstance(network, nn.Module)
+    mine = copy.deepcopy(network).train().requires_grad_()
+    load(finished.folder, deployed=mine)
+    assert mine.training
+    assert all(parameter.requires_grad for parameter in mine.parameters())
+
+
+@pytest.mark.slow
+def test_a_torchscript_module_is_taken_from_python(tmp_path: Path) -> None:
+    path = tmp_path / "f.ts"
+    save_torchscript(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), path)
+    program = torch.jit.load(path)
+    small_run(tmp_path / "run", "trainer.max_epochs=1", deployed=program)
+    assert program.training
 
 
 def test_all_public_names_are_there() -> None:

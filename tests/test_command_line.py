@@ -93,6 +93,7 @@ def heed_ctrl_c() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -146,6 +147,7 @@ def test_every_command_has_parmtrains_version(command: str, capsys: pytest.Captu
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_path_of_any_letters_works_in_quotes_and_options_stand_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,8 @@ def test_nothing_is_run_twice_and_more_seeds_are_added(compared: Path, monkeypat
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_comparison_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from parmtrain.training import losses
 

@@ -135,6 +135,7 @@ def _worker(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_two_processes_get_the_numbers_of_one(tmp_path: Path) -> None:
     spawn(_worker, args=(str(tmp_path),), nprocs=2)

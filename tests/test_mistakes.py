@@ -43,6 +43,7 @@ def test_a_mistake_is_one_sentence(row: rows.Row, kept: Path, folder: Path) -> N
     check(row, kept, folder)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("row", [row for name in LONG for row in rows.rows(name)], ids=str)
 def test_a_mistake_in_a_run_is_one_sentence(row: rows.Row, folder: Path) -> None:

@@ -20,6 +20,7 @@ from tests.formats import save_exported, save_torchscript
 from tests.small_runs import small_run
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(tmp_path: Path) -> None:
     network = tmp_path / "f.pt2"
