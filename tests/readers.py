@@ -22,7 +22,7 @@ from parmtrain.tasks.idx import read_idx
 from parmtrain.tasks.photographs import decoded
 from parmtrain.tasks.speech_commands import WordFolders
 from tests import formats
-from tests.mistakes import situations
+from tests.mistakes import networks, tables
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,17 @@ def saved_state(folder: Path) -> Path:
 
 
 def saved_torchscript(folder: Path) -> Path:
-    situations.torchscript(folder)
+    networks.torchscript(folder)
     return folder / "f.ts"
 
 
 def saved_exported(folder: Path) -> Path:
-    situations.exported(folder)
+    networks.exported(folder)
     return folder / "f.pt2"
 
 
 def saved_table(folder: Path) -> Path:
-    situations.table(folder)
+    tables.table(folder)
     return folder / "t.csv"
 
 

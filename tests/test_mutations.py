@@ -26,7 +26,7 @@ from parmtrain.config.stored import stored_config
 from parmtrain.errors import ParmtrainError
 from parmtrain.run_folder import RunFolder
 from parmtrain.runs import Result
-from tests.mistakes import situations
+from tests.mistakes import tables
 from tests.readers import READERS
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_is_a_fault(finished: Result, tmp_path: Path) -> No
 
 
 def test_a_table_with_odd_cells_is_refused(tmp_path: Path) -> None:
-    situations.table(tmp_path)
+    tables.table(tmp_path)
     with (tmp_path / "t.csv").open(newline="") as file:
         (line,) = csv.DictReader(file)
     for name, cell in ((key, odd) for key in line for odd in ("", "nan", "-1", "1e999", "[]", "\x01")):

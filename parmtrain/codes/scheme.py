@@ -114,8 +114,6 @@ class _StoredQuorum(BaseModel):
 
 
 class _Stored(BaseModel):
-    """A scheme in a file."""
-
     k: Count
     n: Count
     systematic: bool

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from parmtrain import __main__, advise, evaluate, serve, simulate
 from parmtrain.compare import __main__ as compare
-from tests.mistakes import situations
+from tests.mistakes import data_sets, networks, tables
 from tests.mistakes.privileges import unprivileged
 
 MAINS: dict[str, Callable[[list[str]], int]] = {
@@ -34,6 +34,12 @@ MAINS: dict[str, Callable[[list[str]], int]] = {
     "serve": serve.main,
 }
 MODULES = {"run": "parmtrain", **{name: f"parmtrain.{name}" for name in MAINS if name != "run"}}
+
+
+SITUATIONS: dict[str, Callable[[Path], None]] = {
+    name: situation for module in (data_sets, networks, tables) for name, situation in vars(module).items()
+}
+"""What a user has in a folder before a mistake, by name."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def prepare(folder: Path, given: dict[str, Any], kept: Path) -> None:
     for name in given.get("copy", []):
         shutil.copytree(kept / name, folder / name)
     if "make" in given:
-        getattr(situations, given["make"])(folder)
+        SITUATIONS[given["make"]](folder)
     for step, change in CHANGES.items():
         content = given.get(step, [])
         for name in content:
