@@ -16,7 +16,7 @@ from parmtrain.command import DONE, FAILED, VERSION, exit_status, say, sentence_
 from parmtrain.config.compose import why_not
 from parmtrain.config.overrides import override_faults, require_once
 from parmtrain.config.schema import register
-from parmtrain.config.sources import config_folder, for_hydra, require_folder
+from parmtrain.config.sources import config_folder, for_hydra, quoted, require_folder
 from parmtrain.errors import ConfigError, Interrupted, ParmtrainError, StorageError, raised_in, reason_of
 from parmtrain.run_folder import RunFolder
 
@@ -105,7 +105,7 @@ def _command_to_resume(checkpoint: Path, folder: Path) -> str:
     overrides = HydraConfig.get().overrides.task
     if checkpoint.absolute().is_relative_to(folder.absolute()):  # F's checkpoint is found automatically
         kept = [override for override in overrides if not override.startswith(("ckpt_path=", "overwrite="))]
-        overrides = [*kept, f"hydra.run.dir={folder}", f"ckpt_path={checkpoint}"]
+        overrides = [*kept, quoted("hydra.run.dir", folder), quoted("ckpt_path", checkpoint)]
     return shlex.join(["python", "-m", "parmtrain", *options, *overrides])
 
 

@@ -62,6 +62,23 @@ def for_hydra(override: str) -> str:
     return override if isinstance(value, str) else f"{override.partition('=')[0]}='{str(value).lower()}'"
 
 
+def quoted(key: str, value: object) -> str:
+    """Return an override, with its value in quotes if Hydra takes it only so.
+
+    Example:
+        >>> quoted("ckpt_path", "runs/last.ckpt"), quoted("ckpt_path", "a=b/last.ckpt")
+        ('ckpt_path=runs/last.ckpt', 'ckpt_path="a=b/last.ckpt"')
+    """
+    plain = f"{key}={value}"
+    try:
+        if OverridesParser.create().parse_override(plain).value() == str(value):
+            return plain
+    except HydraException:
+        pass
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{key}="{escaped}"'
+
+
 def is_group(override: str) -> bool:
     """Return whether an override chooses an option of a group."""
     group = key_of(override).partition("@")[0]
