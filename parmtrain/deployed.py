@@ -181,8 +181,7 @@ def require_same(first: Tensor, second: Tensor, name: str) -> None:
         second: Predictions on the same queries ``[b, c]``.
         name: Name of the network in the error message.
     """
-    most = ALIKE * first.abs().max().item() if first.numel() else 0.0
-    if not torch.allclose(first.float(), second.float(), rtol=ALIKE, atol=most, equal_nan=True):
+    if not _alike(first, second, ALIKE):
         raise DeployedModelError(
             f"{name} must answer the same query alike, got other predictions the second time; trace it in evaluation "
             "mode, without dropout or other random numbers"
@@ -197,12 +196,17 @@ def require_alone(first: Tensor, second: Tensor, name: str) -> None:
         second: Predictions on the same queries in another ``[b, c]``.
         name: Name of the network in the error message.
     """
-    most = PEERS * first.abs().max().item() if first.numel() else 0.0
-    if not torch.allclose(first.float(), second.float(), rtol=PEERS, atol=most, equal_nan=True):
+    if not _alike(first, second, PEERS):
         raise DeployedModelError(
             f"{name} must answer each query by itself, but its answer depends on the other queries in the batch, or on "
             "their order"
         )
+
+
+def _alike(first: Tensor, second: Tensor, share: float) -> bool:
+    """Return whether predictions ``[b, c]`` differ by no more than a share of the largest number in them."""
+    most = share * first.abs().max().item() if first.numel() else 0.0
+    return torch.allclose(first.float(), second.float(), rtol=share, atol=most, equal_nan=True)
 
 
 @torch.no_grad()
