@@ -29,6 +29,8 @@ from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.deployed import Recipe, deployed_file, train_deployed
 
+FROM_PYTHON = "python"
+
 
 class Prepared:
     """Provide a configuration's task, data and deployed model, each loaded on first use.
@@ -48,6 +50,13 @@ class Prepared:
     def trains_deployed(self) -> bool:
         """Whether the deployed model is trained as configured, and not given."""
         return self.given is None and self.cfg.deployed.path is None
+
+    @property
+    def origin(self) -> str:
+        """Where the deployed model comes from: ``trained``, ``file``, or ``python`` if it was given."""
+        if self.given is not None:
+            return FROM_PYTHON
+        return "trained" if self.cfg.deployed.path is None else "file"
 
     @cached_property
     def task(self) -> Task:
@@ -202,6 +211,11 @@ def reopen(
             raise ConfigError([f"{key} cannot be changed to {value}: task={bundle.about['task']} has no such key"])
         OmegaConf.update(cfg, key, value)
     prepared = Reopened(cfg, place, given)
+    if bundle.about["deployed"].get("origin") == FROM_PYTHON and prepared.trains_deployed:
+        raise DeployedModelError(
+            f"the deployed model of {place.path} was given from Python; give it again (deployed=…), or pass its file "
+            "(--deployed-path)"
+        )
     expected, found = bundle.about["deployed"]["fingerprint"], prepared.deployed.fingerprint
     if found != expected:
         raise DeployedModelError(

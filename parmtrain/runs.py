@@ -142,7 +142,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "classes": task.classes,
         "preprocessing": task.input.settings,
         "metrics": scores.to_json(),
-        "deployed": {"fingerprint": work.deployed.fingerprint},
+        "deployed": {"fingerprint": work.deployed.fingerprint, "origin": work.origin},
     }
     export(code, models, task.query_shape, task.outputs, about, place.export, assemble.build(work.cfg.export))
     queries = len(work.splits.train) // module.k * module.k

@@ -106,9 +106,10 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "train no code": (lambda: module(code="sum"), "code must be a parmtrain.Code, got str"),
     "train no model": (lambda: module(models=0), "parity_models must be 1 model or 1, one per coded query, got 0"),
     "train too many models": (lambda: module(code=Linear(2, 3), models=2), "1 model or 3, one per coded query, got 2"),
-    "one query in a group": (lambda: Sum(k=1), "k must be 2 or more queries in a coding group, got 1"),
-    "half a query more": (lambda: Sum(k=2.5), "k must be 2 or more queries in a coding group, got 2.5"),  # type: ignore[arg-type]
-    "words for k": (lambda: Berrut(k="2"), "k must be 2 or more queries in a coding group, got 2"),  # type: ignore[arg-type]
+    "one query in a group": (lambda: Sum(k=1), "k must be from 2 to 1000 queries in a coding group, got 1"),
+    "a billion queries": (lambda: Sum(k=10**9), "k must be from 2 to 1000 queries in a coding group, got 1000000000"),
+    "half a query more": (lambda: Sum(k=2.5), "k must be from 2 to 1000 queries in a coding group, got 2.5"),  # type: ignore[arg-type]
+    "words for k": (lambda: Berrut(k="2"), "k must be from 2 to 1000 queries in a coding group, got 2"),  # type: ignore[arg-type]
     "no extra workers": (lambda: Linear(2, 0), "r must be 1 or more extra workers per coding group, got 0"),
     "half a worker": (lambda: Linear(2, 1.5), "r must be 1 or more extra workers per coding group, got 1.5"),  # type: ignore[arg-type]
     "negative smoothness": (lambda: NeRCC(2, smoothness=[-1.0]), "code.smoothness must be 0 or more, got -1.0"),
@@ -127,6 +128,7 @@ ON_A_BUNDLE: dict[str, tuple[Callable[[Bundle], Any], str]] = {
         lambda bundle: bundle.encode(torch.full((3, 2, 1, 8, 8), 200, dtype=torch.uint8)),
         "queries must be of type float32, got uint8; bundle.json states under preprocessing how queries are prepared",
     ),
+    "encode not a number": (lambda bundle: bundle.encode(GROUPS / 0), "queries must be finite, got NaN or infinity"),
     "encode doubles": (lambda bundle: bundle.encode(GROUPS.double()), "must be of type float32, got float64"),
     "encode larger images": (
         lambda bundle: bundle.encode(torch.rand(3, 2, 1, 9, 9)),

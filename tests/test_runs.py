@@ -8,7 +8,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from parmtrain.errors import DataError
+from parmtrain.errors import DataError, DeployedModelError
+from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
 from parmtrain.runs import Result
 from parmtrain.tasks.digits import Digits
@@ -146,5 +147,9 @@ def test_a_deployed_model_given_from_python(tmp_path: Path) -> None:
     result = small_run(tmp_path / "module", deployed=network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert result.module.deployed.network is not network  # the user's own is not touched
+    again = evaluate(tmp_path / "module", deployed=network)
+    assert again["degraded"] == result.metrics["degraded"]
+    with pytest.raises(DeployedModelError, match=r"was given from Python; give it again \(deployed=…\)"):
+        evaluate(tmp_path / "module")
     called = small_run(tmp_path / "callable", "parity=mlp", deployed=network.forward)
     assert called.metrics["available"] == result.metrics["available"]

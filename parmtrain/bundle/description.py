@@ -34,6 +34,7 @@ class _Parity(BaseModel):
 
 class _Deployed(BaseModel):
     fingerprint: Digest
+    origin: str = ""  # older bundles do not state it
 
 
 class _Description(BaseModel):

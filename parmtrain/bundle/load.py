@@ -37,6 +37,8 @@ class Bundle:
         folder = as_folder("folder", folder)
         inside = RunFolder(folder).export
         self.folder = inside if (inside / DESCRIPTION).is_file() else folder
+        if self.folder == folder and RunFolder(folder).unfinished:
+            raise ExportError(f"{folder} holds an unfinished run; finish it first: the command of the run resumes it")
         self.about = read_description(self.folder)
         for name, digest in self.about["files"].items():
             path = self.folder / name
@@ -125,6 +127,8 @@ class Bundle:
             InputError: If they have another shape or type.
         """
         self._require("queries", queries, self.k, *self.query_shape)
+        if not queries.isfinite().all():
+            raise InputError("queries must be finite, got NaN or infinity, which would spoil all answers of a group")
         coded: Tensor = self.encoder(queries)
         return coded
 

@@ -15,6 +15,7 @@ from parmtrain.errors import InputError, UnsupportedError
 from parmtrain.metrics.measures import Measures
 
 MOST_TRAINED_FOR = 128
+LARGEST_K = 1000  # the matrices of codes grow with its square
 
 
 class FreshModel(Protocol):
@@ -203,10 +204,10 @@ def require_k(k: int) -> int:
     """Return k, the queries in a coding group.
 
     Raises:
-        UnsupportedError: If k is less than 2.
+        UnsupportedError: If k is less than 2 or more than 1000.
     """
-    if not isinstance(k, int) or k < 2:
-        raise UnsupportedError(f"k must be 2 or more queries in a coding group, got {k}")
+    if not isinstance(k, int) or not 2 <= k <= LARGEST_K:
+        raise UnsupportedError(f"k must be from 2 to {LARGEST_K} queries in a coding group, got {k}")
     return k
 
 

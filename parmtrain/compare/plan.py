@@ -21,6 +21,7 @@ from parmtrain.run_folder import RunFolder
 
 ALL = "all"
 ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger")  # locations, which do not identify a run
+RUNS = "runs"  # folder of the runs in that of a comparison
 COLUMNS = ("task", "code", "k", "r", "seed")
 
 
@@ -57,7 +58,7 @@ class PlannedRun:
             place.pop(key, None)
         code = cfg.code._target_.rpartition(".")[2].lower()
         name = f"{cfg.task.name}-{code}-k{cfg.k}-seed{cfg.seed}-{digest_of(content, 10)}"
-        return RunFolder(self.study / "runs" / name)
+        return RunFolder(self.study / RUNS / name)
 
     @property
     def title(self) -> str:

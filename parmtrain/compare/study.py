@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from rich.progress import track
 
 from parmtrain.compare import plot, table
-from parmtrain.compare.plan import PlannedRun, planned_runs
+from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
 from parmtrain.compare.results import readable_metrics
 from parmtrain.compare.table import Row
 from parmtrain.config.check import check, require_no_faults
@@ -18,6 +18,7 @@ from parmtrain.errors import ConfigError, DataError, InputError, TrainingError
 from parmtrain.files import cannot_write
 from parmtrain.inputs import as_folder
 from parmtrain.prepared import Prepared
+from parmtrain.run_folder import RunFolder
 from parmtrain.runs import run
 from parmtrain.training.fit import quiet
 
@@ -66,6 +67,8 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         )
     results = [(one.variant, readable_metrics(one.folder)) for one in supported if one.folder.finished]
     rows = _write(results, unsupported, study) if results else []
+    if others := sum(RunFolder(path).finished for path in (study / RUNS).iterdir()) - len(results):
+        log.info("the table has the runs of this command; %d other finished runs in %s are not in it", others, study)
     if failed:
         runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
         raise TrainingError("\n".join([f"{runs} failed:", *failed]))
