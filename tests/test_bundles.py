@@ -44,6 +44,7 @@ def test_a_bundle_scores_as_its_run_did(finished: Result) -> None:
         ("linear", True, ["parity_model.ts", "parity_model_2.ts"]),
         ("stack", True, ["parity_model.ts"]),
         ("backup", True, ["parity_model.ts"]),
+        ("lowres", True, ["parity_model.ts"]),
         ("learned_mlp", True, []),
         ("learned_convolution", True, []),
         ("mean_parity", False, []),

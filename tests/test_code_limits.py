@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from parmtrain.codes import (
-    Backup,
     Berrut,
     BerrutByzantine,
     Code,
@@ -24,7 +23,7 @@ from parmtrain.codes import (
     Sum,
 )
 from parmtrain.errors import UnsupportedError
-from tests.made_up_task import OUTPUTS, QUERY, cheap
+from tests.made_up_task import OUTPUTS, QUERY
 
 
 @pytest.mark.parametrize(
@@ -75,11 +74,6 @@ def test_what_cannot_be_rebuilt_is_nan_and_the_rest_is_kept(code: Code, late: li
         (lambda: Berrut(2, -1), "r must be 1 or more extra workers per coding group, got -1"),
         (lambda: NeRCC(2, 0), "r must be 1 or more extra workers per coding group, got 0"),
         (lambda: LearnedMLP(2, QUERY, OUTPUTS, r=0), "r must be 1 or more extra workers per coding group, got 0"),
-        (
-            lambda: Replication(3, 1),
-            "code=replication sends every query twice, to k=3 extra workers: r must be 3, got 1",
-        ),
-        (lambda: Backup(2, cheap, 1), "code=backup sends every query twice, to k=2 extra workers: r must be 2, got 1"),
         (lambda: Default(2, 3, r=1), "code=default has no extra workers: r must be 0, got 1"),
         (lambda: Heads(Linear(2, 2)), "code=linear_heads reads one parity output: r must be 1, got 2"),
         (

@@ -12,7 +12,8 @@ from parmtrain import compose, score
 from parmtrain.codes import Berrut, Code, Default, Linear, MeanParity, Replication, Sum
 from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel
-from parmtrain.evaluation.costs import flops, resources
+from parmtrain.evaluation.costs import resources
+from parmtrain.flops import flops
 from parmtrain.models import LeNet
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet

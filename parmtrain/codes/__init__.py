@@ -13,6 +13,7 @@ from parmtrain.codes.heads import Heads
 from parmtrain.codes.layout import Concat
 from parmtrain.codes.learned import LearnedConvolution, LearnedMLP
 from parmtrain.codes.linear import Linear, MeanParity, Sum
+from parmtrain.codes.lowres import LowRes
 from parmtrain.codes.nercc import NeRCC
 from parmtrain.codes.protocol import CodedPredictor, Coder
 from parmtrain.codes.scheme import Scheme, scheme_of
@@ -35,6 +36,7 @@ __all__ = [
     "LearnedConvolution",
     "LearnedMLP",
     "Linear",
+    "LowRes",
     "MeanParity",
     "NeRCC",
     "Replication",

@@ -1,9 +1,10 @@
 """Base class of codes: an encoder, the models that run its coded queries, and a decoder."""
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from math import prod
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,17 @@ LARGEST_K = 1000  # the matrices of codes grow with its square
 class FreshModel(Protocol):
     """Builds a parity model with the initial weights that the configuration selects."""
 
-    def __call__(self, shape: tuple[int, ...], heads: int = 1) -> nn.Module:
-        """Return a model that maps parity queries ``[b, *shape]`` to ``heads`` concatenated predictions."""
+    def __call__(
+        self, shape: tuple[int, ...], heads: int = 1, model: Callable[..., nn.Module] | None = None, **more: Any
+    ) -> nn.Module:
+        """Return a model that maps parity queries ``[b, *shape]`` to ``heads`` concatenated predictions.
+
+        Args:
+            shape: Shape of one parity query.
+            heads: Number of predictions in one output.
+            model: Builds the architecture from ``query_shape``, ``outputs`` and ``more``; None for the configured one.
+            more: Further arguments of ``model``.
+        """
 
 
 class Code(nn.Module):

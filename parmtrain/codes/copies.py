@@ -1,105 +1,68 @@
-"""Baselines that send every query twice: again to the deployed model, or to a cheaper model."""
+"""Baselines that send every query twice: again to the deployed model, or to a cheaper one."""
 
-from collections.abc import Callable
-from functools import cached_property
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-
-from parmtrain.codes.base import Code, FreshModel, require_r
+from parmtrain.bounds import Positive
+from parmtrain.codes.base import Code, FreshModel, require_k
+from parmtrain.codes.batches import BatchCode, BatchEncoder, EachQuery, StudentModel, require_divisor
+from parmtrain.codes.heads import HeadsDecoder
 from parmtrain.deployed import DeployedModel
 
 
-class FirstArrived(nn.Module):
-    """Return each prediction or, if it is late, the output for its copy.
-
-    Args:
-        k: Queries in a coding group.
-
-    Example:
-        >>> outputs = torch.tensor([[[torch.nan], [2.0], [1.0], [torch.nan]]])
-        >>> FirstArrived(k=2)(outputs, torch.tensor([[False, True, True, False]]))
-        tensor([[[1.],
-                 [2.]]])
-    """
-
-    def __init__(self, k: int) -> None:
-        super().__init__()
-        self.k = k
-
-    def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Map worker outputs ``[g, 2k, c]`` and ``arrived`` ``[g, 2k]`` to predictions ``[g, k, c]``."""
-        copies = outputs[:, self.k :].masked_fill(~arrived[:, self.k :].unsqueeze(-1), float("nan"))
-        return torch.where(arrived[:, : self.k].unsqueeze(-1), outputs[:, : self.k], copies)
-
-
-class Copies(Code):
-    """A code whose r = k extra workers run copies of the queries.
+class Replication(Code):
+    """The deployed model runs every query twice.
 
     Args:
         k: Queries in a coding group, 2 or more.
-        r: Extra workers per group, k.
+        r: Extra workers per group, which share its queries evenly; k by default.
+
+    Raises:
+        UnsupportedError: If r does not divide k.
+
+    Example:
+        >>> Replication(k=3).cost((1, 28, 28)), Replication(k=3, r=1).cost((1, 28, 28))
+        ({'extra_workers': 1.0, 'parity_bytes': 3.0}, {'extra_workers': 0.3333333333333333, 'parity_bytes': 3.0})
     """
 
     def __init__(self, k: int, r: int | None = None) -> None:
-        right = require_r(self.name, r, k, f"sends every query twice, to k={k} extra workers")
-        super().__init__(k, right, nn.Identity(), FirstArrived(k))
+        right = require_divisor("replication", require_k(k) if r is None else r, k)
+        super().__init__(k, right, BatchEncoder(right), HeadsDecoder(k, right))
+        self.heads = k // right
 
     @property
     def stragglers(self) -> int:
         """1, since a second straggler may be the copy of the first."""
         return 1
 
-
-class Replication(Copies):
-    """The deployed model runs every query twice.
-
-    Args:
-        k: Queries in a coding group, 2 or more.
-        r: Extra workers per group, k.
-
-    Example:
-        >>> Replication(k=3).cost((1, 28, 28))
-        {'extra_workers': 1.0, 'parity_bytes': 3.0}
-    """
+    def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the queries that one extra worker runs."""
+        return query_shape if self.heads == 1 else (self.heads, *query_shape)
 
     def parity_models(
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
     ) -> list[nn.Module]:
         """Return the deployed model."""
-        return [deployed]
+        return [deployed if self.heads == 1 else EachQuery(deployed)]
 
 
-class Backup(Copies):
-    """A cheaper model also runs every query; it is trained on labels or on the deployed model's predictions.
+class Backup(BatchCode):
+    """A cheaper model also runs every query, as large as it is.
 
     Args:
         k: Queries in a coding group, 2 or more.
-        model: Builds the cheaper model, which maps queries ``[b, *query]`` to predictions ``[b, c]``.
-        r: Extra workers per group, k.
+        model: As for ``BatchCode``.
+        flops: As for ``BatchCode``.
+        r: Extra workers per group, which share its queries evenly; 1 by default, which runs a batch of k.
 
-    Source: the approximate backup of Kosaian et al., ParM (SOSP'19), section 5.
+    Source: the approximate backup of Kosaian et al., ParM (SOSP'19), section 5, here distilled from F.
 
     Example:
-        >>> Backup(k=2, model=lambda: nn.Linear(4, 3)).erasures
-        tensor([[False, False,  True,  True]])
+        >>> Backup(k=2).cost((1, 28, 28)), Backup(k=2, r=2).cost((1, 28, 28))
+        ({'extra_workers': 0.5, 'parity_bytes': 2.0}, {'extra_workers': 1.0, 'parity_bytes': 2.0})
     """
 
-    def __init__(self, k: int, model: Callable[[], nn.Module], r: int | None = None) -> None:
-        super().__init__(k, r)
-        self.model = model
-
-    def parity_models(
-        self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
-    ) -> list[nn.Module]:
-        """Return the cheaper model, which runs all copies."""
-        return [self.model()]
-
-    def target(self, predictions: Tensor) -> Tensor:
-        """Return the predictions themselves ``[g, k, c]``."""
-        return predictions
-
-    @cached_property
-    def erasures(self) -> Tensor:
-        """The one arrival pattern in which every prediction comes from the cheaper model."""
-        return (torch.arange(self.n) >= self.k).unsqueeze(0)
+    def __init__(
+        self, k: int, model: StudentModel | None = None, flops: Positive | None = None, r: int | None = None
+    ) -> None:
+        right = require_divisor("backup", r, require_k(k))
+        super().__init__(k, BatchEncoder(right), model, flops, right)

@@ -10,10 +10,13 @@ from parmtrain.codes.derived import DerivedCode
 
 
 class HeadsDecoder(nn.Module):
-    """Return each prediction or, if it is late, the output of the parity model's head for its position.
+    """Return each prediction or, if it is late, the parity output's own prediction for its position.
+
+    Each of the r parity outputs holds k ÷ r predictions, in the order of the queries.
 
     Args:
         k: Queries in a coding group.
+        r: Parity outputs per group.
 
     Example:
         >>> outputs = torch.tensor([[[torch.nan, 0.0], [2.0, 0.0], [1.0, 3.0]]])  # F(X_1) is late, F(X_2) = 2
@@ -22,18 +25,19 @@ class HeadsDecoder(nn.Module):
                  [2.]]])
     """
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, r: int = 1) -> None:
         super().__init__()
-        self.k = k
+        self.k, self.r = k, r
 
     def forward(self, outputs: Tensor, arrived: Tensor) -> Tensor:
-        """Map worker outputs ``[g, k+1, k·c]`` and ``arrived`` ``[g, k+1]`` to predictions ``[g, k, c]``.
+        """Map worker outputs ``[g, k+r, k/r·c]`` and ``arrived`` ``[g, k+r]`` to predictions ``[g, k, c]``.
 
-        If the parity output is missing too, late predictions are NaN.
+        Late predictions whose parity output is missing too are NaN.
         """
-        length = outputs.size(2) // self.k
-        heads = outputs[:, self.k].reshape(outputs.size(0), self.k, length)
-        heads = heads.masked_fill(~arrived[:, self.k :].unsqueeze(2), float("nan"))
+        share = self.k // self.r
+        length = outputs.size(2) // share
+        parity = outputs[:, self.k :].masked_fill(~arrived[:, self.k :].unsqueeze(2), float("nan"))
+        heads = parity.reshape(outputs.size(0), self.k, length)
         return torch.where(arrived[:, : self.k].unsqueeze(2), outputs[:, : self.k, :length], heads)
 
 

@@ -89,17 +89,29 @@ def architecture(node: DictConfig, task: Task, shape: tuple[int, ...], heads: in
 
 
 def parity_model(
-    cfg: DictConfig, task: Task, deployed: DeployedModel, shape: tuple[int, ...], heads: int = 1
+    cfg: DictConfig,
+    task: Task,
+    deployed: DeployedModel,
+    shape: tuple[int, ...],
+    heads: int = 1,
+    model: Callable[..., nn.Module] | None = None,
+    **more: Any,
 ) -> nn.Module:
-    """Build one parity model for parity queries of ``shape``, starting from F's weights if configured."""
-    model = architecture(cfg.parity.model or cfg.deployed.model, task, shape, heads)
-    if cfg.parity.start is Start.deployed:
-        start_from(model, deployed)
+    """Build one parity model for parity queries of ``shape``, starting from F's weights if configured.
+
+    With the architecture of a code (``model``), which is not F's, it starts from random weights.
+    """
+    if model is not None:
+        built = model(query_shape=list(task.input.model_shape(shape)), outputs=heads * task.outputs, **more)
+    else:
+        built = architecture(cfg.parity.model or cfg.deployed.model, task, shape, heads)
+        if cfg.parity.start is Start.deployed:
+            start_from(built, deployed)
     if cfg.parity.channels_last:
-        model.to(memory_format=torch.channels_last)
+        built.to(memory_format=torch.channels_last)
     if cfg.parity.compile:
-        model.compile()
-    return task.input.after_features(model)
+        built.compile()
+    return task.input.after_features(built)
 
 
 def measures(cfg: DictConfig, task: Task) -> Measures:

@@ -8,29 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from parmtrain.bundle import Bundle
 from parmtrain.codes import Code, run_coded
 from parmtrain.deployed import DeployedModel
+from parmtrain.flops import flops
 from parmtrain.programs import Network
 
 REPEATS, SECONDS = 15, 0.005  # each repeat takes so long
 WARM_UP = 5  # TorchScript optimizes as it runs
 MICROSECONDS = 1e6
-
-
-def flops(network: Network, *inputs: Tensor) -> int:
-    """Return the floating-point operations of matrix products and convolutions in one call, as PyTorch counts them.
-
-    Example:
-        >>> flops(torch.nn.Linear(4, 3), torch.ones(2, 4))
-        48
-    """
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        network(*inputs)
-    return int(counter.get_total_flops())
 
 
 @torch.no_grad()

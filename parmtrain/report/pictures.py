@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from parmtrain.codes import CodedPredictor, arrivals, decode_each
 from parmtrain.drawing import ORANGE
@@ -42,7 +43,7 @@ def coding_groups(groups: Sequence[DecodedGroup], task: Task) -> Figure:
         groups: Groups of one code.
         task: Their task, which draws queries and predictions.
     """
-    k, drawn = min(len(groups[0].queries), MOST_QUERIES), min(len(groups[0].coded_queries), MOST_CODED)
+    k, drawn = min(len(groups[0].queries), MOST_QUERIES), min(len(_parts(groups[0])), MOST_CODED)
     widths = [1.0] * (k + drawn) + [task.prediction_width]
     figure = Figure(figsize=(2.2 * sum(widths), 2.4 * len(groups)), layout="constrained")
     grid = figure.subplots(len(groups), len(widths), squeeze=False, width_ratios=widths)
@@ -52,12 +53,18 @@ def coding_groups(groups: Sequence[DecodedGroup], task: Task) -> Figure:
             task.input.draw(axes, group.queries[i])
             axes.set_title(f"query {i + 1}, lost" if i == lost else f"query {i + 1}", color=_colour(i == lost))
         for j, axes in enumerate(frames[k:-1]):
-            task.input.draw(axes, group.coded_queries[j])
+            task.input.draw(axes, _parts(group)[j])
             axes.set_title("parity query" if drawn == 1 else f"coded query {j + 1}")
         task.draw_prediction(frames[-1], group, lost)
         frames[-1].set_title(f"prediction of query {lost + 1}")
     figure.legend(*grid[0, -1].get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False)
     return figure
+
+
+def _parts(group: DecodedGroup) -> Tensor:
+    """Return the coded queries of a group, those of a batch one by one."""
+    coded = group.coded_queries
+    return coded.flatten(0, 1) if coded.dim() > group.queries.dim() else coded
 
 
 def _colour(lost: bool) -> str:

@@ -1,0 +1,160 @@
+"""Codes whose extra workers run every query of a group by itself, a batch of queries each."""
+
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from parmtrain.codes.base import Code, FreshModel, require_k
+from parmtrain.codes.heads import HeadsDecoder
+from parmtrain.deployed import DeployedModel
+from parmtrain.errors import UnsupportedError
+from parmtrain.flops import flops, widest
+
+SLACK = 1.05  # FLOPs of a model ÷ the budget
+
+
+class BatchEncoder(nn.Module):
+    """Share the k queries of a group among r workers, k ÷ r for each, as they are.
+
+    Args:
+        r: Extra workers.
+
+    Example:
+        >>> BatchEncoder(r=1)(torch.rand(5, 4, 3, 32, 32)).shape, BatchEncoder(r=4)(torch.rand(5, 4, 3, 32, 32)).shape
+        (torch.Size([5, 1, 4, 3, 32, 32]), torch.Size([5, 4, 3, 32, 32]))
+    """
+
+    def __init__(self, r: int) -> None:
+        super().__init__()
+        self.r = r
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map queries ``[g, k, *query]`` to batches ``[g, r, k/r, *query]``, or to themselves for r = k."""
+        if queries.size(1) == self.r:
+            return queries
+        return queries.unflatten(1, (self.r, queries.size(1) // self.r))
+
+
+class EachQuery(nn.Module):
+    """Run a network for single queries on batches of them.
+
+    Args:
+        network: Maps queries ``[b, *query]`` to predictions ``[b, c]``.
+
+    Example:
+        >>> EachQuery(nn.Linear(4, 3))(torch.rand(5, 2, 4)).shape
+        torch.Size([5, 6])
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batches: Tensor) -> Tensor:
+        """Map batches ``[b, s, *query]`` to their predictions, one after the other ``[b, s·c]``."""
+        predictions: Tensor = self.network(batches.flatten(0, 1))
+        return predictions.view(batches.size(0), -1)
+
+
+class StudentModel(Protocol):
+    """Builds an untrained model for single queries."""
+
+    def __call__(self, *, query_shape: list[int], outputs: int) -> nn.Module:
+        """Return a model that maps queries ``[b, *query_shape]`` to ``[b, outputs]``; it may also take a width."""
+
+
+class BatchCode(Code):
+    """A code whose r extra workers run k ÷ r queries each, one by one, on a model that is cheaper than F.
+
+    The model is a *student*: it is trained toward the predictions of the deployed model. Any number of late predictions
+    comes back, and no query affects another's answer.
+
+    Args:
+        k: Queries in a coding group, 2 or more.
+        encoder: Encoder, as for ``Code``.
+        model: Builds the student; None for the architecture of the parity model, by default the deployed model's.
+        flops: Budget: FLOPs of the extra workers for one group ÷ those of one run of F. The student is as wide as it
+            allows; None leaves the model as it is.
+        r: Extra workers per group, a divisor of k; 1 by default.
+
+    Raises:
+        UnsupportedError: If r does not divide k, or no student fits the budget.
+    """
+
+    def __init__(self, k: int, encoder: nn.Module, model: StudentModel | None, flops: float | None, r: int) -> None:
+        super().__init__(k, r, encoder, HeadsDecoder(k, r))
+        self.model, self.flops, self.share = model, flops, k // r
+        self.heads = self.share
+
+    @property
+    def stragglers(self) -> int:
+        """1, since a second straggler may be the extra worker that runs the same query."""
+        return 1
+
+    def student_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of one query of the student."""
+        return query_shape
+
+    def parity_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the queries that one extra worker runs."""
+        shape = self.student_shape(query_shape)
+        return shape if self.share == 1 else (self.share, *shape)
+
+    def parity_models(
+        self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
+    ) -> list[nn.Module]:
+        """Return the student, which runs all queries."""
+        student = self._student(self.student_shape(query_shape), self._most(query_shape, deployed), fresh)
+        return [student if self.share == 1 else EachQuery(student)]
+
+    def _most(self, query_shape: tuple[int, ...], deployed: DeployedModel) -> float | None:
+        """Return how many FLOPs the student may take for one query."""
+        if self.flops is None:
+            return None
+        one_run = flops(deployed, torch.zeros(1, *query_shape))
+        if not one_run:
+            raise UnsupportedError(
+                f"code={self.name} with code.flops={self.flops} needs a deployed model whose FLOPs can be counted, got one "
+                "without matrix products and convolutions of PyTorch; set code.flops=null, and the size of the model with "
+                "code.model.width=…"
+            )
+        return self.flops * one_run / self.k
+
+    def _student(self, shape: tuple[int, ...], most: float | None, fresh: FreshModel) -> nn.Module:
+        model, name = self.model, f"code={self.name} with code.flops={self.flops}"
+        if model is not None and most is not None:
+            return widest(lambda width: fresh(shape, model=model, width=width), shape, most, name)
+        student = fresh(shape, model=model)
+        if most is not None and (one := flops(student.eval(), torch.zeros(1, *shape))) > SLACK * most:
+            raise UnsupportedError(
+                f"{name} leaves {most:,.0f} FLOPs for a query, got a parity model that takes {one:,}; choose a student "
+                "with model@code.model=student"
+            )
+        return student
+
+    def target(self, predictions: Tensor) -> Tensor:
+        """Return the predictions of each worker's queries, one after the other ``[g, r, k/r·c]``."""
+        return predictions.reshape(len(predictions), self.r, -1)
+
+    @cached_property
+    def erasures(self) -> Tensor:
+        """The one arrival pattern in which every prediction comes from the student."""
+        return (torch.arange(self.n) >= self.k).unsqueeze(0)
+
+
+def require_divisor(name: str, r: int | None, k: int) -> int:
+    """Return the number of extra workers that share k queries evenly; 1 by default.
+
+    Raises:
+        UnsupportedError: If it does not divide k.
+
+    Example:
+        >>> require_divisor("backup", None, 4), require_divisor("backup", 2, 4)
+        (1, 2)
+    """
+    right = 1 if r is None else r
+    if not isinstance(right, int) or right < 1 or require_k(k) % right:
+        raise UnsupportedError(f"code={name} shares k={k} queries evenly: r must divide k, got {r}")
+    return right

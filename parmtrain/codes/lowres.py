@@ -1,0 +1,110 @@
+"""The low-resolution code: k small pictures in the place of one."""
+
+from math import ceil, sqrt
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from parmtrain.bounds import Positive
+from parmtrain.codes.base import require_k
+from parmtrain.codes.batches import BatchCode, StudentModel, require_divisor
+from parmtrain.errors import UnsupportedError
+
+
+def small_size(height: int, width: int, k: int, layout: str = "grid") -> tuple[int, int]:
+    """Return the size of the largest picture of nearly the same aspect with at most 1/k of the pixels.
+
+    Args:
+        height: Rows of a query.
+        width: Columns of a query.
+        k: Queries whose pixels must fit into one query's.
+        layout: ``grid``, or ``row`` to keep all rows and 1/k of the columns: spectrograms, shortened in time.
+
+    Example:
+        >>> [small_size(28, 28, k) for k in (2, 3, 4, 8)], small_size(40, 101, 2, "row")
+        ([(19, 20), (16, 16), (14, 14), (9, 10)], (40, 50))
+    """
+    if layout == "row":
+        return height, width // k
+    rows = max(1, int(height / sqrt(k)))
+    return rows, min(height * width // (k * rows), ceil(width / sqrt(k)))
+
+
+class LowResEncoder(nn.Module):
+    """Downsample each of the k images of a group, antialiased, and pass them on as one batch.
+
+    Args:
+        k: Images in a coding group.
+        layout: As for ``small_size``.
+
+    Example:
+        >>> import torch
+        >>> LowResEncoder(k=4)(torch.rand(5, 4, 3, 32, 32)).shape
+        torch.Size([5, 1, 4, 3, 16, 16])
+    """
+
+    def __init__(self, k: int, layout: str = "grid") -> None:
+        super().__init__()
+        self.k, self.layout = k, layout
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map images ``[g, k, c, h, w]`` to small ones ``[g, 1, k, c, h', w']``."""
+        size = small_size(queries.size(3), queries.size(4), self.k, self.layout)
+        small = interpolate(queries.flatten(0, 1), list(size), mode="bilinear", antialias=True)
+        return small.unflatten(0, queries.shape[:2]).unsqueeze(1)
+
+
+class LowRes(BatchCode):
+    """The low-resolution code: a student runs the k images of a group, each at 1/k of its pixels.
+
+    A parity query has the bytes of one query, and takes the arithmetic of one, as in other codes with one parity query.
+
+    Args:
+        k: Queries in a coding group, 2 or more.
+        model: As for ``BatchCode``. F's own architecture starts from its weights where names and shapes match.
+        flops: As for ``BatchCode``.
+        layout: As for ``small_size``.
+        r: Extra workers, 1.
+
+    Raises:
+        UnsupportedError: If r is not 1 or the layout is unknown.
+
+    Example:
+        >>> LowRes(k=2).parity_shape((1, 28, 28)), round(LowRes(k=2).cost((1, 28, 28))["parity_bytes"], 3)
+        ((2, 1, 19, 20), 0.969)
+    """
+
+    def __init__(
+        self,
+        k: int,
+        model: StudentModel | None = None,
+        flops: Positive | None = None,
+        layout: str = "grid",
+        r: int | None = None,
+    ) -> None:
+        if require_divisor("lowres", r, require_k(k)) != 1:
+            raise UnsupportedError(f"code=lowres makes one parity query per group: r must be 1, got {r}")
+        if layout not in ("grid", "row"):
+            raise UnsupportedError(f"code.layout must be grid or row, got {layout}")
+        super().__init__(k, LowResEncoder(k, layout), model, flops, 1)
+        self.layout = layout
+
+    @property
+    def name(self) -> str:
+        """``lowres``."""
+        return "lowres"
+
+    def student_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of one small image, for images ``[c, h, w]`` with k pixels or more."""
+        if len(query_shape) != 3:
+            raise UnsupportedError(
+                f"code=lowres needs queries of shape [c, h, w] (images or spectrograms), got {list(query_shape)}; "
+                "code=backup and code=sum take any shape"
+            )
+        size = small_size(query_shape[1], query_shape[2], self.k, self.layout)
+        if min(size) < 1:
+            raise UnsupportedError(
+                f"code=lowres with k={self.k} needs larger images, got {query_shape[1]}×{query_shape[2]}; use a "
+                "smaller k or code=backup"
+            )
+        return (query_shape[0], *size)

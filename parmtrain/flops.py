@@ -1,0 +1,62 @@
+"""Arithmetic of networks, and networks of a given amount of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from parmtrain.errors import UnsupportedError
+
+WIDEST = 256.0  # times as wide, and as narrow, as a model is by itself
+
+
+def flops(network: Callable[..., Any], *inputs: Tensor) -> int:
+    """Return the floating-point operations of matrix products and convolutions in one call, as PyTorch counts them.
+
+    Example:
+        >>> flops(nn.Linear(4, 3), torch.ones(2, 4))
+        48
+    """
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(*inputs)
+    return int(counter.get_total_flops())
+
+
+def widest(build: Callable[[float], nn.Module], shape: tuple[int, ...], most: float, name: str) -> nn.Module:
+    """Return the widest network that stays within a budget of arithmetic.
+
+    Args:
+        build: Builds a network of a width; a wider one takes as much arithmetic or more.
+        shape: Shape of one query.
+        most: Largest number of FLOPs for one query.
+        name: Name of the budget in the error message.
+
+    Raises:
+        UnsupportedError: If no width stays within the budget.
+
+    Example:
+        >>> widest(lambda width: nn.Linear(4, round(8 * width)), (4,), most=100, name="the budget")
+        Linear(in_features=4, out_features=12, bias=True)
+    """
+
+    def cost(width: float) -> int:
+        with torch.random.fork_rng():
+            return flops(build(width).eval(), torch.zeros(1, *shape))
+
+    low = high = 1.0
+    while cost(high) <= most and high < WIDEST:
+        low, high = high, 2 * high
+    while (least := cost(low)) > most:
+        if low <= 1 / WIDEST:
+            raise UnsupportedError(
+                f"{name} leaves {most:,.0f} FLOPs for a query, got a model that takes {least:,} at its narrowest; "
+                "raise the budget, or name a smaller model"
+            )
+        low, high = low / 2, low
+    while high / low > 1 + 1 / WIDEST:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if cost(middle) <= most else (low, middle)
+    return build(low)
