@@ -86,8 +86,8 @@ def _explained(fault: Exception, overrides: list[str], config_dir: str | None) -
     return ConfigError(found) if found else fault
 
 
-def _run_and_show(cfg: DictConfig, folder: Path) -> float | None:
-    """Run one configuration and print its table; return validation A_d, or None if nothing was trained."""
+def _run_and_show(cfg: DictConfig, folder: Path) -> float:
+    """Run one configuration and print its table; return validation A_d."""
     from parmtrain.report.table import show, title_of
     from parmtrain.runs import run
 
@@ -95,8 +95,8 @@ def _run_and_show(cfg: DictConfig, folder: Path) -> float | None:
         raise ConfigError(["hydra.run.dir must be a folder, got an empty one"])
     record = run(cfg, folder).record
     k, n = record.scheme.k, record.scheme.n
-    show(title_of(record.task, record.code, k, n - k), record.scores, folder, record.cost)
-    return None if record.validation is None else record.validation.value
+    show(title_of(record.task, record.code, k, n - k), record.scores, folder, record.cost | record.timing)
+    return record.validation.value
 
 
 def _command_to_resume(checkpoint: Path, folder: Path) -> str:

@@ -136,16 +136,19 @@ class Prepared:
         cache, workers = assemble.cache_folder(self.cfg), self.cfg.data.workers
         return predict_all(self.deployed, queries, self.task.input, cache, title, device, workers)
 
-    def evaluate(self, predictor: CodedPredictor, device: torch.device | None = None) -> Scores:
-        """Score a module or a bundle on the test split.
+    def evaluate(
+        self, predictor: CodedPredictor, device: torch.device | None = None, queries: QuerySet | None = None
+    ) -> Scores:
+        """Score a module or a bundle.
 
         Args:
             predictor: Module or bundle that encodes, predicts and decodes, on ``device`` and in evaluation mode.
             device: Device to compute on.
+            queries: The split to score; the test split by default.
         """
-        train, _, test = self.splits
-        default = self.task.default(train.labels, test.labels)
-        split = ScoredSplit(test, self.predict(test, "predicting test", device), self.task.input, default)
+        chosen = self.splits.test if queries is None else queries
+        default = self.task.default(self.splits.train.labels, chosen.labels)
+        split = ScoredSplit(chosen, self.predict(chosen, "predicting", device), self.task.input, default)
         cfg = self.cfg
         return score_groups(
             predictor, split, self.measures, cfg.seed, list(cfg.unavailable), device, workers=cfg.data.workers

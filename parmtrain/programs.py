@@ -20,6 +20,7 @@ from parmtrain.errors import DeployedModelError, reason_of
 
 Network = Callable[[Tensor], Tensor]
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
+COUNTER = "num_batches_tracked"  # which batch normalisation did not have before PyTorch 0.4.1, and hardly uses
 EXPORTED = "exported_program"  # key under which a graph module stores its exported program
 
 
@@ -120,7 +121,8 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], name: str) -> nn.
         DeployedModelError: If names or shapes differ; the message lists the first three.
     """
     expected = network.state_dict()
-    state = _without_common_prefix(state, expected)
+    counters = {key: value for key, value in expected.items() if key.endswith(COUNTER)}
+    state = counters | _without_common_prefix(state, expected)
     faults = [f"{name} is missing" for name in expected.keys() - state.keys()]
     faults += [f"{name} is unexpected" for name in state.keys() - expected.keys()]
     faults += [

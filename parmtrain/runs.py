@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,7 +28,7 @@ from parmtrain.parity_training import Trained, train
 from parmtrain.prepared import Prepared
 from parmtrain.programs import Network
 from parmtrain.report import pictures, plots
-from parmtrain.report.metrics_json import RunRecord, best_epoch, training_of
+from parmtrain.report.metrics_json import BestEpoch, RunRecord, best_epoch, training_of
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -153,9 +154,9 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         scheme=module.scheme(task.outputs),
         scores=scores,
         cost=resources(code, models, work.deployed, task.query_shape, trained.device),
-        timing=timings(Bundle(place.export)),
+        timing=_timings(work, place, trained.device),
         training=training_of(trained.history, queries),
-        validation=best_epoch(trained.history.epochs, f"degraded_{measure}"),
+        validation=best_epoch(trained.history.epochs, f"degraded_{measure}") or _validated(work, trained),
         fingerprint=work.deployed.fingerprint,
         data=work.data,
     )
@@ -170,6 +171,20 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         )
     write_json(place.metrics, record.to_json())
     return result
+
+
+def _timings(work: Prepared, place: RunFolder, device: torch.device) -> dict[str, Any]:
+    """Time the exported programs and F on the CPU, and move F back to its device."""
+    try:
+        return timings(Bundle(place.export, work.deployed))
+    finally:
+        work.deployed.to(device)
+
+
+def _validated(work: Prepared, trained: Trained) -> BestEpoch:
+    """Return the validation score of a code without any training, to choose among codes by."""
+    scores = work.evaluate(trained.module, trained.device, work.splits.val)
+    return BestEpoch(f"degraded_{scores.measure}", scores.degraded.main, None)
 
 
 def _with_absolute_paths(cfg: DictConfig) -> DictConfig:

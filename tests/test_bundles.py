@@ -61,7 +61,8 @@ def test_every_kind_of_code_runs_is_exported_and_scores_as_its_run_did(
     result = small_run(tmp_path, f"code={code}", "k=3", epochs)
     metrics = result.metrics
     assert metrics["training"]["epochs"] == (1 if trained else 0)
-    assert (metrics["validation"] is not None) == trained
+    assert (metrics["validation"]["epoch"] is not None) == trained
+    assert 0 < metrics["validation"]["degraded_accuracy"] <= 1
     assert (tmp_path / "training.png").exists() == trained
     assert sorted(path.name for path in (tmp_path / "export").glob("parity*")) == archives
     again = evaluate(tmp_path)

@@ -37,9 +37,9 @@ from parmtrain.training.losses import kl
 from tests.made_up_task import OUTPUTS, QUERY, cheap
 
 
-def fresh(shape: tuple[int, ...], heads: int = 1, model: Any = None) -> nn.Module:
+def fresh(shape: tuple[int, ...], heads: int = 1, model: Any = None, **more: Any) -> nn.Module:
     if model is not None:
-        made: nn.Module = model(query_shape=list(shape), outputs=heads * OUTPUTS)
+        made: nn.Module = model(query_shape=list(shape), outputs=heads * OUTPUTS, **more)
         return made
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), heads * OUTPUTS))
 

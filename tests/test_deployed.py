@@ -31,6 +31,14 @@ def save_wrapped(network: nn.Module, path: Path) -> None:
     torch.save({"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}}, path)
 
 
+def test_weights_from_before_batch_normalisation_counted_batches_are_read(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    state = {f"module.{key}": value for key, value in network.state_dict().items() if "num_batches" not in key}
+    torch.save(state, tmp_path / "f.pt")
+    read = read_network(tmp_path / "f.pt", lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+    assert torch.equal(read.state_dict()["0.weight"], network.state_dict()["0.weight"])
+
+
 @pytest.mark.parametrize(
     ("save", "suffix"),
     [

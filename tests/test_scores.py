@@ -26,7 +26,11 @@ def made_up(code: Code) -> tuple[ParityModule, Task, QuerySet, torch.Tensor]:
     task: Task = assemble.build(compose().task)
     queries, shape = task.splits().test, (1, 8, 8)
     deployed = DeployedModel(LeNet(shape, 10))
-    models = code.parity_models(shape, deployed, lambda _, heads=1: LeNet(shape, 10 * heads))
+
+    def fresh(shape: tuple[int, ...], heads: int = 1, model: Any = None, **more: Any) -> nn.Module:
+        return LeNet(shape, 10 * heads)
+
+    models = code.parity_models(shape, deployed, fresh)
     predictions = deployed(task.input(queries[torch.arange(len(queries))][0]))
     return ParityModule(deployed, code, models).eval(), task, queries, predictions
 

@@ -34,7 +34,8 @@ class BatchEncoder(nn.Module):
         """Map queries ``[g, k, *query]`` to batches ``[g, r, k/r, *query]``, or to themselves for r = k."""
         if queries.size(1) == self.r:
             return queries
-        return queries.unflatten(1, (self.r, queries.size(1) // self.r))
+        batches: Tensor = queries.unflatten(1, (self.r, queries.size(1) // self.r))
+        return batches
 
 
 class EachQuery(nn.Module):
@@ -116,9 +117,9 @@ class BatchCode(Code):
         one_run = flops(deployed, torch.zeros(1, *query_shape))
         if not one_run:
             raise UnsupportedError(
-                f"code={self.name} with code.flops={self.flops} needs a deployed model whose FLOPs can be counted, got one "
-                "without matrix products and convolutions of PyTorch; set code.flops=null, and the size of the model with "
-                "code.model.width=…"
+                f"code={self.name} with code.flops={self.flops} needs a deployed model whose FLOPs can be counted, got "
+                "one without matrix products and convolutions of PyTorch; set code.flops=null, and the size of the "
+                "model with code.model.width=…"
             )
         return self.flops * one_run / self.k
 

@@ -51,7 +51,8 @@ class LowResEncoder(nn.Module):
         """Map images ``[g, k, c, h, w]`` to small ones ``[g, 1, k, c, h', w']``."""
         size = small_size(queries.size(3), queries.size(4), self.k, self.layout)
         small = interpolate(queries.flatten(0, 1), list(size), mode="bilinear", antialias=True)
-        return small.unflatten(0, queries.shape[:2]).unsqueeze(1)
+        batches: Tensor = small.unflatten(0, queries.shape[:2]).unsqueeze(1)
+        return batches
 
 
 class LowRes(BatchCode):

@@ -16,11 +16,13 @@ class _Cost(BaseModel):
     parity_bytes: Finite
     parity_flops: Finite | None
     encoder_flops: Finite | None
+    parity_memory: Finite | None = None  # older runs did not measure it
 
 
 class _Timing(BaseModel):
     encode_us: NotNegative
     decode_us: NotNegative
+    parity_latency: Finite | None = None
 
 
 class _Training(BaseModel):
@@ -68,7 +70,10 @@ def _scores(measure: str) -> Any:
     late = {"degraded": degraded, "all_k": all_k}
     numbers = Annotated[str, Field(pattern=r"^[0-9]+$")]
     more = dict.__class_getitem__((numbers, _object(late)))
-    return _object({"available": main, "default": main, "nobody_late": main, "stragglers": more, **late})
+    validation = _object({f"degraded_{measure}": Finite}) | None  # older runs did not score what is not trained
+    return _object(
+        {"validation": validation, "available": main, "default": main, "nobody_late": main, "stragglers": more, **late}
+    )
 
 
 def _object(keys: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from rich.progress import track
 
 from parmtrain.compare import plot, table
+from parmtrain.compare.budget import Budget, best, read_budget
 from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
 from parmtrain.compare.results import readable_metrics
 from parmtrain.compare.table import Row
@@ -30,7 +31,8 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
 
     Args:
         overrides: Overrides as ``python -m parmtrain -m`` takes them, lists of values included; ``code=all`` stands for
-            every code. Combinations that a code does not support are left out, and the table says why.
+            every code. Combinations that a code does not support are left out, and the table says why. The table
+            names the best code within ``budget.flops``, ``budget.bytes`` and ``budget.dispatches`` of a group.
         study: Folder of the comparison. The same call resumes an interrupted one.
         config_dir: Folder with YAML files of your own.
 
@@ -48,6 +50,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
     if why := cannot_write(study):
         raise ConfigError([f"--folder {study} cannot be written: {why}"])
     quiet()
+    budget, overrides = read_budget(overrides)
     supported, unsupported = _supported(planned_runs(overrides, study, config_dir))
     waiting = [one for one in supported if not one.folder.finished]
     _require_same((one for one in supported if one.folder.finished), more_to_do=bool(waiting))
@@ -66,7 +69,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
             "[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title or one.folder.path.name, degraded, all_k
         )
     results = [(one.variant, readable_metrics(one.folder)) for one in supported if one.folder.finished]
-    rows = _write(results, unsupported, study) if results else []
+    rows = _write(results, unsupported, budget, study) if results else []
     if others := sum(RunFolder(path).finished for path in (study / RUNS).iterdir()) - len(results):
         log.info("the table has the runs of this command; %d other finished runs in %s are not in it", others, study)
     if failed:
@@ -118,13 +121,18 @@ def _require_same(finished: Iterable[PlannedRun], more_to_do: bool) -> None:
             raise ConfigError([f"deployed.path={cfg.deployed.path} is not what {one.folder.path} used; {elsewhere}"])
 
 
-def _write(results: Sequence[tuple[str, dict[str, Any]]], unsupported: Sequence[str], study: Path) -> list[Row]:
+def _write(
+    results: Sequence[tuple[str, dict[str, Any]]], unsupported: Sequence[str], budget: Budget, study: Path
+) -> list[Row]:
     rows, metrics = table.rows_of(results), results[0][1]
     every = [row["available"] for row in rows]
     available = min(every)
     spread = f"{available:.4f}" if f"{available:.4f}" == f"{max(every):.4f}" else f"{available:.4f} to {max(every):.4f}"
     title = f"{metrics['task']}: codes compared, {metrics['measure']}, A_a = {spread}"
     table.write_csv(rows, study / "table.csv")
-    table.write_markdown(rows, unsupported, title, study / "table.md")
-    plot.accuracy_against_resources(rows, available, metrics["task"], study / "codes.png")
+    chosen = best(rows, budget)
+    table.write_markdown(rows, unsupported, title, study / "table.md", table.chosen_lines(chosen, str(budget)))
+    plot.accuracy_against_resources(rows, metrics["measure"], f"{metrics['task']}, A_a = {spread}", study / "codes.png")
+    for row in chosen:
+        log.info("best within %s, by validation: k=%d code=%s %s", budget, row["k"], row["code"], row["variant"])
     return rows

@@ -25,6 +25,7 @@ HEADINGS = {
     "available": "A_a",
     "late": "late",
     "nobody_late": "nobody late",
+    "validation": "A_d, validation",
     "degraded": "A_d",
     "degraded_low": "A_d, 95 % low",
     "degraded_high": "A_d, 95 % high",
@@ -40,9 +41,12 @@ HEADINGS = {
     "parity_bytes": "parity bytes",
     "parity_flops": "parity FLOPs",
     "encoder_flops": "encoder FLOPs",
+    "parity_latency": "parity latency",
+    "parity_memory": "parity weights",
     "encode_us": "encode µs",
     "decode_us": "decode µs",
     "training_seconds": "training s",
+    "systematic": "systematic",
     "scheme": "scheme",
 }
 IN_MARKDOWN = {
@@ -57,11 +61,16 @@ IN_MARKDOWN = {
     "parity_bytes": ".2f",
     "parity_flops": ".2f",
     "encoder_flops": ".2f",
+    "parity_latency": ".2f",
+    "parity_memory": ".2f",
     "encode_us": ".0f",
     "decode_us": ".0f",
     "training_seconds": ".0f",
 }
-IN_TERMINAL = ("code", "variant", "k", "r", "late", "degraded", "all_k", "extra_workers", "parity_flops")
+IN_TERMINAL = {name: HEADINGS[name] for name in ("code", "variant", "k", "r", "late", "degraded", "all_k")} | {
+    "parity_bytes": "bytes",
+    "parity_flops": "FLOPs",
+}
 GUESS = "guess at random"
 
 
@@ -90,11 +99,13 @@ def rows_of(results: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
             "seeds": len(same),
             "available": mean(run["available"][measure] for run in same),
             "scheme": scheme,
+            "systematic": same[0].get("scheme", {}).get("systematic", True),
         }
-        rows.append({**about, "late": 1, **_accuracies(same, measure), **_costs(same)})
+        validated = _mean((run["validation"] or {}).get(f"degraded_{measure}") for run in same)
+        rows.append({**about, "late": 1, "validation": validated, **_accuracies(same, measure), **_costs(same)})
         for late in same[0]["stragglers"]:
             more = [metrics["stragglers"][late] | {"nobody_late": metrics["nobody_late"]} for metrics in same]
-            rows.append({**about, "late": int(late), **_accuracies(more, measure), **_costs(same)})
+            rows.append({**about, "late": int(late), "validation": None, **_accuracies(more, measure), **_costs(same)})
         guess = _guess(k, variant, same[0])
         guessed.setdefault((k, guess["available"]), guess)
     alone = len({available for _, available in guessed}) == 1
@@ -124,11 +135,19 @@ def _accuracies(runs: Sequence[dict[str, Any]], measure: str) -> Row:
 
 def _costs(runs: Sequence[dict[str, Any]]) -> Row:
     return {
+        "parity_memory": None,
         **runs[0]["cost"],
+        "parity_latency": _mean(run["timing"].get("parity_latency") for run in runs),
         "encode_us": mean(run["timing"]["encode_us"] for run in runs),
         "decode_us": mean(run["timing"]["decode_us"] for run in runs),
         "training_seconds": mean(run["training"]["seconds"] for run in runs),
     }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean; None if a value is missing."""
+    every = list(values)
+    return None if None in every else mean(value for value in every if value is not None)
 
 
 def _guess(k: int, variant: str, run: dict[str, Any]) -> Row:
@@ -157,8 +176,21 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def write_markdown(rows: Sequence[Row], unsupported: Sequence[str], title: str, path: Path) -> None:
-    """Write the readable table, and below it what was left out and why."""
+def chosen_lines(chosen: Sequence[Row], budget: str) -> list[str]:
+    """Return lines that name the best code for each k within a budget."""
+    if not chosen:
+        return [f"No code is within {budget}."]
+    lines = [f"Best within {budget}, chosen by A_d on the validation split:", ""]
+    for row in chosen:
+        named = " ".join(part for part in (f"`code={row['code']}`", row["variant"]) if part)
+        lines.append(f"- k = {row['k']}: {named}, A_d {row['degraded']:.4f} on the test split")
+    return lines
+
+
+def write_markdown(
+    rows: Sequence[Row], unsupported: Sequence[str], title: str, path: Path, more: Sequence[str] = ()
+) -> None:
+    """Write the readable table, below it what was left out and why, and more lines."""
     columns = ["code", "k", "r", "late", *IN_MARKDOWN]
     if any(row["variant"] for row in rows):
         columns.insert(1, "variant")
@@ -168,16 +200,18 @@ def write_markdown(rows: Sequence[Row], unsupported: Sequence[str], title: str, 
     ordered = sorted(rows, key=_order)
     lines += ["| " + " | ".join(_cell(row, column) for column in columns) + " |" for row in ordered]
     lines += ["", *(f"- left out: {sentence}" for sentence in unsupported)] if unsupported else []
+    lines += ["", *more] if more else []
     write_text(path, "\n".join(lines) + "\n")
 
 
 def to_print(rows: Sequence[Row]) -> Table:
     """Return the most important columns, as a table for the terminal."""
-    table = Table()
-    for column in IN_TERMINAL:
-        table.add_column(HEADINGS[column], justify="left" if column in ("code", "variant") else "right")
+    columns = [column for column in IN_TERMINAL if column != "variant" or any(row["variant"] for row in rows)]
+    table = Table(caption="bytes and FLOPs: of a group ÷ those of a query and of the deployed model")
+    for column in columns:
+        table.add_column(IN_TERMINAL[column], justify="left" if column in ("code", "variant") else "right")
     for row in sorted(rows, key=_order):
-        table.add_row(*(_cell(row, column).partition(" (")[0] for column in IN_TERMINAL))
+        table.add_row(*(_cell(row, column).partition(" (")[0] for column in columns))
     return table
 
 
@@ -204,5 +238,7 @@ answer. *A_d*: reconstructed predictions only, mean over every position, with it
 deviation over seeds; *agreement*: of these with the deployed model. For codes whose workers all run coded queries,
 every prediction is a reconstruction.
 *all k*: all k predictions, mean over every set of late workers, and for the worst. *parity bytes* of a group ÷ the
-bytes of a query; *parity FLOPs* and *encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *encode*
-and *decode*: one group, through the exported TorchScript, on the machine of the run."""
+bytes of a query; *parity FLOPs* and *encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *parity
+latency*: of one coded query ÷ that of one query of the deployed model, one at a time. *parity weights*: bytes of a
+parity model's weights ÷ those of the deployed model. *encode* and *decode*: one group, through the exported
+TorchScript. Times are of the machine of the run."""

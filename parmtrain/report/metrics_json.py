@@ -45,12 +45,12 @@ class BestEpoch:
     Args:
         metric: Metric that it was chosen by, such as ``degraded_accuracy``.
         value: Value of that metric.
-        epoch: Its number, from 0.
+        epoch: Its number, from 0; None if nothing was trained.
     """
 
     metric: str
     value: float
-    epoch: int
+    epoch: int | None
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,10 @@ class RunRecord:
         seed: The run's seed.
         scheme: Which worker runs what, and which outputs give which prediction; k and r follow from it.
         scores: Scores on the test split.
-        cost: ``extra_workers`` per query, ``parity_bytes`` ÷ bytes of a query, ``parity_flops`` and
-            ``encoder_flops`` ÷ FLOPs of one run of F, None if these cannot be counted.
-        timing: ``encode_us`` and ``decode_us`` of the exported programs for one group, and ``threads``.
+        cost: As ``parmtrain.evaluation.costs.resources`` returns it.
+        timing: As ``parmtrain.evaluation.costs.timings`` returns it.
         training: How training went.
-        validation: The best epoch by validation; None if nothing was trained.
+        validation: The best epoch by validation, and its score there.
         fingerprint: SHA-256 of the deployed model's weights.
         data: Digest of all queries and labels.
         versions: Versions of parmtrain, Python and the packages that results depend on.
@@ -84,7 +83,7 @@ class RunRecord:
     cost: dict[str, float | None]
     timing: dict[str, Any]
     training: Training
-    validation: BestEpoch | None
+    validation: BestEpoch
     fingerprint: str
     data: str = ""
     versions: dict[str, str] = field(default_factory=_versions)
@@ -101,7 +100,7 @@ class RunRecord:
             "seed": self.seed,
             **self.scores.to_json(),
             "cost": self.cost,
-            "validation": None if best is None else {best.metric: best.value, "epoch": best.epoch},
+            "validation": {best.metric: best.value, "epoch": best.epoch},
             "training": vars(self.training),
             "deployed": {"fingerprint": self.fingerprint},
             "data": self.data,

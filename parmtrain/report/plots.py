@@ -36,7 +36,7 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
     losses.set(title="Loss", xlabel="epoch", yscale="log")
     accuracies.set(title="Validation split", xlabel="epoch")
     best = best_epoch(epochs, f"degraded_{measure}")
-    if best is not None:
+    if best is not None and best.epoch is not None:
         accuracies.plot(best.epoch + 1, best.value, "o", color=BLUE, label="best epoch")
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
