@@ -45,6 +45,8 @@ def test_a_bundle_scores_as_its_run_did(finished: Result) -> None:
         ("stack", True, ["parity_model.ts"]),
         ("backup", True, ["parity_model.ts"]),
         ("lowres", True, ["parity_model.ts"]),
+        ("late_mix", True, ["parity_model.ts"]),
+        ("mux_heads", True, ["parity_model.ts"]),
         ("learned_mlp", True, []),
         ("learned_convolution", True, []),
         ("mean_parity", False, []),

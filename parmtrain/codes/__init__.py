@@ -10,10 +10,12 @@ from parmtrain.codes.corrected import Corrected
 from parmtrain.codes.default import Default
 from parmtrain.codes.erasures import arrivals, decode_each
 from parmtrain.codes.heads import Heads
+from parmtrain.codes.late_mix import LateMix
 from parmtrain.codes.layout import Concat
 from parmtrain.codes.learned import LearnedConvolution, LearnedMLP
 from parmtrain.codes.linear import Linear, MeanParity, Sum
 from parmtrain.codes.lowres import LowRes
+from parmtrain.codes.mux import MuxHeads
 from parmtrain.codes.nercc import NeRCC
 from parmtrain.codes.protocol import CodedPredictor, Coder
 from parmtrain.codes.scheme import Scheme, scheme_of
@@ -33,11 +35,13 @@ __all__ = [
     "Corrected",
     "Default",
     "Heads",
+    "LateMix",
     "LearnedConvolution",
     "LearnedMLP",
     "Linear",
     "LowRes",
     "MeanParity",
+    "MuxHeads",
     "NeRCC",
     "Replication",
     "Scheme",

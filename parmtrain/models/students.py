@@ -25,8 +25,22 @@ def student(query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0)
         >>> type(student([3, 32, 32], 10)).__name__, type(student([256], 10, width=0.5)).__name__
         ('ConvStudent', 'MLP')
     """
-    if len(query_shape) == 3:
-        return ConvStudent(query_shape, outputs, width)
+    make = ConvStudent if len(query_shape) == 3 else perceptron_student
+    return make(query_shape, outputs, width)
+
+
+def perceptron_student(query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0) -> nn.Module:
+    """Build a perceptron with two hidden layers and random weights, for queries of any shape.
+
+    Args:
+        query_shape: Shape of one query.
+        outputs: Length of one prediction.
+        width: Factor of all widths.
+
+    Example:
+        >>> perceptron_student([1, 14, 14], 10, width=0.5).nn[0]
+        Linear(in_features=196, out_features=64, bias=True)
+    """
     return MLP(query_shape, outputs, [max(1, round(width * hidden)) for hidden in HIDDEN])
 
 
