@@ -11,6 +11,7 @@ from parmtrain.serving import (
     Limits,
     Restart,
     erasure_code,
+    heads_code,
     uncoded,
 )
 
@@ -64,6 +65,33 @@ def test_a_group_that_does_not_fill_is_protected_by_copies() -> None:
     assert copy.instance != first.instance
     assert kinds(frontend.finished(1.1, *copy, "own")) == ["deployed"]
     assert kinds(frontend.finished(1.2, *first, "own")) == []
+
+
+def test_a_group_that_does_not_fill_in_time_is_encoded_as_it_is_where_the_code_can() -> None:
+    frontend = Frontend(heads_code(3), [3, 1], Limits(fill_after=1.0))
+    (first,) = dispatches(frontend.submit(0.0, "a"))
+    (second,) = dispatches(frontend.submit(0.5, "b"))
+    assert frontend.next_tick == 1.0
+    assert kinds(frontend.finished(0.6, *first, "F(a)")) == ["deployed"]
+    assert frontend.next_tick == 1.5  # a has its answer, and b came later
+    assert frontend.tick(1.4) == []
+    (coded,) = dispatches(frontend.tick(1.5))
+    assert coded.job.worker == 3
+    (third,) = dispatches(frontend.submit(1.6, "c"))
+    assert third.job.group is not second.job.group
+    (answer,) = frontend.finished(1.7, *coded, "F_P(P)")
+    assert (answer.query.payload, answer.output) == ("b", ("F(a)", None, None, "F_P(P)"))
+    assert frontend.counts["partial"] == 1
+    assert frontend.counts["groups"] == 1
+
+
+def test_codes_that_need_all_k_queries_wait_for_them() -> None:
+    frontend = Frontend(erasure_code(2, 1), [2, 1], Limits(fill_after=1.0, deadline=50.0))
+    frontend.submit(0.0, "a")
+    assert frontend.next_tick == 50.0
+    assert frontend.tick(5.0) == []
+    (_, coded) = dispatches(frontend.submit(6.0, "b"))
+    assert coded.job.worker == 2
 
 
 def test_a_full_group_needs_no_copies() -> None:

@@ -40,14 +40,17 @@ class Service(RuleBasedStateMachine):
     @rule(
         name=st.sampled_from(sorted(SCHEMES)),
         copy_after=st.sampled_from([0.0, 2.0, float("inf")]),
+        fill_after=st.sampled_from([0.0, 1.0, float("inf")]),
         reconstruct_after=st.sampled_from([0.0, 3.0]),
         waiting=st.sampled_from([3, 1000]),
         attempts=st.integers(1, 3),
     )
     @precondition(lambda self: not hasattr(self, "frontend"))
-    def begin(self, name: str, copy_after: float, reconstruct_after: float, waiting: int, attempts: int) -> None:
+    def begin(
+        self, name: str, copy_after: float, fill_after: float, reconstruct_after: float, waiting: int, attempts: int
+    ) -> None:
         self.scheme, instances = SCHEMES[name]
-        limits = Limits(10.0, copy_after, reconstruct_after, 6.0, waiting, attempts)
+        limits = Limits(10.0, copy_after, fill_after, reconstruct_after, 6.0, waiting, attempts)
         self.frontend = Frontend(self.scheme, instances, limits)
         self.now, self.taken = 0.0, 0
         self.answers: dict[int, Kind] = {}
@@ -82,7 +85,9 @@ class Service(RuleBasedStateMachine):
             arrived = sum(1 << worker for worker, output in enumerate(answer.output) if output is not None)
             assert self.scheme.recoverable(arrived) >> query.position & 1
             for worker, output in enumerate(answer.output):
-                if worker < self.scheme.own:
+                if len(query.group.queries) <= worker < self.scheme.own:
+                    assert output is None  # the group was not filled
+                elif worker < self.scheme.own:
                     assert output in (None, ("own", query.group.queries[worker].number))
                 else:
                     assert output in (None, ("coded", query.group.number, worker))

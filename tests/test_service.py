@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from parmtrain.codes import Code, Heads, Linear, Replication, Stack, Sum
+from parmtrain.codes import Backup, Code, Heads, Linear, Replication, Stack, Sum
+from parmtrain.codes.batches import EachQuery
 from parmtrain.serving import Frontend, Kind, Limits, Overloaded, Scheme, erasure_code, scheme_of, uncoded
 from parmtrain.serving.events import Job
 from parmtrain.serving.log import EventLog
@@ -111,6 +112,25 @@ def test_garbage_is_counted_and_never_answered(fault: Any) -> None:
     answers = in_virtual_time(ask(service, queries, 0.02))
     assert service.frontend.counts["garbage"] == 2
     assert torch.allclose(torch.stack([answer.output for answer in answers]), network(queries), atol=1e-5)
+
+
+def test_a_lone_query_is_reconstructed_without_partners() -> None:
+    """With one instance of F, which hangs, and no other query, the answer comes from a group of one."""
+    network, code = nn.Sequential(nn.Flatten(), linear_network()), Backup(3)
+    instances = [Instance(network, lambda: 30.0), Instance(EachQuery(network))]
+    service = Service(
+        Frontend(scheme_of(code, 1, width=9), [1, 1], Limits(fill_after=0.5)),
+        code,
+        instances,
+        outputs=3,
+        width=9,
+        clock=loop_time,
+    )
+    query = torch.rand(1, 1, 3, 4)
+    (answer,) = in_virtual_time(ask(service, query, 0.02))
+    assert answer.kind is Kind.reconstructed
+    assert torch.allclose(answer.output, network(query)[0], atol=1e-5)
+    assert 0.5 <= answer.seconds < 2
 
 
 @given(seed=st.integers(0, 10_000), rate=st.sampled_from([0.1, 0.5]))

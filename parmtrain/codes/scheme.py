@@ -64,6 +64,18 @@ class Scheme:
         """Number of workers that run the queries themselves."""
         return self.k if self.systematic else 0
 
+    @cached_property
+    def partial(self) -> bool:
+        """Whether a group may have fewer than k queries: one coded output gives a prediction without all others."""
+        return (
+            all(
+                any(one.need == 1 and max(one.workers) >= self.own for one in some if len(one.workers) > 1)
+                for some in self.quorums
+            )
+            and bool(self.pools)
+            and self.systematic
+        )
+
     def recoverable(self, arrived: int) -> int:
         """Return the positions whose predictions are available once the workers ``arrived``."""
         given = self._known.get(arrived)

@@ -25,13 +25,17 @@ class Kind(StrEnum):
 class Limits:
     """How long a frontend waits, and how many queries it accepts. Times are in seconds.
 
-    With k > 1, ``copy_after`` protects the queries of groups that do not fill. Without a code, 0 is replication and the
+    With k > 1, ``fill_after`` protects the queries of groups that do not fill if the code allows it, and ``copy_after``
+    does so for any code. Without a code, 0 is replication and the
     95th percentile of latency is hedging.
     """
 
     deadline: float = setting(10.0, "seconds until a default answer is sent", above=0, infinite=True)
     copy_after: float = setting(
         inf, "seconds until a query whose group is not full is sent again", least=0, infinite=True
+    )
+    fill_after: float = setting(
+        inf, "seconds until a group that is not full is encoded as it is, by codes that can", least=0, infinite=True
     )
     reconstruct_after: float = setting(0.0, "seconds to wait for F's own prediction before a reconstruction", least=0)
     hung_after: float = setting(
@@ -73,23 +77,28 @@ class Group:
         queries: Its queries so far.
         outputs: Outputs of its n workers; None for those that have not arrived.
         arrived: Bit mask of the workers whose outputs have arrived.
-        full: Whether it has all of its k queries and is encoded.
+        closed: Whether it takes no more queries and is encoded: it is full, or was not filled in time.
         coded_queries: Its coded queries, cached by the driver.
     """
 
-    __slots__ = ("arrived", "coded_queries", "full", "number", "outputs", "queries")
+    __slots__ = ("arrived", "closed", "coded_queries", "number", "outputs", "queries")
 
     def __init__(self, number: int, n: int) -> None:
         self.number = number
         self.queries: list[Query] = []
         self.outputs: list[Any] = [None] * n
-        self.arrived, self.full = 0, False
+        self.arrived, self.closed = 0, False
         self.coded_queries: Any = None
 
     @property
     def waits(self) -> bool:
         """Whether some query has no answer yet."""
         return any(not query.answered for query in self.queries)
+
+    @property
+    def since(self) -> float:
+        """Time of arrival of its first query that has no answer yet; infinite if there is none."""
+        return next((query.at for query in self.queries if not query.answered), inf)
 
 
 class Job:

@@ -17,9 +17,10 @@ from parmtrain.serving.pools import Pools
 class Frontend:
     """Form coding groups in order of arrival and answer each query once, from the first output that allows it.
 
-    A query goes to the deployed model's pool at once. When its group is full, the coded queries go to their pools. The
-    instances of a pool share one queue, and each runs one job at a time. Queued jobs that can no longer answer a query
-    are dropped; jobs that are already running finish, and their results are ignored.
+    A query goes to the deployed model's pool at once. When its group is full, the coded queries go to their pools; those
+    of a group that does not fill in time do so too, where the scheme allows it. The instances of a pool share one queue,
+    and each runs one job at a time. Queued jobs that can no longer answer a query are dropped; jobs that are already
+    running finish, and their results are ignored.
 
     Every method takes the time of its event and returns the actions to carry out. Events must come in order of time.
 
@@ -29,9 +30,10 @@ class Frontend:
         limits: Time limits and bounds.
 
     Attributes:
-        counts: Number of events: answers by kind, ``refused`` queries, ``copies``, ``coded`` queries, jobs ``dropped``
-            and ``retried``, results that were ``garbage`` or ``stale``, instances ``lost`` and ``hung``.
-        fill_time: Total seconds that full groups took to fill.
+        counts: Number of events: answers by kind, ``refused`` queries, ``copies``, ``groups`` that were encoded and
+            those of them that were ``partial``, jobs ``dropped`` and ``retried``, results that were ``garbage`` or
+            ``stale``, instances ``lost`` and ``hung``.
+        fill_time: Total seconds that groups took until they were encoded.
         pools: The instances.
 
     Source: Kosaian et al., ParM (SOSP'19), sections 3.1 and 3.3.
@@ -113,7 +115,7 @@ class Frontend:
             group.arrived |= 1 << job.worker
         if query is not None and not query.answered:
             actions.append(self._answer(query, Kind.deployed, output))
-        if group.full and group.waits:
+        if group.closed and group.waits:
             given = self.scheme.recoverable(group.arrived)
             for other in group.queries:
                 waited = now - other.at >= self.limits.reconstruct_after
@@ -148,6 +150,9 @@ class Frontend:
         """Do what is due: delayed reconstructions, copies, default answers, and replacing instances that hang."""
         actions: list[Action] = []
         limits = self.limits
+        if self._open is not None and self._closes_at <= now:
+            self.counts["partial"] += 1
+            self._code(now, self._open)
         while self._deadlines and (self._deadlines[0].answered or self._deadlines[0].at + limits.deadline <= now):
             query = self._deadlines.popleft()
             if not query.answered:
@@ -155,7 +160,7 @@ class Frontend:
         while self._held and (self._held[0].answered or self._held[0].at + limits.reconstruct_after <= now):
             query = self._held.popleft()
             group = query.group
-            if not query.answered and group.full and self.scheme.recoverable(group.arrived) >> query.position & 1:
+            if not query.answered and group.closed and self.scheme.recoverable(group.arrived) >> query.position & 1:
                 actions.append(self._reconstruction(query))
         while self._copies and (self._covered(self._copies[0]) or self._copies[0].at + limits.copy_after <= now):
             query = self._copies.popleft()
@@ -176,16 +181,23 @@ class Frontend:
         deadline = self._deadlines[0].at + limits.deadline if self._deadlines else inf
         copy = self._copies[0].at + limits.copy_after if self._copies else inf
         held = self._held[0].at + limits.reconstruct_after if self._held else inf
-        return min(deadline, copy, held, self.pools.next_hang)
+        return min(deadline, copy, held, self._closes_at, self.pools.next_hang)
+
+    @property
+    def _closes_at(self) -> float:
+        """Time at which the open group is encoded as it is; infinite if it has to fill."""
+        if self._open is None or not self.scheme.partial:
+            return inf
+        return self._open.since + self.limits.fill_after
 
     def _next(self, what: str) -> int:
         self._made[what] += 1
         return self._made[what] - 1
 
     def _code(self, now: float, group: Group) -> None:
-        """Close a full group and queue its coded queries."""
+        """Close a group and queue its coded queries."""
         self._open = None
-        group.full = True
+        group.closed = True
         if not self.scheme.pools:
             return
         self.fill_time += now - group.queries[0].at
@@ -195,7 +207,7 @@ class Frontend:
 
     def _covered(self, query: Query) -> bool:
         """Return whether a query is answered, or has coded queries that may answer it."""
-        return query.answered or (query.group.full and bool(self.scheme.pools))
+        return query.answered or (query.group.closed and bool(self.scheme.pools))
 
     def _reconstruction(self, query: Query) -> Answer:
         return self._answer(query, Kind.reconstructed, tuple(query.group.outputs))

@@ -33,6 +33,9 @@ class ServeSettings(Limits):
     copy_after: float = setting(
         1.0, "seconds until a query whose group is not full is sent again", least=0, infinite=True
     )
+    fill_after: float = setting(
+        0.1, "seconds until a group that is not full is encoded as it is, by codes that can", least=0, infinite=True
+    )
     hung_after: float = setting(
         60.0, "seconds until an instance that does not respond is replaced", above=0, infinite=True
     )

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
@@ -52,7 +53,7 @@ class Service:
         width: Length of an output of a parity model.
         default: The default answer ``[c]``.
         happened: Called with every answer, for metrics.
-        filled: Called for every full group with the seconds that it took to fill.
+        filled: Called for every group with the seconds until it was encoded.
         record: Called with every event and the resulting actions.
         clock: Monotonic time in seconds; an event loop's own clock may resolve only milliseconds.
 
@@ -96,12 +97,18 @@ class Service:
             Overloaded: If the queue is full.
         """
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
-        now, groups, fill_time = self.clock(), self.frontend.counts["groups"], self.frontend.fill_time
-        actions = self.frontend.submit(now, (query, future))
-        if self.frontend.counts["groups"] > groups:
-            self.filled(self.frontend.fill_time - fill_time)
+        now = self.clock()
+        with self._telling_fill_times():
+            actions = self.frontend.submit(now, (query, future))
         self._do(now, "submit", actions)
         return await future
+
+    @contextmanager
+    def _telling_fill_times(self) -> Iterator[None]:
+        groups, fill_time = self.frontend.counts["groups"], self.frontend.fill_time
+        yield
+        if self.frontend.counts["groups"] > groups:  # by one, since a single group is open at a time
+            self.filled(self.frontend.fill_time - fill_time)
 
     def _do(self, now: float, event: str, actions: list[Action]) -> None:
         self.record(now, event, actions)
@@ -152,10 +159,12 @@ class Service:
         self._do(now, "restored", self.frontend.restored(now, instance))
 
     def _coded(self, group: Group) -> Tensor:
-        """Encode a full group, once."""
+        """Encode a group, once; zeros stand for queries that it does not have."""
         if group.coded_queries is None:
             assert self.coder is not None
-            queries = torch.stack([query.payload[0] for query in group.queries])
+            given = [query.payload[0] for query in group.queries]
+            blank = [torch.zeros_like(given[0])] * (self.coder.k - len(given))
+            queries = torch.stack([*given, *blank])
             with torch.inference_mode():
                 group.coded_queries = self.coder.encode(queries.unsqueeze(0))[0]
         coded: Tensor = group.coded_queries
@@ -199,7 +208,9 @@ class Service:
     def _on_tick(self) -> None:
         self._tick = None
         now = self.clock()
-        self._do(now, "tick", self.frontend.tick(now))
+        with self._telling_fill_times():
+            actions = self.frontend.tick(now)
+        self._do(now, "tick", actions)
 
 
 def well_formed(output: Any, length: int) -> bool:
