@@ -1,6 +1,7 @@
 """The task, data and deployed model of a configuration, and scoring a code on them."""
 
 import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from parmtrain.config import assemble
 from parmtrain.config.stored import stored_config
 from parmtrain.deployed import DeployedModel, check_predictions, private_copy
 from parmtrain.errors import ConfigError, DeployedModelError, MissingDataError
+from parmtrain.evaluation.partial import PartialGroups
 from parmtrain.evaluation.predictions import predict_all
 from parmtrain.evaluation.score import ScoredSplit, score_groups
 from parmtrain.evaluation.scores import Scores
@@ -150,9 +152,14 @@ class Prepared:
         default = self.task.default(self.splits.train.labels, chosen.labels)
         split = ScoredSplit(chosen, self.predict(chosen, "predicting", device), self.task.input, default)
         cfg = self.cfg
-        return score_groups(
-            predictor, split, self.measures, cfg.seed, list(cfg.unavailable), device, workers=cfg.data.workers
-        )
+
+        def scored(predictor: CodedPredictor) -> Scores:
+            shares, workers = list(cfg.unavailable), cfg.data.workers
+            return score_groups(predictor, split, self.measures, cfg.seed, shares, device, workers)
+
+        sizes = range(1, predictor.k) if cfg.partial else ()
+        partial = {size: scored(PartialGroups(predictor, size)).degraded for size in sizes}
+        return replace(scored(predictor), partial=partial)
 
 
 class Reopened(Prepared):

@@ -80,6 +80,7 @@ def test_a_group_that_does_not_fill_in_time_is_encoded_as_it_is_where_the_code_c
     (third,) = dispatches(frontend.submit(1.6, "c"))
     assert third.job.group is not second.job.group
     (answer,) = frontend.finished(1.7, *coded, "F_P(P)")
+    assert isinstance(answer, Answer)
     assert (answer.query.payload, answer.output) == ("b", ("F(a)", None, None, "F_P(P)"))
     assert frontend.counts["partial"] == 1
     assert frontend.counts["groups"] == 1

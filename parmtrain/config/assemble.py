@@ -138,6 +138,7 @@ def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel, kind: st
         optim=build(cfg.optim),
         schedule=schedule(cfg.scheduler),
         measures=scored_by if kind is None else replace(scored_by, kind=kind),
+        partial=cfg.partial,
     )
 
 

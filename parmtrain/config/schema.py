@@ -70,6 +70,7 @@ class Config:
     seed: int = 0
     groups: int = 64
     teacher: Teacher = Teacher.query
+    partial: bool = False
     unavailable: list[float] = field(default_factory=lambda: [0.01, 0.05, 0.1])
     ckpt_path: str | None = None
     overwrite: bool = False

@@ -1,7 +1,7 @@
 """Scores of a code on one split: a typed record, and its part of ``metrics.json``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from parmtrain.metrics.figures import Figures
@@ -33,6 +33,7 @@ class Scores:
         groups: Number of groups that were scored.
         unavailable: Fractions f_u to report A_o for.
         default: Scores of a fixed answer, by every measure.
+        partial: Scores of reconstructed predictions in groups of fewer queries than k, by their number.
     """
 
     measure: str
@@ -42,6 +43,7 @@ class Scores:
     groups: int
     unavailable: Sequence[float]
     default: dict[str, float]
+    partial: dict[int, Figures] = field(default_factory=dict)
 
     @property
     def degraded(self) -> Figures:
@@ -71,4 +73,5 @@ class Scores:
             },
             "overall": {str(share): self.overall(share) for share in self.unavailable},
             "default": self.default,
+            "partial": {str(size): figures.to_json() for size, figures in self.partial.items()},
         }

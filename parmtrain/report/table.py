@@ -60,6 +60,7 @@ def _accuracies(scores: Scores) -> list[tuple[str, str]]:
             (f"degraded A_d, {number} predictions missing", f"{late.degraded.main:.4f}")
             for number, late in enumerate(scores.late[1:], 2)
         ),
+        *((f"degraded A_d, groups of {size}", f"{figures.main:.4f}") for size, figures in scores.partial.items()),
         *((f"overall A_o, {share:.0%} unavailable", f"{scores.overall(share):.4f}") for share in scores.unavailable),
         ("all k predictions, no straggler", f"{scores.nobody_late:.4f}"),
         ("all k predictions, one straggler anywhere", f"{all_k.main:.4f}"),

@@ -17,10 +17,10 @@ from parmtrain.serving.pools import Pools
 class Frontend:
     """Form coding groups in order of arrival and answer each query once, from the first output that allows it.
 
-    A query goes to the deployed model's pool at once. When its group is full, the coded queries go to their pools; those
-    of a group that does not fill in time do so too, where the scheme allows it. The instances of a pool share one queue,
-    and each runs one job at a time. Queued jobs that can no longer answer a query are dropped; jobs that are already
-    running finish, and their results are ignored.
+    A query goes to the deployed model's pool at once. When its group is full, the coded queries go to their pools, and
+    so do those of a group that does not fill in time, where the scheme allows it. The instances of a pool share one
+    queue, and each runs one job at a time. Queued jobs that can no longer answer a query are dropped; jobs that are
+    already running finish, and their results are ignored.
 
     Every method takes the time of its event and returns the actions to carry out. Events must come in order of time.
 

@@ -22,6 +22,7 @@ class CodedGroups:
         parity: Outputs of the coded queries ``[g, coded, c]``.
         labels: True labels ``[g, k]`` or ``[g, k, l]``.
         kind: Kind of prediction, as in ``Measures.kind``.
+        present: Queries of each group that count; zeros stand for the others. None for all k.
     """
 
     code: Code
@@ -29,10 +30,17 @@ class CodedGroups:
     parity: Tensor
     labels: Tensor
     kind: str = CLASS_SCORES
+    present: int | None = None
 
     @cached_property
     def target(self) -> Tensor:
-        """Target of the parity models ``[g, coded, c]``."""
+        """Target of the parity models ``[g, coded, c]``.
+
+        Raises:
+            UnsupportedError: If queries are absent, which have no prediction.
+        """
+        if self.present is not None:
+            raise UnsupportedError("partial=true needs a loss that compares reconstructed predictions, such as loss=kl")
         return self.code.target(self.predictions)
 
     @cached_property
@@ -71,4 +79,5 @@ class CodedGroups:
     @cached_property
     def _missing(self) -> tuple[Tensor, Tensor]:
         case, query = self.code.missing.nonzero().to(self.predictions.device).unbind(dim=1)
-        return case, query
+        there = query < (self.code.k if self.present is None else self.present)
+        return case[there], query[there]

@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 
 from parmtrain.codes import Code, Scheme, run_coded, scheme_of
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import InputError, TrainingError
+from parmtrain.errors import InputError, TrainingError, UnsupportedError
 from parmtrain.metrics import Measures, Tally, of_classes
 from parmtrain.training import losses, schedules
 from parmtrain.training.coded_groups import CodedGroups
@@ -33,6 +33,7 @@ class ParityModule(pl.LightningModule):
         optim: Makes an optimizer from the parameters.
         schedule: Makes a learning-rate scheduler, stepped each batch, from the optimizer and ``total_steps``.
         measures: Kind of predictions, and the measures that score them in validation; accuracy by default.
+        partial: Whether groups of 1 to k queries are drawn in training, one size for each batch.
 
     Raises:
         InputError: If the deployed model or the code is none, or there are too few or too many parity models.
@@ -55,6 +56,7 @@ class ParityModule(pl.LightningModule):
         optim: Callable[..., Optimizer] = torch.optim.Adam,
         schedule: Callable[..., LRScheduler] = schedules.constant,
         measures: Measures = CLASSES,
+        partial: bool = False,
     ) -> None:
         super().__init__()
         for name, part, kind in (("deployed", deployed, DeployedModel), ("code", code, Code)):
@@ -70,9 +72,10 @@ class ParityModule(pl.LightningModule):
         self.deployed, self.code = deployed, code
         self.parity_models = nn.ModuleList(models)
         self.loss, self.optim, self.schedule = loss, optim, schedule
-        self.measures = measures
+        self.measures, self.partial = measures, partial
         self.val_tally, self.val_loss = Tally(code.erasures, code.missing, measures), MeanMetric()
         self._losses: list[Tensor] = []
+        self._takes_partial = False
 
     @property
     def k(self) -> int:
@@ -124,12 +127,37 @@ class ParityModule(pl.LightningModule):
         fresh = sum(not isinstance(model, DeployedModel) for model in self.parity_models)
         return scheme_of(self.code, fresh, self.code.heads * outputs)
 
-    def coded_groups(self, batch: GroupBatch) -> CodedGroups:
-        """Run a batch of groups through the deployed model, unless its predictions are known, and the parity models."""
+    def _size(self) -> int | None:
+        """Draw how many queries the groups of a batch have; None for all k."""
+        return int(torch.randint(1, self.k + 1, ())) if self.partial else None
+
+    def coded_groups(self, batch: GroupBatch, present: int | None = None) -> CodedGroups:
+        """Run a batch of groups through the deployed model, unless its predictions are known, and the parity models.
+
+        Args:
+            batch: The groups.
+            present: How many queries of each group to keep; the others become zeros. None keeps all.
+
+        Raises:
+            UnsupportedError: If the code needs all of them.
+        """
         predictions = batch.predictions
         if predictions is None:
             predictions = self.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
-        return CodedGroups(self.code, predictions, self(batch.queries), batch.labels, self.measures.kind)
+        queries = batch.queries
+        if present is not None:
+            self._require_partial(predictions.size(-1))
+            queries = torch.cat([queries[:, :present], torch.zeros_like(queries[:, present:])], dim=1)
+        return CodedGroups(self.code, predictions, self(queries), batch.labels, self.measures.kind, present)
+
+    def _require_partial(self, outputs: int) -> None:
+        """Raise an ``UnsupportedError`` unless the code takes groups of fewer queries than k."""
+        self._takes_partial = self._takes_partial or self.scheme(outputs).partial  # slow, so once
+        if not self._takes_partial:
+            raise UnsupportedError(
+                f"code={self.code.name} needs all k queries of a group, so partial must be false; lowres, backup and "
+                "codes with heads do not"
+            )
 
     def on_train_epoch_start(self) -> None:
         """Clear the losses of the previous epoch."""
@@ -137,7 +165,7 @@ class ParityModule(pl.LightningModule):
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch of groups; the mean over an epoch is logged with its last batch."""
-        loss = self.loss(self.coded_groups(batch))
+        loss = self.loss(self.coded_groups(batch, self._size()))
         self._losses.append(loss.detach())
         if self.trainer.is_last_batch:
             mean = torch.stack(self._losses).mean()
