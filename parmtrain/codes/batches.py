@@ -133,7 +133,7 @@ class BatchCode(Code):
                 f"{name} leaves {most:,.0f} FLOPs for a query, got a parity model that takes {one:,}; choose a student "
                 "with model@code.model=student"
             )
-        return student
+        return student.train()
 
     def target(self, predictions: Tensor) -> Tensor:
         """Return the predictions of each worker's queries, one after the other ``[g, r, k/r·c]``."""
