@@ -1,6 +1,7 @@
 """Score an exported bundle again: ``python -m parmtrain.evaluate RUN_FOLDER``."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from parmtrain.prepared import reopen
 from parmtrain.programs import Network
 from parmtrain.report.table import show, title_of
 from parmtrain.training.fit import quiet
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -44,6 +47,9 @@ def score_again(
     """Return a run's bundle and its scores; the arguments and errors are those of ``evaluate``."""
     quiet()
     prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path}, deployed)
+    stated = prepared.place.read_metrics().get("data") if root is not None and prepared.place.finished else None
+    if stated and stated != prepared.data:
+        log.warning("--data-root %s: the data there is not what the run used", root)
     return bundle, prepared.evaluate(bundle)
 
 

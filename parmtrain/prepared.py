@@ -16,7 +16,7 @@ from parmtrain.cache import key_of
 from parmtrain.codes import CodedPredictor
 from parmtrain.config import assemble
 from parmtrain.config.stored import stored_config
-from parmtrain.deployed import DeployedModel, check_predictions, private_copy
+from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import ConfigError, DeployedModelError, MissingDataError
 from parmtrain.evaluation.partial import PartialGroups
 from parmtrain.evaluation.predictions import predict_all
@@ -25,6 +25,7 @@ from parmtrain.evaluation.scores import Scores
 from parmtrain.files import replacing
 from parmtrain.inputs import as_folder
 from parmtrain.metrics import Measures
+from parmtrain.probes import check_predictions
 from parmtrain.programs import Network, read_network, weights
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
@@ -32,6 +33,7 @@ from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.deployed import Recipe, deployed_file, train_deployed
 
 FROM_PYTHON = "python"
+PASS_IT = "evaluate: --deployed-path FILE, serve: deployed=FILE"
 
 
 class Prepared:
@@ -184,13 +186,13 @@ class Reopened(Prepared):
             return read_network(cached, self._architecture, name=str(cached))
         raise DeployedModelError(
             f"the deployed model of {self.place.path} must be in {kept} or in the cache, got neither; pass its file "
-            "(--deployed-path or deployed=…)"
+            f"({PASS_IT})"
         )
 
 
 def reopen(
     folder: str | Path, changes: dict[str, Any] | None = None, given: Network | None = None
-) -> tuple[Prepared, Bundle]:
+) -> tuple[Reopened, Bundle]:
     """Return the task, data and deployed model of a finished run, and its bundle.
 
     The cache is that of ``PARMTRAIN_CACHE``, if set, and otherwise the run's.
@@ -224,12 +226,12 @@ def reopen(
     if bundle.about["deployed"].get("origin") == FROM_PYTHON and prepared.trains_deployed:
         raise DeployedModelError(
             f"the deployed model of {place.path} was given from Python; give it again (deployed=…), or pass its file "
-            "(--deployed-path)"
+            f"({PASS_IT})"
         )
     expected, found = bundle.about["deployed"]["fingerprint"], prepared.deployed.fingerprint
     if found != expected:
         raise DeployedModelError(
             f"the deployed model must be the one that the bundle in {bundle.folder} was trained for, {expected[:16]}…, "
-            f"got {found[:16]}…; pass the file of that model (--deployed-path or deployed=…)"
+            f"got {found[:16]}…; pass the file of that model ({PASS_IT})"
         )
     return prepared, bundle.take_deployed(prepared.deployed)

@@ -26,6 +26,7 @@ from parmtrain.files import naming_full_disks, write_json, write_text
 from parmtrain.inputs import as_folder
 from parmtrain.parity_training import Trained, train
 from parmtrain.prepared import Prepared
+from parmtrain.probes import answers
 from parmtrain.programs import Network
 from parmtrain.report import pictures, plots
 from parmtrain.report.metrics_json import BestEpoch, RunRecord, best_epoch, training_of
@@ -143,7 +144,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "classes": task.classes,
         "preprocessing": task.input.settings,
         "metrics": scores.to_json(),
-        "deployed": {"fingerprint": work.deployed.fingerprint, "origin": work.origin},
+        "deployed": {"fingerprint": work.deployed.fingerprint, "origin": work.origin, **_answers(work)},
     }
     export(code, models, task.query_shape, task.outputs, about, place.export, assemble.build(work.cfg.export))
     queries = len(work.splits.train) // module.k * module.k
@@ -171,6 +172,13 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         )
     write_json(place.metrics, record.to_json())
     return result
+
+
+def _answers(work: Prepared) -> dict[str, Any]:
+    """Return F's answers to fixed queries if it has no weights to know it by."""
+    if work.deployed.has_weights:
+        return {}
+    return {"answers": answers(work.deployed, work.task.query_shape)}
 
 
 def _timings(work: Prepared, place: RunFolder, device: torch.device) -> dict[str, Any]:

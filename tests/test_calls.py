@@ -10,6 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 import parmtrain
 from parmtrain import Bundle, DeployedModel, ParityModule, ParmtrainError, compose, load, run, score
@@ -76,6 +77,22 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: run(compose(), "x", deployed=lambda queries: NETWORK(queries - queries.mean(0))),
         "must answer each query by itself",
     ),
+    "run a model that looks at its batch": (
+        lambda: run(compose(), "x", deployed=lambda queries: NETWORK(queries) * queries.std()),
+        "must answer each query by itself",
+    ),
+    "run a model that normalizes a batch": (
+        lambda: run(compose(), "x", deployed=lambda queries: NETWORK(batch_norm(queries, None, None, training=True))),
+        "must answer each query by itself",
+    ),
+    "run a model that changes": (
+        lambda: run(compose(), "x", deployed=Counting()),
+        "the deployed model must not change its own weights or buffers when it answers",
+    ),
+    "run two models": (
+        lambda: run(compose("deployed.path=f.pt"), "x", deployed=NETWORK),
+        "deployed.path must be null where the deployed model itself is given",
+    ),
     "run a model that counts": (
         lambda: run(compose(), "x", deployed=lambda queries: NETWORK(queries) + torch.arange(len(queries))[:, None]),
         "must answer each query by itself",
@@ -128,6 +145,10 @@ ON_A_BUNDLE: dict[str, tuple[Callable[[Bundle], Any], str]] = {
         lambda bundle: bundle.encode(torch.full((3, 2, 1, 8, 8), 200, dtype=torch.uint8)),
         "queries must be of type float32, got uint8; bundle.json states under preprocessing how queries are prepared",
     ),
+    "gather other groups": (
+        lambda bundle: bundle.gather(torch.rand(2, 2, 10), torch.rand(3, 1, 10)),
+        "predictions and coded outputs must be of one number of groups, got 2 and 3",
+    ),
     "encode not a number": (lambda bundle: bundle.encode(GROUPS / 0), "queries must be finite, got NaN or infinity"),
     "encode doubles": (lambda bundle: bundle.encode(GROUPS.double()), "must be of type float32, got float64"),
     "encode larger images": (
@@ -160,6 +181,20 @@ ON_A_BUNDLE: dict[str, tuple[Callable[[Bundle], Any], str]] = {
     "take another model": (lambda bundle: bundle.take_deployed(NETWORK), "must be the one that the bundle in"),
     "take a number": (lambda bundle: bundle.take_deployed(5), "must be a module or a function, got int"),  # type: ignore[arg-type]
 }
+
+
+class Counting(MLP):
+    """A network that counts its calls in a buffer."""
+
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__([1, 8, 8], 10)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, queries: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(queries)
 
 
 class Locked(nn.Module):
@@ -210,6 +245,17 @@ def test_a_network_stays_as_it_was_also_after_an_error(tmp_path: Path) -> None:
     for (name, ours), (_, theirs) in zip(network.named_parameters(), before.named_parameters(), strict=True):
         assert ours.requires_grad == theirs.requires_grad, name
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_function_is_known_by_its_answers(tmp_path: Path) -> None:
+    network, other = copy.deepcopy(NETWORK), MLP([1, 8, 8], 10)
+    small_run(tmp_path, "trainer.max_epochs=1", deployed=network.forward)
+    load(tmp_path, deployed=network.forward)
+    with pytest.raises(ParmtrainError, match="must give the answers to fixed queries that were given in training"):
+        load(tmp_path, deployed=other.forward)
+    with pytest.raises(ParmtrainError, match="must be the one that the bundle"):
+        load(tmp_path, deployed=other)
 
 
 def test_a_network_that_a_bundle_takes_stays_as_it_was(finished: Result) -> None:

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from parmtrain.codes import Sum
-from parmtrain.deployed import DeployedModel, check_predictions, fingerprint
+from parmtrain.deployed import DeployedModel, fingerprint
 from parmtrain.errors import DeployedModelError
 from parmtrain.evaluation.predictions import predict_all
 from parmtrain.models import MLP, resnet18
+from parmtrain.probes import check_predictions
 from parmtrain.programs import read_network
 from parmtrain.tasks.images import ImageInput
 from parmtrain.tasks.queries import TensorQueries

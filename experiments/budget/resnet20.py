@@ -2,8 +2,8 @@
 
     python experiments/budget/resnet20.py WEIGHTS OUT data.root=DATA
 
-WEIGHTS is a state dict of others, such as resnet20-12fca82f.th of akamaster/pytorch_resnet_cifar10 (BSD-2-Clause). OUT is
-written, and is what the study of this folder takes as its deployed model.
+WEIGHTS is a state dict of others, such as resnet20-12fca82f.th of akamaster/pytorch_resnet_cifar10 (BSD-2-Clause). OUT
+is written: the deployed model of the study in this folder.
 """
 
 import sys
@@ -68,7 +68,8 @@ class ResNet20(nn.Module):
         self.conv1 = nn.Conv2d(query_shape[0], first, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
         for number, (before, after) in enumerate(pairwise((first, *others)), 1):
-            setattr(self, f"layer{number}", nn.Sequential(Block(before, after), Block(after, after), Block(after, after)))
+            blocks = Block(before, after), Block(after, after), Block(after, after)
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
         self.grid, self.linear = grid, nn.Linear(others[-1] * grid * grid, outputs)
 
     def forward(self, images: Tensor) -> Tensor:

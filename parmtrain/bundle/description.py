@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from parmtrain.bounds import Bounds, Count, Whole, bounded
+from parmtrain.bounds import Bounds, Count, Finite, Whole, bounded
 from parmtrain.codes import Scheme
 from parmtrain.errors import ExportError
 from parmtrain.validation import first_wrong
@@ -35,6 +35,7 @@ class _Parity(BaseModel):
 class _Deployed(BaseModel):
     fingerprint: Digest
     origin: str = ""  # older bundles do not state it
+    answers: list[list[Finite]] | None = None  # of a model without weights
 
 
 class _Description(BaseModel):

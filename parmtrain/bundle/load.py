@@ -12,6 +12,7 @@ from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
 from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import ExportError, InputError
 from parmtrain.inputs import as_folder, require_tensor
+from parmtrain.probes import require_answers
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
 
@@ -58,6 +59,7 @@ class Bundle:
         """Use a deployed model from now on, on the CPU, and return the bundle; a module is copied.
 
         Raises:
+            DeployedModelError: If it has no weights, and answers otherwise than the deployed model did in training.
             ExportError: If it is not the deployed model that the bundle was trained for.
         """
         model = deployed if isinstance(deployed, DeployedModel) else DeployedModel(private_copy(deployed))
@@ -68,6 +70,8 @@ class Bundle:
                 f"{expected[:16]}…, got {model.fingerprint[:16]}…"
             )
         self.deployed = model.cpu()
+        if (wanted := self.about["deployed"].get("answers")) is not None:
+            require_answers(model, self.query_shape, wanted, "the deployed model")
         if not self.about["parity"]["models"]:
             self.parity_models = [self.deployed]
         return self
@@ -158,6 +162,11 @@ class Bundle:
             self._require("predictions", predictions, self.k, self.outputs)
         if self.coded:
             self._require("coded outputs", coded_outputs, self.coded, self.width)
+        if self.systematic and self.coded and len(predictions) != len(coded_outputs):
+            raise InputError(
+                f"predictions and coded outputs must be of one number of groups, got {len(predictions)} and "
+                f"{len(coded_outputs)}"
+            )
         return worker_outputs(predictions, coded_outputs, self.systematic)
 
     @torch.no_grad()

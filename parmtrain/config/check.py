@@ -81,6 +81,8 @@ def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> l
         *_folder_faults(cfg, folder),
         *resume_faults(cfg, folder, given),
     ]
+    if given is not None and cfg.deployed.path is not None:
+        found.append(Fault("deployed.path", "deployed.path must be null where the deployed model itself is given"))
     found += [fault for fault in misnamed(cfg) if not any(other.key == fault.key for other in found)]
     found += trial_faults(cfg, given, found)
     return list(dict.fromkeys(found))

@@ -56,7 +56,12 @@ def resume_faults(cfg: DictConfig, folder: RunFolder, given: Network | None) -> 
     if theirs is None:
         log.warning("%s does not state its configuration; make sure that the same training goes on", path)
         return
-    differing = differences(theirs, identity(cfg, trained_here=given is None and cfg.deployed.path is None))
+    trained_here = given is None and cfg.deployed.path is None
+    if trained_here != any(key.startswith("deployed.fit.") for key in theirs):
+        theirs_was = "trained" if given is not None or cfg.deployed.path is not None else "given, not trained"
+        yield Fault("deployed", f"{path} is of a training whose deployed model was {theirs_was}; resume it likewise")
+        return
+    differing = differences(theirs, identity(cfg, trained_here))
     if differing and in_folder:
         about = f"hydra.run.dir={folder.path} holds an unfinished run with {first_of(differing)}; {anew}"
         yield Fault("hydra.run.dir", about)

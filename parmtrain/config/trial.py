@@ -17,10 +17,11 @@ from parmtrain.bundle.formats import format_named, name_of
 from parmtrain.codes import Code
 from parmtrain.config import assemble
 from parmtrain.config.faults import Fault, any_about
-from parmtrain.deployed import DeployedModel, check_predictions
+from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, MissingDataError, ParmtrainError, StorageError, reason_of
 from parmtrain.files import require_space
 from parmtrain.metrics.figures import RESERVED
+from parmtrain.probes import check_predictions
 from parmtrain.programs import Network, read_network
 from parmtrain.tasks.base import Task
 from parmtrain.training.callbacks import Bar, Checkpoints

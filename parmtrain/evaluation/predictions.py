@@ -9,8 +9,9 @@ from rich.progress import track
 from torch import Tensor
 
 from parmtrain.cache import intact_array, key_of, write_array
-from parmtrain.deployed import DeployedModel, require_alone
+from parmtrain.deployed import DeployedModel
 from parmtrain.errors import DeployedModelError, reason_of
+from parmtrain.probes import require_alone
 from parmtrain.tasks.base import TaskInput
 from parmtrain.tasks.queries import QuerySet
 from parmtrain.training.loading import WholeBatches
