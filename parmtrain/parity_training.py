@@ -97,7 +97,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         started, of = shared_tensors(module.parity_models, frozen)
         if of:
             log.info("parity models: %d of %d tensors start from the deployed model's weights", started, of)
-        fit(trainer, module, data, _checkpoint_to_resume(cfg, checkpoints))
+        fit(trainer, module.train(), data, _checkpoint_to_resume(cfg, checkpoints))
         if not checkpoints.best.is_file():
             raise TrainingError(
                 "at least one epoch must end with a validation, got none; check the trainer.… settings that shorten it"

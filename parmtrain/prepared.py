@@ -1,5 +1,6 @@
 """The task, data and deployed model of a configuration, and scoring a code on them."""
 
+import copy
 import os
 from dataclasses import replace
 from functools import cached_property
@@ -49,6 +50,12 @@ class Prepared:
 
     def __init__(self, cfg: DictConfig, given: Network | None = None) -> None:
         self.cfg, self.given = cfg, None if given is None else private_copy(given)
+
+    def under(self, cfg: DictConfig) -> "Prepared":
+        """Return the same task, data and deployed model under a configuration with another code or training of it."""
+        other = copy.copy(self)
+        other.cfg = cfg
+        return other
 
     @property
     def trains_deployed(self) -> bool:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from parmtrain.bounds import Bounds, require
 from parmtrain.bundle import Bundle, export
+from parmtrain.choice import settled
 from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults, unknown_keys
 from parmtrain.config.resuming import resuming
@@ -103,7 +104,7 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
 
 
 def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
-    cfg = resuming(cfg, place)
+    cfg = resuming(settled(cfg, place, deployed), place)
     work = Prepared(cfg, deployed)
     require_no_faults(check(cfg, place, work.given))
     if cfg.ckpt_path == str(place.last):

@@ -19,7 +19,7 @@ from parmtrain.config.sources import key_of, options
 from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.run_folder import RunFolder
 
-ALL = "all"
+ALL, AUTO = "all", "auto"
 ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger")  # locations, which do not identify a run
 RUNS = "runs"  # folder of the runs in that of a comparison
 COLUMNS = ("task", "code", "k", "r", "seed")
@@ -66,6 +66,11 @@ class PlannedRun:
         return " ".join(f"{key}={value}" for key, value in self.swept.items())
 
     @property
+    def option(self) -> str | None:
+        """The option of the group ``code``, if an override chooses it."""
+        return next((one.partition("=")[2] for one in self.overrides if one.startswith("code=")), None)
+
+    @property
     def variant(self) -> str:
         """The overrides that distinguish it from other runs and have no column of their own."""
         return " ".join(f"{key}={value}" for key, value in self.swept.items() if key not in COLUMNS)
@@ -94,7 +99,7 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
         >>> [one.title for one in planned_runs(["k=2,3", "code=sum,stack", "seed=1"], Path("study"))]
         ['code=sum k=2', 'code=sum k=3', 'code=stack k=2', 'code=stack k=3']
     """
-    every = f"code={','.join(options('code', config_dir))}"
+    every = f"code={','.join(option for option in options('code', config_dir) if option != AUTO)}"
     given = [every if override == f"code={ALL}" else override for override in overrides]
     given = sorted(given, key=lambda override: not override.startswith("code="))  # keeps the rows of a code together
     found = override_faults(given, config_dir)
@@ -130,6 +135,8 @@ def require_one_question(values: Mapping[str, Sequence[str]]) -> None:
         given = [one.partition("=")[2] for one in listed]
         if key.startswith("hydra.") and key not in ("hydra.searchpath",):
             faults.append(f"{key} must not be set in a comparison, which has folders of its own; use --folder")
+        elif key == "code" and AUTO in given:
+            faults.append("code=auto must not be in a comparison, which compares codes; name them, or use code=all")
         elif key in ("ckpt_path", "overwrite"):
             faults.append(f"{key} must not be set in a comparison, which resumes what is unfinished; use --folder")
         elif (again := twice(given)) is not None:

@@ -68,7 +68,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         log.info(
             "[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title or one.folder.path.name, degraded, all_k
         )
-    results = [(one.variant, readable_metrics(one.folder)) for one in supported if one.folder.finished]
+    results = [(one.variant, _results(one)) for one in supported if one.folder.finished]
     rows = _write(results, unsupported, budget, study) if results else []
     if others := sum(RunFolder(path).finished for path in (study / RUNS).iterdir()) - len(results):
         log.info("the table has the runs of this command; %d other finished runs in %s are not in it", others, study)
@@ -76,6 +76,12 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
         raise TrainingError("\n".join([f"{runs} failed:", *failed]))
     return rows
+
+
+def _results(one: PlannedRun) -> dict[str, Any]:
+    """Return the metrics of a finished run, under the name that the command line gives to its code."""
+    metrics = readable_metrics(one.folder)
+    return metrics | {"code": one.option or metrics["code"]}
 
 
 def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[str]]:
