@@ -10,7 +10,8 @@ from parmtrain.models.mlp import MLP
 CHANNELS = 16
 HIDDEN = (128, 64)
 LARGE = 48  # pixels; larger images are halved by the first convolution
-GRID = 4
+GRID = 5
+BLOCK = 4  # layers of one convolution and what follows it
 
 
 def student(query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0) -> nn.Module:
@@ -45,16 +46,15 @@ def perceptron_student(query_shape: Sequence[Count], outputs: Count, width: Posi
 
 
 class ConvStudent(nn.Module):
-    """A convolution, then depthwise separable ones, each of which halves the image and doubles the channels.
+    """Convolutions with batch normalisation, each with twice the channels, and pooling that halves the image.
 
-    The last ones are pooled to a grid of 4×4 or fewer cells, which one linear layer reads.
+    There are two or more, until the image is no larger than 5×5; one linear layer reads the last one. The first one
+    halves large images, too.
 
     Args:
         query_shape: ``[c, h, w]``.
         outputs: Length of one prediction.
         width: Factor of all numbers of channels.
-
-    Source: separable convolutions of Howard et al., MobileNets (arXiv 1704.04861), section 3.1.
 
     Example:
         >>> import torch
@@ -65,27 +65,18 @@ class ConvStudent(nn.Module):
     def __init__(self, query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0) -> None:
         super().__init__()
         before, *sides = query_shape
-        after, stride = max(1, round(CHANNELS * width)), 2 if min(sides) >= LARGE else 1
-        layers = [*_convolution(before, after, stride)]
-        sides = [-(-side // stride) for side in sides]
-        while max(sides) > GRID:
-            before, after = after, max(1, 2 * after)
-            layers += _separable(before, after, stride=2)
-            sides = [-(-side // 2) for side in sides]
+        stride = 2 if min(sides) >= LARGE else 1
+        layers: list[nn.Module] = []
+        while not layers or max(sides) > GRID or len(layers) < 2 * BLOCK:
+            after = max(1, round(2 ** (len(layers) // BLOCK) * CHANNELS * width))
+            layers += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            sides = [-(-side // (2 * stride)) for side in sides]
+            before, stride = after, 1
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Linear(after * sides[0] * sides[1], outputs)
+        self.classifier = nn.Linear(before * sides[0] * sides[1], outputs)
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map images ``[b, c, h, w]`` to predictions ``[b, outputs]``."""
         predictions: Tensor = self.classifier(self.features(queries).flatten(1))
         return predictions
-
-
-def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-
-
-def _separable(before: int, after: int, stride: int) -> list[nn.Module]:
-    depthwise = nn.Conv2d(before, before, 3, stride, padding=1, groups=before, bias=False)
-    pointwise = nn.Conv2d(before, after, 1, bias=False)
-    return [depthwise, pointwise, nn.BatchNorm2d(after), nn.ReLU()]
