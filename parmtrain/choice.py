@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from parmtrain import __version__
 from parmtrain.bounds import Count, Share
 from parmtrain.cache import key_of
 from parmtrain.config import assemble
@@ -17,15 +18,18 @@ from parmtrain.config.faults import Fault, any_about
 from parmtrain.config.identity import identity
 from parmtrain.config.resuming import resuming
 from parmtrain.config.signatures import misnamed
-from parmtrain.errors import ConfigError
+from parmtrain.deployed import private_copy
+from parmtrain.errors import ConfigError, TrainingError
 from parmtrain.files import write_json
 from parmtrain.parity_training import train
 from parmtrain.prepared import Prepared
+from parmtrain.probes import answers
 from parmtrain.programs import Network
 from parmtrain.report.metrics_json import best_epoch
 from parmtrain.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
+ABOUT_A_CODE = ("code", "parity.model", "loss")  # faults that another candidate may not have
 
 
 class Auto:
@@ -64,41 +68,67 @@ def settled(cfg: DictConfig, folder: RunFolder, deployed: Network | None = None)
     """
     if not is_auto(cfg):
         return cfg
-    require_no_faults(fault for fault in misnamed(cfg) if any_about([fault], "code"))
-    trials = _trials(cfg, folder, deployed)
-    work = Prepared(next(iter(trials.values())), deployed)
+    _require_candidates(cfg)
+    given = None if deployed is None else private_copy(deployed)
+    candidates = _supported(cfg, folder, given)
+    work = Prepared(next(iter(candidates.values())), given)
     work.fetch()
-    _ = work.splits, work.deployed  # read once, for all trials
-    scores = {name: _score(name, work.under(trial)) for name, trial in trials.items()}
+    _ = work.splits, work.deployed  # read once, for all candidates
+    scores: dict[str, float] = {}
+    for name, candidate in candidates.items():
+        try:
+            scores[name] = _score(name, work.under(_shortened(candidate, cfg.code.share)))
+        except TrainingError as fault:
+            log.warning("code=auto: %s is left out: %s", name, fault)
+    if not scores:
+        raise TrainingError("code=auto: the training of every candidate failed; name a code, or lower optim.lr")
     best = max(scores, key=lambda name: scores[name])
     listed = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     log.info("code=auto takes %s, which has the best A_d on the validation split: %s", best, listed)
     return _with_code(cfg, best)
 
 
-def _trials(cfg: DictConfig, folder: RunFolder, deployed: Network | None) -> dict[str, DictConfig]:
-    """Return configurations of short trainings, one for each of the first candidates that can be trained.
+def _require_candidates(cfg: DictConfig) -> None:
+    """Raise a ``ConfigError`` unless ``code=auto`` has candidates, and numbers within their bounds."""
+    require_no_faults(fault for fault in misnamed(cfg) if any_about([fault], "code"))
+    candidates = cfg.code.get("candidates")
+    if not isinstance(candidates, DictConfig) or not candidates:
+        raise ConfigError([f"code.candidates must be one or more codes by name, got {candidates or 'none'}"])
+    for name, node in candidates.items():
+        if not isinstance(node, DictConfig) or node.get("_target_") is None:
+            raise ConfigError([f"code.candidates.{name!s} must name a code with _target_, got {node}"])
+
+
+def _supported(cfg: DictConfig, folder: RunFolder, given: Network | None) -> dict[str, DictConfig]:
+    """Return the configurations of the first candidates that can be trained.
 
     Raises:
         ConfigError: If there is none, or the configuration has faults that are not about a code.
     """
-    trials: dict[str, DictConfig] = {}
+    candidates: dict[str, DictConfig] = {}
     refused: list[Fault] = []
     for name in cfg.code.candidates:
-        trial = _with_code(cfg, name)
-        trial.trainer.max_epochs = max(1, round(cfg.code.share * cfg.trainer.max_epochs))
-        faults = check(trial, folder, deployed)
-        others = [fault for fault in faults if not any(any_about([fault], key) for key in ("code", "parity.model"))]
-        require_no_faults(others)
+        candidate = _with_code(cfg, name)
+        candidate.ckpt_path = None
+        faults = check(candidate, folder, given)
+        require_no_faults(fault for fault in faults if not any(any_about([fault], key) for key in ABOUT_A_CODE))
         if faults:
             refused += faults
         else:
-            trials[name] = trial
-        if len(trials) == cfg.code.most:
-            return trials
-    if not trials:
-        raise ConfigError([fault.sentence for fault in refused] or ["code.candidates must have one or more, got none"])
-    return trials
+            candidates[name] = candidate
+        if len(candidates) == cfg.code.most:
+            return candidates
+    if not candidates:
+        raise ConfigError(list(dict.fromkeys(fault.sentence for fault in refused)))
+    return candidates
+
+
+def _shortened(cfg: DictConfig, share: float) -> DictConfig:
+    """Return a configuration with a share of the epochs, and without callbacks and a logger."""
+    short = cfg.copy()
+    short.trainer.max_epochs = max(1, round(share * cfg.trainer.max_epochs))
+    short.callbacks, short.logger = {}, None
+    return short
 
 
 def _with_code(cfg: DictConfig, name: str) -> DictConfig:
@@ -114,10 +144,12 @@ def _score(name: str, work: Prepared) -> float:
         "training": identity(work.cfg, work.trains_deployed),
         "data": [part.digest for part in work.splits[:2]],
         "deployed": work.deployed.fingerprint,
+        "answers": answers(work.deployed, work.task.query_shape),
+        "version": __version__,
     }
     place = RunFolder(assemble.cache_folder(work.cfg) / "choices" / key_of(same))
     kept = place.path / "score.json"
-    known = _read(kept) if work.deployed.has_weights else None
+    known = _read(kept)
     if known is not None:
         return known
     log.info("code=auto: trying %s for %d epochs", name, work.cfg.trainer.max_epochs)

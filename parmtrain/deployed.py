@@ -54,6 +54,11 @@ class DeployedModel(nn.Module):
         """Whether the model has weights, and so a fingerprint that identifies it."""
         return bool(weights(self.network))
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights; the CPU if there are none."""
+        return next((value.device for value in weights(self.network).values()), torch.device("cpu"))
+
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
         if not isinstance(queries, Tensor):

@@ -1,13 +1,16 @@
 """Arithmetic of networks, and networks of a given amount of it."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from parmtrain.errors import UnsupportedError
+from parmtrain.errors import UnsupportedError, reason_of
 
 WIDEST = 256.0  # times as wide, and as narrow, as a model is by itself
 
@@ -20,9 +23,23 @@ def flops(network: Callable[..., Any], *inputs: Tensor) -> int:
         48
     """
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
+    with _unfused(), counter, torch.no_grad():
         network(*inputs)
     return int(counter.get_total_flops())
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Run attention and recurrent layers as the products that they are; the counter does not see into fused kernels."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+            warnings.simplefilter("ignore")  # PyTorch warns of a setting of Intel's GPUs that is not touched here
+            with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
+                yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def widest(build: Callable[[float], nn.Module], shape: tuple[int, ...], most: float, name: str) -> nn.Module:
@@ -43,8 +60,15 @@ def widest(build: Callable[[float], nn.Module], shape: tuple[int, ...], most: fl
     """
 
     def cost(width: float) -> int:
-        with torch.random.fork_rng():
-            return flops(build(width).eval(), torch.zeros(1, *shape))
+        with torch.random.fork_rng(devices=[]):
+            try:
+                network = build(width)
+            except TypeError as fault:
+                raise UnsupportedError(
+                    f"{name} needs a model whose width is a factor, such as model@code.model=student, got one that "
+                    f"raised: {reason_of(fault)}"
+                ) from fault
+            return flops(network.eval(), torch.zeros(1, *shape))
 
     low = high = 1.0
     while cost(high) <= most and high < WIDEST:

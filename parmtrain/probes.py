@@ -76,7 +76,7 @@ def require_answers(network: Network, query_shape: tuple[int, ...], wanted: list
         name: Name of the network in the error message.
     """
     given = torch.tensor(answers(network, query_shape))
-    if given.shape != torch.tensor(wanted).shape or not _alike(given, torch.tensor(wanted), PEERS):
+    if given.shape != torch.tensor(wanted).shape or not _alike(given, torch.tensor(wanted), ALIKE):
         raise DeployedModelError(
             f"{name} must give the answers to fixed queries that were given in training, got others"
         )

@@ -145,6 +145,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "classes": task.classes,
         "preprocessing": task.input.settings,
         "metrics": scores.to_json(),
+        "partial": work.cfg.partial or code.independent,
         "deployed": {"fingerprint": work.deployed.fingerprint, "origin": work.origin, **_answers(work)},
     }
     export(code, models, task.query_shape, task.outputs, about, place.export, assemble.build(work.cfg.export))
@@ -158,7 +159,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         cost=resources(code, models, work.deployed, task.query_shape, trained.device),
         timing=_timings(work, place, trained.device),
         training=training_of(trained.history, queries),
-        validation=best_epoch(trained.history.epochs, f"degraded_{measure}") or _validated(work, trained),
+        validation=_validated(work, trained),
         fingerprint=work.deployed.fingerprint,
         data=work.data,
     )
@@ -191,9 +192,11 @@ def _timings(work: Prepared, place: RunFolder, device: torch.device) -> dict[str
 
 
 def _validated(work: Prepared, trained: Trained) -> BestEpoch:
-    """Return the validation score of a code without any training, to choose among codes by."""
+    """Return A_d on the validation split with one straggler, to choose among codes by, and the best epoch."""
     scores = work.evaluate(trained.module, trained.device, work.splits.val)
-    return BestEpoch(f"degraded_{scores.measure}", scores.degraded.main, None)
+    metric = f"degraded_{scores.measure}"
+    best = best_epoch(trained.history.epochs, metric)
+    return BestEpoch(metric, scores.degraded.main, best.epoch if best else None)
 
 
 def _with_absolute_paths(cfg: DictConfig) -> DictConfig:

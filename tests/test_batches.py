@@ -1,5 +1,6 @@
 """Codes whose extra workers run each query by itself: copies, cheaper models, and small pictures."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -158,6 +159,33 @@ def test_what_cannot_be_is_refused_with_one_sentence(call: Any, sentence: str) -
     with pytest.raises(UnsupportedError) as fault:
         call()
     assert sentence in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "expected"),
+    [
+        (nn.LSTM(8, 16, batch_first=True), (5, 8), 2 * 5 * 4 * 16 * (8 + 16)),
+        (
+            nn.TransformerEncoderLayer(16, 2, 32, batch_first=True),
+            (5, 16),
+            2 * 5 * (4 * 16 * 16 + 2 * 16 * 32) + 4 * 5 * 5 * 16,
+        ),
+    ],
+    ids=["LSTM", "attention"],
+)
+def test_fused_layers_are_counted_as_the_products_that_they_are(
+    network: nn.Module, shape: tuple[int, ...], expected: int
+) -> None:
+    assert flops(network.eval(), torch.zeros(1, *shape)) == expected
+
+
+def test_a_budget_and_a_width_exclude_each_other() -> None:
+    code = Backup(2, model=partial(student, width=0.5), flops=1.0)
+    with pytest.raises(UnsupportedError, match=r"code.model.width must be 1.0, got 0.5"):
+        model_of(code)
+    numbered = Backup(2, model=LeNet, flops=1.0)  # its width is a number of channels
+    with pytest.raises(UnsupportedError, match="needs a model whose width is a factor"):
+        model_of(numbered)
 
 
 def test_batches_keep_the_order_of_queries() -> None:

@@ -1,16 +1,20 @@
 """The best code within a budget, and the front of a comparison."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from parmtrain.compare.budget import Budget, best, cost_of, front, read_budget
+from parmtrain.compare.plot import accuracy_against_resources
 from parmtrain.errors import ConfigError
 
 
 def row(code: str, validation: float | None, **more: Any) -> dict[str, Any]:
-    common = {"k": 2, "r": 1, "late": 1, "systematic": True, "degraded": validation, "parity_bytes": 1.0}
-    return {"code": code, "validation": validation, **common, "parity_flops": 1.0, "encoder_flops": 0.0, **more}
+    common = {"k": 2, "r": 1, "late": 1, "systematic": True, "available": 0.99, "variant": ""}
+    costs = {"parity_bytes": 1.0, "parity_flops": 1.0, "encoder_flops": 0.0}
+    return {"code": code, "validation": validation, "degraded": validation, **common, **costs, **more}
 
 
 ROWS = [
@@ -32,7 +36,7 @@ ROWS = [
         ([], ["lowres", "sum"]),
         (["budget.bytes=2"], ["backup", "sum"]),
         (["budget.bytes=inf", "budget.flops=inf", "budget.dispatches=inf"], ["replication", "sum"]),
-        (["budget.flops=0.5"], ["odd"]),  # its arithmetic is unknown
+        (["budget.flops=0.5"], []),  # that of odd is unknown
         (["budget.dispatches=0"], []),
     ],
 )
@@ -69,3 +73,10 @@ def test_a_wrong_budget_is_refused(given: list[str], sentence: str) -> None:
 
 def test_a_budget_reads_as_it_is_written() -> None:
     assert str(Budget(flops=0.5)) == "budget.flops=0.5 budget.bytes=1 budget.dispatches=1"
+
+
+def test_rows_are_drawn_also_where_no_cost_is_known(tmp_path: Path) -> None:
+    rows = [row("sum", 0.8, parity_flops=None), row("lowres", 0.9, parity_flops=None), row("sum", 0.7, k=3)]
+    accuracy_against_resources(rows, "accuracy", "made up", tmp_path / "codes.png")
+    with Image.open(tmp_path / "codes.png") as image:
+        assert min(image.size) > 500

@@ -65,10 +65,13 @@ def test_what_does_not_support_the_task_is_passed_over(monkeypatch: pytest.Monke
     [
         (["code.most=0"], "code.most must be 1 or more, got 0"),
         (["code.share=2"], "code.share must be from 0 to 1, got 2"),
+        (["code.candidates=null"], "code.candidates must be"),
+        (["code.candidates.students=null"], "code.candidates.students must name a code with _target_, got None"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs must be an integer of 1 or more, got 0"),
         (["groups=0"], "groups must be an integer of 1 or more, got 0"),
         (
             [f"~code.candidates.{name}" for name in ("students", "perceptrons", "own", "corrected", "sum")],
-            "code.candidates must have one or more, got none",
+            "code.candidates must be one or more codes by name, got none",
         ),
         (["+code.flops=2"], "code.flops must be an argument of parmtrain.choice.Auto"),
     ],

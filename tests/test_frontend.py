@@ -86,6 +86,15 @@ def test_a_group_that_does_not_fill_in_time_is_encoded_as_it_is_where_the_code_c
     assert frontend.counts["groups"] == 1
 
 
+def test_a_lone_query_is_copied_while_no_instance_runs_its_coded_query() -> None:
+    frontend = Frontend(heads_code(3), [2, 1], Limits(fill_after=1.0, copy_after=2.0))
+    frontend.lost(0.0, 2)  # the parity instance
+    (first,) = dispatches(frontend.submit(0.0, "a"))
+    assert dispatches(frontend.tick(1.0)) == []
+    (copy,) = dispatches(frontend.tick(2.0))
+    assert copy.job.query is first.job.query
+
+
 def test_codes_that_need_all_k_queries_wait_for_them() -> None:
     frontend = Frontend(erasure_code(2, 1), [2, 1], Limits(fill_after=1.0, deadline=50.0))
     frontend.submit(0.0, "a")

@@ -50,7 +50,15 @@ class Service(RuleBasedStateMachine):
         self, name: str, copy_after: float, fill_after: float, reconstruct_after: float, waiting: int, attempts: int
     ) -> None:
         self.scheme, instances = SCHEMES[name]
-        limits = Limits(10.0, copy_after, fill_after, reconstruct_after, 6.0, waiting, attempts)
+        limits = Limits(
+            deadline=10.0,
+            copy_after=copy_after,
+            fill_after=fill_after,
+            reconstruct_after=reconstruct_after,
+            hung_after=6.0,
+            waiting=waiting,
+            attempts=attempts,
+        )
         self.frontend = Frontend(self.scheme, instances, limits)
         self.now, self.taken = 0.0, 0
         self.answers: dict[int, Kind] = {}

@@ -85,8 +85,9 @@ def test_a_run_trains_and_scores_groups_of_every_size(tmp_path: Path) -> None:
 
 
 def test_a_run_refuses_partial_groups_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"code=sum needs all k queries of a group, so partial must be false"):
-        small_run(tmp_path / "sum", "partial=true")
+    for code in ("sum", "berrut_b", "mean_parity", "default"):
+        with pytest.raises(ConfigError, match=rf"code={code} needs all k queries of a group, so partial must be false"):
+            small_run(tmp_path / code, "partial=true", f"code={code}")
     with pytest.raises(ConfigError, match=r"partial=true needs a loss that compares reconstructed predictions"):
         small_run(tmp_path / "mse", "partial=true", "code=lowres", "loss=mse")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from parmtrain.codes import Backup, Code, Heads, Linear, Replication, Stack, Sum
 from parmtrain.codes.batches import EachQuery
-from parmtrain.serving import Frontend, Kind, Limits, Overloaded, Scheme, erasure_code, scheme_of, uncoded
+from parmtrain.serving import Frontend, Kind, Limits, Overloaded, Scheme, erasure_code, heads_code, scheme_of, uncoded
 from parmtrain.serving.events import Job
 from parmtrain.serving.log import EventLog
 from parmtrain.serving.service import Prediction, Service
@@ -193,10 +193,23 @@ def test_an_overloaded_service_refuses() -> None:
     assert [isinstance(answer, Overloaded) for answer in answers] == [False] * 5 + [True] * 3
 
 
+SERVICES = [
+    (uncoded(), [3]),
+    (erasure_code(2, 1), [2, 1]),
+    (erasure_code(3, 2), [3, 1, 1]),
+    (heads_code(3), [3, 1]),
+]
+LIMITS = [
+    Limits(),
+    Limits(deadline=1.0, copy_after=0.04, fill_after=0.02, reconstruct_after=0.03),
+    Limits(deadline=0.5, copy_after=0.0, hung_after=0.2),
+]
+
+
 @given(
     seed=st.integers(0, 10_000),
-    service_of=st.sampled_from([(uncoded(), [3]), (erasure_code(2, 1), [2, 1]), (erasure_code(3, 2), [3, 1, 1])]),
-    limits=st.sampled_from([Limits(), Limits(1.0, 0.04, 0.03), Limits(0.5, 0.0, 0.0, 0.2)]),
+    service_of=st.sampled_from(SERVICES),
+    limits=st.sampled_from(LIMITS),
 )
 @settings(deadline=None, max_examples=25)
 def test_the_service_and_the_simulator_decide_alike(

@@ -49,6 +49,7 @@ class _Description(BaseModel):
     n: Count
     systematic: bool
     coded: Whole
+    partial: bool = False  # older bundles do not state it
     stragglers: Whole
     shapes: _Shapes
     parity: _Parity

@@ -39,7 +39,8 @@ def export(
 ) -> None:
     """Write a bundle, whole or not at all, and compare its programs with the original modules.
 
-    A bundle never holds the deployed model: if that runs the coded queries, the bundle has no parity model.
+    If the deployed model itself runs the coded queries, the bundle has no parity model. The exception is replication in
+    batches, whose parity model is the deployed model for several queries.
 
     Args:
         code: The code; it is not changed.

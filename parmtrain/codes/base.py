@@ -57,6 +57,7 @@ class Code(nn.Module):
     Attributes:
         systematic: Whether the deployed model runs the queries themselves.
         heads: Number of predictions in one output of a parity model.
+        independent: Whether a coded output predicts each query without regard to the others, present or not.
 
     Raises:
         UnsupportedError: If k or r is not supported.
@@ -65,6 +66,7 @@ class Code(nn.Module):
     """
 
     systematic: ClassVar[bool] = True
+    independent: ClassVar[bool] = False
     heads: int = 1
 
     def __init__(self, k: int, r: int, encoder: nn.Module, decoder: nn.Module) -> None:

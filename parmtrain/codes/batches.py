@@ -56,7 +56,7 @@ class EachQuery(nn.Module):
     def forward(self, batches: Tensor) -> Tensor:
         """Map batches ``[b, s, *query]`` to their predictions, one after the other ``[b, s·c]``."""
         predictions: Tensor = self.network(batches.flatten(0, 1))
-        return predictions.view(batches.size(0), -1)
+        return predictions.reshape(batches.size(0), batches.size(1) * predictions.size(1))
 
 
 class StudentModel(Protocol):
@@ -83,6 +83,8 @@ class BatchCode(Code):
     Raises:
         UnsupportedError: If r does not divide k, or no student fits the budget.
     """
+
+    independent = True
 
     def __init__(self, k: int, encoder: nn.Module, model: StudentModel | None, flops: float | None, r: int) -> None:
         super().__init__(k, r, encoder, HeadsDecoder(k, r))
@@ -114,7 +116,7 @@ class BatchCode(Code):
         """Return how many FLOPs the student may take for one query."""
         if self.flops is None:
             return None
-        one_run = flops(deployed, torch.zeros(1, *query_shape))
+        one_run = flops(deployed, torch.zeros(1, *query_shape, device=deployed.device))
         if not one_run:
             raise UnsupportedError(
                 f"code={self.name} with code.flops={self.flops} needs a deployed model whose FLOPs can be counted, got "
@@ -126,6 +128,11 @@ class BatchCode(Code):
     def _student(self, shape: tuple[int, ...], most: float | None, fresh: FreshModel) -> nn.Module:
         model, name = self.model, f"code={self.name} with code.flops={self.flops}"
         if model is not None and most is not None:
+            set_to = getattr(model, "keywords", {}).get("width", 1.0)
+            if set_to != 1.0:
+                raise UnsupportedError(
+                    f"{name} sets the width of the student: code.model.width must be 1.0, got {set_to}"
+                )
             return widest(lambda width: fresh(shape, model=model, width=width), shape, most, name)
         student = fresh(shape, model=model)
         if most is not None and (one := flops(student.eval(), torch.zeros(1, *shape))) > SLACK * most:

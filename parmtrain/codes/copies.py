@@ -24,6 +24,8 @@ class Replication(Code):
         ({'extra_workers': 1.0, 'parity_bytes': 3.0}, {'extra_workers': 0.3333333333333333, 'parity_bytes': 3.0})
     """
 
+    independent = True
+
     def __init__(self, k: int, r: int | None = None) -> None:
         right = require_divisor("replication", require_k(k) if r is None else r, k)
         super().__init__(k, right, BatchEncoder(right), HeadsDecoder(k, right))

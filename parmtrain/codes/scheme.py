@@ -17,7 +17,7 @@ from parmtrain.validation import first_wrong
 
 DEPLOYED = 0
 MOST_WORKERS = 12  # with more workers, not every set of them is tried
-AT_ONCE = 256
+MOST_NUMBERS = 2**24  # decoded at once
 
 
 class Quorum(NamedTuple):
@@ -233,8 +233,9 @@ def _quorums(code: Coder, width: int) -> tuple[tuple[Quorum, ...], ...]:
 def _given(code: Coder, width: int, sets: list[tuple[int, ...]]) -> dict[int, int]:
     """Return the positions that the decoder recovers from each of some sets of workers."""
     given: dict[int, int] = {}
-    for begin in range(0, len(sets), AT_ONCE):
-        some = sets[begin : begin + AT_ONCE]
+    at_once = max(1, MOST_NUMBERS // (code.n * width))
+    for begin in range(0, len(sets), at_once):
+        some = sets[begin : begin + at_once]
         arrived = torch.tensor([[worker in one for worker in range(code.n)] for one in some])
         decoded = code.decode(torch.zeros(len(some), code.n, width), arrived)
         for one, flags in zip(some, decoded.isfinite().all(dim=2).tolist(), strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 from parmtrain.settings import read_settings, require_valid, setting
@@ -20,9 +21,9 @@ class Budget:
     dispatches: float = setting(1.0, "coded queries of a group, each one dispatch", least=0, infinite=True)
 
     def allows(self, row: dict[str, Any]) -> bool:
-        """Return whether a row of the table is within the budget, as far as its cost is known."""
-        cost = cost_of(row)
-        return all(cost[one.name] is None or cost[one.name] <= getattr(self, one.name) for one in fields(self))
+        """Return whether a row of the table is within the budget; a cost that is not known is within no limit."""
+        cost, limits = cost_of(row), {one.name: getattr(self, one.name) for one in fields(self)}
+        return all(limit == inf or (cost[name] is not None and cost[name] <= limit) for name, limit in limits.items())
 
     def __str__(self) -> str:
         return " ".join(f"{PREFIX}{one.name}={getattr(self, one.name):g}" for one in fields(self))
@@ -57,18 +58,18 @@ def read_budget(overrides: Sequence[str]) -> tuple[Budget, list[str]]:
 
 
 def best(rows: Iterable[dict[str, Any]], budget: Budget) -> list[dict[str, Any]]:
-    """Return, for each k, the row within the budget with the best A_d on the validation split.
+    """Return, for each k and deployed model, the row within the budget with the best A_d on the validation split.
 
     Codes that are not systematic are no candidates: with them, every prediction is a reconstruction, also where nobody
     is late.
     """
-    chosen: dict[int, dict[str, Any]] = {}
+    chosen: dict[tuple[int, float], dict[str, Any]] = {}
     for row in rows:
         if row["late"] == 1 and row["validation"] is not None and row["systematic"] and budget.allows(row):
-            before = chosen.get(row["k"])
-            if before is None or row["validation"] > before["validation"]:
-                chosen[row["k"]] = row
-    return [chosen[k] for k in sorted(chosen)]
+            question = row["k"], row["available"]
+            if question not in chosen or row["validation"] > chosen[question]["validation"]:
+                chosen[question] = row
+    return [chosen[question] for question in sorted(chosen)]
 
 
 def front(rows: Sequence[dict[str, Any]], resource: str) -> list[dict[str, Any]]:

@@ -62,7 +62,9 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
 def _panel(axes: Axes, rows: Sequence[Row], resource: str, styles: dict[str, tuple[object, str]]) -> None:
     ringed = front(rows, resource)
     xs, ys = [cost_of(row)[resource] for row in ringed], [_points(row) for row in ringed]
-    axes.step([*xs, max(xs, default=0) * 1.6], [*ys, *ys[-1:]], where="post", color=drawing.GREY, linewidth=1, zorder=1)
+    if xs:
+        further = [*xs, 1.6 * max(xs)], [*ys, ys[-1]]
+        axes.step(*further, where="post", color=drawing.GREY, linewidth=1, zorder=1)
     axes.plot(xs, ys, "o", markersize=13, markerfacecolor="none", markeredgecolor="black", zorder=2)
     for row in rows:
         x = cost_of(row)[resource]

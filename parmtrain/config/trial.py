@@ -211,6 +211,8 @@ def _try_models(module: ParityModule, task: Task) -> ParityModule:
 
 def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
     """Take one training step on one group of zeros."""
+    if module.partial:
+        module.require_partial(task.outputs)
     if not module.trains:
         if cfg.ckpt_path is not None:
             raise ConfigError([f"ckpt_path must be null for code={module.code.name}, which has no training to resume"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.bundle import Bundle
+from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.codes import Code, run_coded
 from parmtrain.deployed import DeployedModel
 from parmtrain.flops import flops
@@ -80,7 +81,7 @@ def timings(bundle: Bundle) -> dict[str, Any]:
     arrived = torch.ones(1, bundle.n, dtype=torch.bool)
     arrived[0, 0] = False
     assert bundle.deployed is not None
-    one = partial(_run, bundle.deployed, queries[:, 0])
+    one = partial(_run, _program(bundle.deployed, queries[:, 0]), queries[:, 0])
     parity = partial(_run, bundle.parity_models[0], bundle.encode(queries)[:, 0]) if bundle.coded else None
     (encode,) = _microseconds(lambda: bundle.encode(queries))
     (decode,) = _microseconds(lambda: bundle.decode(outputs, arrived))
@@ -93,6 +94,17 @@ def timings(bundle: Bundle) -> dict[str, Any]:
         "parity_latency": parity_us[0] / deployed_us if parity_us else None,
         "threads": torch.get_num_threads(),
     }
+
+
+def _program(deployed: DeployedModel, queries: Tensor) -> Network:
+    """Return F as TorchScript, as parity models are; what is no eager module is run as it is."""
+    network = deployed.network
+    if not isinstance(network, nn.Module) or isinstance(network, torch.jit.ScriptModule | torch.fx.GraphModule):
+        return deployed
+    try:
+        return to_torchscript(nn.Sequential(deployed.preprocess, network), (queries,))
+    except Exception:  # not every module can be traced
+        return deployed
 
 
 @torch.no_grad()

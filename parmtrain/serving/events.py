@@ -21,7 +21,7 @@ class Kind(StrEnum):
     default = "default"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Limits:
     """How long a frontend waits, and how many queries it accepts. Times are in seconds.
 

@@ -31,8 +31,8 @@ class Frontend:
 
     Attributes:
         counts: Number of events: answers by kind, ``refused`` queries, ``copies``, ``groups`` that were encoded and
-            those of them that were ``partial``, jobs ``dropped`` and ``retried``, results that were ``garbage`` or
-            ``stale``, instances ``lost`` and ``hung``.
+            those of them that were ``partial``, ``coded`` queries, jobs ``dropped`` and ``retried``, results that were
+            ``garbage`` or ``stale``, instances ``lost`` and ``hung``.
         fill_time: Total seconds that groups took until they were encoded.
         pools: The instances.
 
@@ -207,7 +207,8 @@ class Frontend:
 
     def _covered(self, query: Query) -> bool:
         """Return whether a query is answered, or has coded queries that may answer it."""
-        return query.answered or (query.group.closed and bool(self.scheme.pools))
+        full = len(query.group.queries) == self.scheme.k
+        return query.answered or (query.group.closed and full and bool(self.scheme.pools))
 
     def _reconstruction(self, query: Query) -> Answer:
         return self._answer(query, Kind.reconstructed, tuple(query.group.outputs))

@@ -1,7 +1,8 @@
 """What to serve and how: a bundle, its deployed model, and the number of instances."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from torch import Tensor
@@ -93,6 +94,11 @@ class Served:
         """The model of each pool."""
         fresh = [model for model in self.bundle.parity_models if model is not self.deployed] if self.coded else []
         return [self.deployed, *fresh]
+
+    def limits(self, settings: ServeSettings) -> Limits:
+        """Return the frontend's limits: groups have to fill unless the parity model was trained for others, too."""
+        fits = self.bundle.about.get("partial", False)
+        return settings.limits if fits else replace(settings.limits, fill_after=inf)
 
     @property
     def scheme(self) -> Scheme:

@@ -127,9 +127,15 @@ class ParityModule(pl.LightningModule):
         fresh = sum(not isinstance(model, DeployedModel) for model in self.parity_models)
         return scheme_of(self.code, fresh, self.code.heads * outputs)
 
-    def _size(self) -> int | None:
-        """Draw how many queries the groups of a batch have; None for all k."""
-        return int(torch.randint(1, self.k + 1, ())) if self.partial else None
+    def _size(self, batch_idx: int) -> int | None:
+        """Draw how many queries the groups of a batch have, the same in all processes; None for all k.
+
+        Codes whose queries are independent learn nothing from groups that are not full.
+        """
+        if not self.partial or self.code.independent:
+            return None
+        random = torch.Generator().manual_seed(self.current_epoch * 1_000_003 + batch_idx)
+        return int(torch.randint(1, self.k + 1, (), generator=random))
 
     def coded_groups(self, batch: GroupBatch, present: int | None = None) -> CodedGroups:
         """Run a batch of groups through the deployed model, unless its predictions are known, and the parity models.
@@ -146,12 +152,16 @@ class ParityModule(pl.LightningModule):
             predictions = self.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
         queries = batch.queries
         if present is not None:
-            self._require_partial(predictions.size(-1))
+            self.require_partial(predictions.size(-1))
             queries = torch.cat([queries[:, :present], torch.zeros_like(queries[:, present:])], dim=1)
         return CodedGroups(self.code, predictions, self(queries), batch.labels, self.measures.kind, present)
 
-    def _require_partial(self, outputs: int) -> None:
-        """Raise an ``UnsupportedError`` unless the code takes groups of fewer queries than k."""
+    def require_partial(self, outputs: int) -> None:
+        """Raise an ``UnsupportedError`` unless the code takes groups of fewer queries than k.
+
+        Args:
+            outputs: Length of one prediction.
+        """
         self._takes_partial = self._takes_partial or self.scheme(outputs).partial  # slow, so once
         if not self._takes_partial:
             raise UnsupportedError(
@@ -165,7 +175,7 @@ class ParityModule(pl.LightningModule):
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch of groups; the mean over an epoch is logged with its last batch."""
-        loss = self.loss(self.coded_groups(batch, self._size()))
+        loss = self.loss(self.coded_groups(batch, self._size(batch_idx)))
         self._losses.append(loss.detach())
         if self.trainer.is_last_batch:
             mean = torch.stack(self._losses).mean()
