@@ -3,7 +3,7 @@
     python experiments/budget/resnet20.py WEIGHTS OUT data.root=DATA
 
 WEIGHTS is a state dict of others, such as resnet20-12fca82f.th of akamaster/pytorch_resnet_cifar10 (BSD-2-Clause). OUT
-is written: the deployed model of the study in this folder.
+is written: the deployed model of the study on CIFAR-10 (README.md).
 """
 
 import sys

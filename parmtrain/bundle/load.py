@@ -132,7 +132,7 @@ class Bundle:
         """
         self._require("queries", queries, self.k, *self.query_shape)
         if not queries.isfinite().all():
-            raise InputError("queries must be finite, got NaN or infinity, which would spoil all answers of a group")
+            raise InputError("queries must be finite, got NaN or infinity, which can spoil other answers of a group")
         coded: Tensor = self.encoder(queries)
         return coded
 

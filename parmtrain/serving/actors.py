@@ -64,7 +64,7 @@ class Metrics:
             "parmtrain_latency_seconds", "From arrival to answer.", boundaries=LATENCIES, tag_keys=("kind",)
         )
         self.fill = metrics.Histogram(
-            "parmtrain_group_fill_seconds", "From a group's first query to its last.", boundaries=LATENCIES
+            "parmtrain_group_fill_seconds", "From a group's first query until it is encoded.", boundaries=LATENCIES
         )
 
     def answered(self, prediction: Prediction) -> None:
