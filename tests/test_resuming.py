@@ -1,5 +1,6 @@
 """A run that stops early keeps a checkpoint from which the same training goes on, and no other."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,20 +122,37 @@ def test_a_training_that_a_callback_has_stopped_stays_stopped(tmp_path: Path, mo
     assert figures(small_run(tmp_path / "stopped", *early)) == figures(whole)
 
 
+@pytest.mark.slow
+def test_a_run_without_its_last_state_starts_over_and_says_so(
+    finished: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = RunFolder(tmp_path / "run")
+    shutil.copytree(finished.folder, place.path)
+    place.metrics.unlink()
+    place.last.unlink()
+    assert figures(small_run(place.path)) == figures(finished)
+    said = f"starting over: {place.path} holds an unfinished run, but not its last state, {place.last}"
+    assert [record.message for record in caplog.records].count(said) == 1
+
+
 def test_a_checkpoint_without_a_configuration_is_resumed_with_a_warning(
     finished: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    content = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoints = finished.folder / "checkpoints"
+    content = torch.load(checkpoints / "last.ckpt", weights_only=True)
     del content["configuration"], content["data"]  # as before 0.2
     torch.save(content, tmp_path / "last.ckpt")
+    shutil.copy(checkpoints / "best.ckpt", tmp_path)
     with pytest.raises(TrainingError, match="with steps 81, got 27"):
         small_run(tmp_path / "run", f"ckpt_path={tmp_path / 'last.ckpt'}", "trainer.max_epochs=9")
     assert "last.ckpt does not state its configuration" in caplog.text
 
 
 def test_a_checkpoint_of_other_data_is_refused(finished: Result, tmp_path: Path) -> None:
-    content = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoints = finished.folder / "checkpoints"
+    content = torch.load(checkpoints / "last.ckpt", weights_only=True)
     torch.save({**content, "data": "other"}, tmp_path / "last.ckpt")
+    shutil.copy(checkpoints / "best.ckpt", tmp_path)
     with pytest.raises(TrainingError, match="of a training on the same data, but the data has changed since"):
         small_run(tmp_path / "run", f"ckpt_path={tmp_path / 'last.ckpt'}")
 

@@ -89,6 +89,12 @@ class Checkpoints(ModelCheckpoint):
         super().load_state_dict({**moved, **paths, "dirpath": here, "best_k_models": scores})
 
 
+def tells_of_a_best(content: dict[str, Any]) -> bool:
+    """Return whether a checkpoint is of a training that had a best epoch already, which is in a file of its own."""
+    states = [state for key, state in content["callbacks"].items() if key.startswith(Checkpoints.__qualname__)]
+    return any(state.get("best_k_models") for state in states)
+
+
 class SameTraining(Callback):
     """Store what a training depends on in its checkpoints, and resume only from those of the same training.
 
