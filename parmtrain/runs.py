@@ -112,6 +112,7 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
         log.warning("starting over: %s holds an unfinished run, but not its last state, %s", place.path, place.last)
     work.fetch()
     require_a_group(work.splits, cfg.k)
+    work.require_intact()
     begin(cfg, place)
     try:
         with _logger(cfg, place) as logger:
