@@ -102,10 +102,10 @@ def _run_and_show(cfg: DictConfig, folder: Path) -> float:
 def _command_to_resume(checkpoint: Path, folder: Path) -> str:
     given = get_args_parser().parse_args(sys.argv[1:])
     options = [] if given.config_dir is None else ["--config-dir", given.config_dir]
-    overrides = HydraConfig.get().overrides.task
+    overrides = [*HydraConfig.get().overrides.task, quoted("hydra.run.dir", folder)]
     if checkpoint.absolute().is_relative_to(folder.absolute()):  # F's checkpoint is found automatically
         kept = [override for override in overrides if not override.startswith(("ckpt_path=", "overwrite="))]
-        overrides = [*kept, quoted("hydra.run.dir", folder), quoted("ckpt_path", checkpoint)]
+        overrides = [*kept, quoted("ckpt_path", checkpoint)]
     return shlex.join(["python", "-m", "parmtrain", *options, *overrides])
 
 

@@ -131,8 +131,9 @@ def _known_predictions(work: Prepared, device: torch.device) -> "Splits[Tensor |
 
 
 def _checkpoint_to_resume(cfg: DictConfig, checkpoints: Checkpoints) -> Path | None:
-    """Return the checkpoint to resume from, and copy the best one so far into this run's folder."""
+    """Return the checkpoint to resume from, and have the best one so far, and no other, in this run's folder."""
     if cfg.ckpt_path is None:
+        checkpoints.best.unlink(missing_ok=True)
         return None
     path = Path(cfg.ckpt_path).expanduser()
     best = path.parent / BEST

@@ -32,6 +32,7 @@ from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.deployed import Recipe, deployed_file, train_deployed
+from parmtrain.training.intact import require_intact
 
 FROM_PYTHON = "python"
 PASS_IT = "evaluate: --deployed-path FILE, serve: deployed=FILE"
@@ -97,6 +98,10 @@ class Prepared:
     def splits(self) -> "Splits[QuerySet]":
         """Queries and labels; reading them may raise a ``DataError``."""
         return self.task.splits()
+
+    def require_intact(self) -> None:
+        """Raise a ``DataError`` that names photographs that cannot be decoded, if any."""
+        require_intact(self.splits, assemble.cache_folder(self.cfg), self.cfg.data.workers)
 
     @cached_property
     def deployed(self) -> DeployedModel:

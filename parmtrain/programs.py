@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from parmtrain.errors import DeployedModelError, reason_of
 
+OF_NO_HELP = ("weights_only", "PytorchStreamReader")  # PyTorch advises to run the file, or tells of its own insides
 Network = Callable[[Tensor], Tensor]
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 COUNTER = "num_batches_tracked"  # which batch normalisation did not have before PyTorch 0.4.1, and hardly uses
@@ -52,7 +53,7 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
     if not path.is_file():
         raise DeployedModelError(f"{name}: file not found")
     try:
-        entries = _entries(path)
+        entries = entries_of(path)
         if any("/code/" in entry for entry in entries):
             network: nn.Module = read_torchscript(path)
         elif any(entry.endswith("archive_format") or entry.endswith("exported_program.json") for entry in entries):
@@ -75,7 +76,7 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
     return network
 
 
-def _entries(path: Path) -> list[str]:
+def entries_of(path: Path) -> list[str]:
     """Return the names in a zip archive, after comparing each file with its checksum; none for other files.
 
     PyTorch itself does not compare all of them.
@@ -97,8 +98,8 @@ def _kind(path: Path, fault: Exception) -> str:
         return "an empty file"
     if isinstance(fault, UnpicklingError) and "GLOBAL" in str(fault):
         return "a pickled module, which is a program; save its state_dict() instead"
-    detail = "" if "weights_only" in str(fault) else f" ({reason_of(fault)})"  # PyTorch advises to run the file
-    return f"a file of another kind or a damaged one{detail}"
+    vague = isinstance(fault, UnpicklingError) or any(word in str(fault) for word in OF_NO_HELP)
+    return f"a file of another kind or a damaged one{'' if vague else f' ({reason_of(fault)})'}"
 
 
 def read_torchscript(source: Path | io.BytesIO) -> torch.jit.ScriptModule:

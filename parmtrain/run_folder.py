@@ -90,12 +90,20 @@ class RunFolder:
         return self.metrics.is_file()
 
     @property
-    def holds_a_run(self) -> bool:
-        """Whether the folder holds the configuration of a run."""
+    def no_run(self) -> str | None:
+        """Why the folder does not hold the configuration of a run; None if it does."""
+        if not self.config.is_file():
+            return f"{self.config} does not exist"
         try:
-            return "task" in self.read_config()
-        except DataError:
-            return False
+            self.read_config()
+        except DataError as fault:
+            return str(fault)
+        return None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a run that is not finished, perhaps without a state to resume."""
+        return not self.finished and (self.last.is_file() or self.no_run is None)
 
     @property
     def unfinished(self) -> bool:

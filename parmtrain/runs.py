@@ -17,6 +17,7 @@ from parmtrain.bundle import Bundle, export
 from parmtrain.choice import settled
 from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults, unknown_keys
+from parmtrain.config.faults import named
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
@@ -109,8 +110,11 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
     require_no_faults(check(cfg, place, work.given))
     if cfg.ckpt_path == str(place.last):
         log.info("resuming the unfinished run in %s", place.path)
+    elif cfg.ckpt_path is None and not cfg.overwrite and place.best.is_file():
+        log.warning("starting over: %s holds an unfinished run, but not its last state, %s", place.path, place.last)
     work.fetch()
     require_a_group(work.splits, cfg.k)
+    work.require_intact()
     begin(cfg, place)
     try:
         with _logger(cfg, place) as logger:
@@ -133,7 +137,7 @@ def begin(cfg: DictConfig, place: RunFolder) -> None:
         write_text(place.config, resolved_yaml(_with_absolute_paths(cfg)))
         place.logs.mkdir(exist_ok=True)
     except OSError as fault:
-        raise ConfigError([f"hydra.run.dir={place.path} cannot be written: {fault.strerror}"]) from fault
+        raise ConfigError([f"{named(place.path)} cannot be written: {fault.strerror}"]) from fault
 
 
 def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, logger: Any) -> Result:

@@ -59,7 +59,7 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "run an empty configuration": (lambda: run(OmegaConf.create({}), "x"), "faults in this configuration"),
     "run in no folder": (lambda: run(compose(), ""), "folder must be the path of a folder, got ''"),
     "run in a number": (lambda: run(compose(), 5), "folder must be the path of a folder, got 5"),  # type: ignore[arg-type]
-    "run in a file": (lambda: run(compose(), "/dev/null"), "/dev/null cannot be written: /dev/null is a file"),
+    "run in a file": (lambda: run(compose(), "/dev/null"), "folder=/dev/null cannot be written: /dev/null is a file"),
     "run a number": (lambda: run(compose(), "x", deployed=5), "must be a module or a function, got int"),  # type: ignore[arg-type]
     "run another model": (
         lambda: run(compose(), "x", deployed=MLP([1, 8, 8], 7)),
@@ -224,6 +224,11 @@ def test_a_wrong_call_of_a_bundle_is_said(call: str, finished: Result) -> None:
     with pytest.raises(ParmtrainError) as fault:
         wrong(load(finished.folder, deployed=finished.module.deployed))
     assert sentence in str(fault.value)
+
+
+def test_the_folder_of_a_run_is_named_as_the_call_names_it(finished: Result) -> None:
+    with pytest.raises(ParmtrainError, match=f"^folder={finished.folder} holds a finished run"):
+        small_run(finished.folder)
 
 
 def test_a_picture_has_groups(finished: Result) -> None:

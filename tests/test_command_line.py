@@ -92,27 +92,19 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.slow
-@pytest.mark.thorough
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "parmtrain",
-        "trainer.max_epochs=400",
-        "deployed.fit.epochs=4",
-        "hydra.run.dir=run",
-    ]
+def stopped_at(folder: Path, pattern: str, *arguments: str) -> list[str]:
+    """Press Ctrl-C once a run has written a file; return the arguments that it says to resume with."""
     process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
+        [sys.executable, "-m", "parmtrain", "hydra.run.dir=run", *arguments],
+        cwd=folder,
+        env={**os.environ, "PARMTRAIN_CACHE": "cache"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_ctrl_c,  # noqa: PLW1509
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists():
+    while not list(folder.glob(pattern)):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -122,12 +114,32 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> Non
     assert "Traceback" not in said
     found = re.search(r"resume with: (.*)", said)
     assert found is not None
-    arguments = shlex.split(found.group(1))[3:]
+    return shlex.split(found.group(1))[3:]
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_ctrl_c_while_the_deployed_model_is_trained_says_how_to_go_on_in_the_same_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = stopped_at(tmp_path, "cache/deployed/*/last.ckpt", "deployed.fit.epochs=4000")
+    assert sorted(arguments) == ["deployed.fit.epochs=4000", f"hydra.run.dir={tmp_path}/run"]
+    assert evaluate.main([str(tmp_path / "run")]) == 1
+    assert "run holds an unfinished run; finish it first" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
+    short = ("trainer.max_epochs=400", "deployed.fit.epochs=4")
+    arguments = stopped_at(tmp_path, "run/checkpoints/best.ckpt", *short)
     assert any(argument.endswith("checkpoints/last.ckpt") for argument in arguments)
     other = [argument for argument in arguments if not argument.startswith("ckpt_path")]
     assert "holds an unfinished run with seed=0, not seed=1" in refused(tmp_path, *other, "seed=1")
     command = [sys.executable, "-m", "parmtrain", *arguments]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    own = {**os.environ, "PARMTRAIN_CACHE": "cache"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=own, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     before = last.stat().st_mtime_ns
     while last.stat().st_mtime_ns == before:

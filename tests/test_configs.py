@@ -42,7 +42,7 @@ def test_a_missing_folder_of_yaml_files_is_named(tmp_path: Path) -> None:
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (fault,) = faults(tmp_path / "file" / "run")
-    assert fault.startswith(f"hydra.run.dir={tmp_path}/file/run cannot be written")
+    assert fault.startswith(f"folder={tmp_path}/file/run cannot be written")
 
 
 def test_every_group_is_found() -> None:

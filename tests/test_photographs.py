@@ -12,7 +12,9 @@ from torch import Tensor
 from parmtrain.errors import DataError
 from parmtrain.tasks.folder import FolderImages
 from parmtrain.tasks.photographs import Photographs, decoded
+from parmtrain.training import intact
 from parmtrain.training.groups import GroupDataset, GroupSampler, group_loader
+from parmtrain.training.intact import require_intact
 
 ORIENTATION = 0x0112
 RAMP = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
@@ -102,6 +104,70 @@ def test_hidden_files_and_folders_are_no_images_and_no_classes(root: Path) -> No
     (root / "train" / "cat" / "._0.png").write_bytes(b"a resource fork")
     (root / "train" / "cat" / "notes.txt").write_text("not an image")
     assert labelled(root, ["cat", "dog"]) == [{(0, "cat"), (1, "dog")}] * 3
+
+
+def test_files_that_are_not_taken_for_images_are_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in (
+        "train/cat/0.gif",
+        "train/dog/more/0.heic",
+        "val/dog/without_ending",
+        "test/0.png",
+        "test/cat/.hidden",
+    ):
+        (root / name).write_bytes(b"")
+    assert labelled(root, ["cat", "dog"]) == [{(0, "cat"), (1, "dog")}] * 3
+    assert caplog.text.count("pets: 4 files ignored, in no folder of a class or with another ending than .jpg, ") == 1
+    assert caplog.text.endswith(": test/0.png, train/cat/0.gif, train/dog/more/0.heic, …\n")
+
+
+def test_photographs_are_decoded_once_before_training(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    cache = tmp_path_factory.mktemp("cache")
+
+    def look(workers: int = 0) -> str:
+        caplog.clear()
+        require_intact(FolderImages(str(root), "pets", 8, ["cat", "dog"]).read(), cache, workers)
+        return caplog.text
+
+    whole = root / "val" / "dog" / "0.png"
+    content = whole.read_bytes()
+    whole.write_bytes(content[:-30])
+    with pytest.raises(DataError, match=r"0\.png is damaged: .*; replace or remove it$"):
+        look()
+    assert not caplog.text
+    whole.write_bytes(content)
+    assert "decoded 1 photograph," in look()
+    assert not look()
+    solid(root / "train" / "cat" / "new.png", 10)
+    assert "decoded 1 photograph," in look()
+    (kept,) = cache.glob("photographs/*.txt")
+    kept.write_bytes(b"\xff damaged")
+    assert "decoded 13 photographs" in look(workers=2)
+    assert not look()
+
+
+def test_what_was_decoded_before_ctrl_c_is_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(intact, "BATCH", 1)
+    splits = FolderImages(str(root), "pets", 8, ["cat", "dog"]).read()
+
+    def stop(path: Path, upright: bool) -> Image.Image:
+        if path.parts[-3:] == ("val", "cat", "0.png"):
+            raise KeyboardInterrupt
+        return decoded(path, upright)
+
+    monkeypatch.setattr(intact, "decoded", stop)
+    with pytest.raises(KeyboardInterrupt):
+        require_intact(splits, tmp_path / "cache", workers=0)
+    monkeypatch.undo()
+    caplog.set_level("INFO")
+    caplog.clear()
+    require_intact(splits, tmp_path / "cache", workers=0)
+    assert "decoded 8 photographs" in caplog.text
 
 
 def test_a_damaged_photograph_is_named_by_the_process_that_loads_it(root: Path) -> None:

@@ -1,5 +1,6 @@
 """A run that stops early keeps a checkpoint from which the same training goes on, and no other."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,15 @@ import torch
 
 from parmtrain.errors import Interrupted, TrainingError
 from parmtrain.prepared import Prepared
+from parmtrain.run_folder import RunFolder
 from parmtrain.runs import Result
+from parmtrain.training import callbacks
+from parmtrain.training.checkpoints import AtomicCheckpoints
 from tests.small_runs import figures, small_run
+
+
+def cut_off(*arguments: Any) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.slow
@@ -20,14 +28,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 
     true_loss, calls = losses.kl, 0
 
-    def cut_off(groups: Any) -> torch.Tensor:
+    def cut_off_later(groups: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
         if calls == 20:  # in the second epoch
             raise KeyboardInterrupt
         return true_loss(groups)
 
-    monkeypatch.setattr(losses, "kl", cut_off)
+    monkeypatch.setattr(losses, "kl", cut_off_later)
     with pytest.raises(Interrupted) as stopped:
         small_run(tmp_path / "first")
     assert stopped.value.checkpoint == tmp_path / "first" / "checkpoints" / "last.ckpt"
@@ -43,9 +51,6 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 def test_interrupted_after_training_resumes_too(
     finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(*arguments: Any) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(Prepared, "evaluate", cut_off)
     with pytest.raises(Interrupted) as stopped:
         small_run(tmp_path)
@@ -53,20 +58,101 @@ def test_interrupted_after_training_resumes_too(
     assert figures(small_run(tmp_path, f"ckpt_path={stopped.value.checkpoint}")) == figures(finished)
 
 
+STEADY = ("optim.lr=1e-12", "trainer.max_epochs=6")  # the first epoch stays the best one
+
+
+def epoch_of(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, weights_only=True)["epoch"])
+
+
+def stopping_when_saving(monkeypatch: pytest.MonkeyPatch, name: str, write: int, later: bool = False) -> None:
+    """Interrupt a training at one write of a checkpoint, before the file is there or after."""
+    save, writes = AtomicCheckpoints.save_checkpoint, 0
+
+    def stopping(self: Any, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        nonlocal writes
+        writes += Path(path).name == name and "checkpoints" in Path(path).parts
+        if writes < write or later:
+            save(self, checkpoint, path, storage_options)
+        if writes == write:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", stopping)
+
+
+@pytest.mark.slow
+def test_the_last_state_is_saved_also_when_no_epoch_is_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = RunFolder(tmp_path / "whole")
+    whole = small_run(place.path, *STEADY)
+    assert (epoch_of(place.best), epoch_of(place.last)) == (0, 6)
+    monkeypatch.setattr(callbacks, "SPARING", 0)
+    stopping_when_saving(monkeypatch, "last.ckpt", 5, later=True)  # the first one is written before the first epoch
+    place = RunFolder(tmp_path / "stopped")
+    with pytest.raises(Interrupted):
+        small_run(place.path, *STEADY)
+    assert (epoch_of(place.best), epoch_of(place.last)) == (0, 3)
+    monkeypatch.undo()
+    assert figures(small_run(place.path, *STEADY)) == figures(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [1, 2])
+def test_stopped_between_the_best_epoch_and_the_last_state(
+    write: int, finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping_when_saving(monkeypatch, "last.ckpt", write + 1)
+    with pytest.raises(Interrupted):
+        small_run(tmp_path)
+    place = RunFolder(tmp_path)
+    assert epoch_of(place.best) == write - 1
+    assert torch.load(place.last, weights_only=True)["global_step"] == 9 * (write - 1)
+    monkeypatch.undo()
+    assert figures(small_run(tmp_path)) == figures(finished)
+
+
+@pytest.mark.slow
+def test_a_training_that_a_callback_has_stopped_stays_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    early = (*STEADY, "callbacks=[early_stopping]", "callbacks.early_stopping.patience=2")
+    whole = small_run(tmp_path / "whole", *early)
+    assert whole.metrics["training"]["epochs"] == 3
+    monkeypatch.setattr(Prepared, "evaluate", cut_off)
+    with pytest.raises(Interrupted):
+        small_run(tmp_path / "stopped", *early)
+    monkeypatch.undo()
+    assert figures(small_run(tmp_path / "stopped", *early)) == figures(whole)
+
+
+@pytest.mark.slow
+def test_a_run_without_its_last_state_starts_over_and_says_so(
+    finished: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = RunFolder(tmp_path / "run")
+    shutil.copytree(finished.folder, place.path)
+    place.metrics.unlink()
+    place.last.unlink()
+    assert figures(small_run(place.path)) == figures(finished)
+    said = f"starting over: {place.path} holds an unfinished run, but not its last state, {place.last}"
+    assert [record.message for record in caplog.records].count(said) == 1
+
+
 def test_a_checkpoint_without_a_configuration_is_resumed_with_a_warning(
     finished: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    content = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoints = finished.folder / "checkpoints"
+    content = torch.load(checkpoints / "last.ckpt", weights_only=True)
     del content["configuration"], content["data"]  # as before 0.2
     torch.save(content, tmp_path / "last.ckpt")
+    shutil.copy(checkpoints / "best.ckpt", tmp_path)
     with pytest.raises(TrainingError, match="with steps 81, got 27"):
         small_run(tmp_path / "run", f"ckpt_path={tmp_path / 'last.ckpt'}", "trainer.max_epochs=9")
     assert "last.ckpt does not state its configuration" in caplog.text
 
 
 def test_a_checkpoint_of_other_data_is_refused(finished: Result, tmp_path: Path) -> None:
-    content = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoints = finished.folder / "checkpoints"
+    content = torch.load(checkpoints / "last.ckpt", weights_only=True)
     torch.save({**content, "data": "other"}, tmp_path / "last.ckpt")
+    shutil.copy(checkpoints / "best.ckpt", tmp_path)
     with pytest.raises(TrainingError, match="of a training on the same data, but the data has changed since"):
         small_run(tmp_path / "run", f"ckpt_path={tmp_path / 'last.ckpt'}")
 

@@ -38,7 +38,7 @@ class Bundle:
         folder = as_folder("folder", folder)
         inside = RunFolder(folder).export
         self.folder = inside if (inside / DESCRIPTION).is_file() else folder
-        if self.folder == folder and RunFolder(folder).unfinished:
+        if self.folder == folder and RunFolder(folder).begun:
             raise ExportError(f"{folder} holds an unfinished run; finish it first: the command of the run resumes it")
         self.about = read_description(self.folder)
         for name, digest in self.about["files"].items():

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from parmtrain.bounds import Bounds
 from parmtrain.config import assemble
-from parmtrain.config.faults import Fault
+from parmtrain.config.faults import Fault, named
 from parmtrain.config.objects import object_faults
 from parmtrain.config.resuming import resume_faults
 from parmtrain.config.schema import Config
@@ -180,22 +180,26 @@ def _folder_faults(cfg: DictConfig, folder: RunFolder) -> Iterator[Fault]:
         if OmegaConf.select(cfg, key) == "":
             kind = "file" if key.endswith("path") else "folder"
             yield Fault(key, f"{key} must be a {kind}, got an empty one{advice}")
-    for key, path in (("cache", assemble.cache_folder(cfg)), ("hydra.run.dir", folder.path)):
+    cache = assemble.cache_folder(cfg)
+    for key, name, path in (("cache", f"cache={cache}", cache), ("hydra.run.dir", named(folder.path), folder.path)):
         why = cannot_write(path)
         if why:
-            yield Fault(key, f"{key}={path} cannot be written: {why}")
+            yield Fault(key, f"{name} cannot be written: {why}")
     yield from _foreign_files(cfg, folder)
     if folder.finished and not cfg.overwrite:
         yield Fault(
             "hydra.run.dir",
-            f"hydra.run.dir={folder.path} holds a finished run; name another folder, or replace it with overwrite=true",
+            f"{named(folder.path)} holds a finished run; name another folder, or replace it with overwrite=true",
         )
 
 
 def _foreign_files(cfg: DictConfig, folder: RunFolder) -> Iterator[Fault]:
     """Yield a fault for each file of the user's that the run would replace or remove."""
-    if not folder.holds_a_run and any(path.exists() for path in (folder.config, folder.metrics, folder.checkpoints)):
-        yield Fault("hydra.run.dir", f"hydra.run.dir={folder.path} holds files that are no run's; name another folder")
+    if any(path.exists() for path in (folder.config, folder.metrics, folder.checkpoints)):
+        why = folder.no_run
+        if why:
+            sentence = f"{named(folder.path)} holds files that are no run's, since {why}; name another folder"
+            yield Fault("hydra.run.dir", sentence)
     path = cfg.deployed.path
     clears = cfg.overwrite and cfg.ckpt_path is None
     if clears and path and Path(path).expanduser().absolute().is_relative_to(folder.path.absolute()):

@@ -1,7 +1,10 @@
 """Faults of a configuration, as a check finds them."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
 
 
 class Fault(NamedTuple):
@@ -23,6 +26,11 @@ class Fault(NamedTuple):
             (True, False)
         """
         return self.key == key or self.key.startswith((f"{key}.", f"{key}["))
+
+
+def named(folder: Path) -> str:
+    """Return the folder of a run as the user names it: by a key on the command line, by an argument in a call."""
+    return f"{'hydra.run.dir' if HydraConfig.initialized() else 'folder'}={folder}"
 
 
 def any_about(faults: Iterable[Fault], key: str) -> bool:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from parmtrain.config.faults import Fault
+from parmtrain.config.faults import Fault, named
 from parmtrain.config.identity import differences, first_of, identity
-from parmtrain.errors import reason_of
 from parmtrain.programs import Network
-from parmtrain.run_folder import RunFolder
+from parmtrain.run_folder import BEST, RunFolder
+from parmtrain.training.callbacks import tells_of_a_best
+from parmtrain.training.checkpoints import read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +42,16 @@ def resume_faults(cfg: DictConfig, folder: RunFolder, given: Network | None) -> 
         return
     in_folder = path.absolute() == folder.last.absolute()
     anew = "name another folder, or start over with overwrite=true"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if "state_dict" not in content or "loops" not in content:
-            raise ValueError("it holds no state of a training")
-    except PermissionError:
-        raise
-    except Exception as fault:  # reading a damaged file can raise anything
-        damaged = f"ckpt_path must be a checkpoint of a training, got {path} ({reason_of(fault)})"
-        yield Fault("ckpt_path", f"{path} is damaged ({reason_of(fault)}); {anew}" if in_folder else damaged)
+    content = read_checkpoint(path)
+    if content is None:
+        other = f"ckpt_path must be a checkpoint of a training, got {path}, a damaged file or one of another kind"
+        yield Fault("ckpt_path", f"{path} is damaged; {anew}" if in_folder else other)
         return
+    best = path.parent / BEST
+    if tells_of_a_best(content) and (not best.is_file() or read_checkpoint(best) is None):
+        wrong = "is damaged" if best.is_file() else "does not exist"
+        mend = anew if in_folder else "put it back, or start over without ckpt_path"
+        yield Fault("ckpt_path", f"{best} must hold the best epoch of the training in {path}, but {wrong}; {mend}")
     theirs: dict[str, Any] | None = content.get("configuration")
     if theirs is None:
         log.warning("%s does not state its configuration; make sure that the same training goes on", path)
@@ -63,7 +63,7 @@ def resume_faults(cfg: DictConfig, folder: RunFolder, given: Network | None) -> 
         return
     differing = differences(theirs, identity(cfg, trained_here))
     if differing and in_folder:
-        about = f"hydra.run.dir={folder.path} holds an unfinished run with {first_of(differing)}; {anew}"
+        about = f"{named(folder.path)} holds an unfinished run with {first_of(differing)}; {anew}"
         yield Fault("hydra.run.dir", about)
     elif differing:
         yield Fault(

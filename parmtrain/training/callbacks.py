@@ -12,12 +12,17 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from parmtrain.errors import TrainingError
 from parmtrain.run_folder import BEST, LAST
 
+SPARING = 1.0  # seconds between two states that are saved, if epochs take less
+
 
 class Checkpoints(ModelCheckpoint):
     """Save the best epoch by one validation metric, and the last state.
 
     ``last.ckpt`` is written before the first epoch and at the end of each one, so an interrupted training resumes at
-    the start of the epoch that it was in.
+    the start of the epoch that it was in. Of epochs that take less than ``SPARING`` seconds, only some are saved: each
+    best one, the very last one, and otherwise one per ``SPARING`` seconds, so that a training that is stopped or killed
+    repeats hardly more than that. The best epoch is written before the state that tells of it: if only the first of the
+    two is, the resumed training comes to the same best epoch again.
 
     Args:
         folder: Folder of the checkpoints.
@@ -27,20 +32,52 @@ class Checkpoints(ModelCheckpoint):
     def __init__(self, folder: Path, monitor: str | None) -> None:
         super().__init__(
             dirpath=folder,
-            filename=Path(BEST).stem if monitor else Path(LAST).stem,
+            filename=Path(BEST).stem,
             monitor=monitor,
             mode="max",
-            save_last=bool(monitor),
+            save_top_k=1 if monitor else 0,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
         self.best, self.last = folder / BEST, folder / LAST
+        self._step, self._time = 0, time.monotonic()  # of the last state that was saved
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the first ``last.ckpt``."""
         super().on_train_start(trainer, pl_module)
+        self._step, self._time = trainer.global_step, time.monotonic()
         if trainer.current_epoch == 0:
-            trainer.save_checkpoint(self.last)
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch if it is the best one, and then the last state."""
+        before = self.best_model_score
+        super().on_train_epoch_end(trainer, pl_module)
+        due = self.best_model_score is not before or time.monotonic() - self._time >= SPARING
+        if trainer.strategy.broadcast(due):
+            self._save_last(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the last state, unless it is written already."""
+        super().on_train_end(trainer, pl_module)
+        if trainer.global_step != self._step:
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.last)
+        self._step, self._time = trainer.global_step, time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store whether a callback has stopped the training."""
+        checkpoint["stopped"] = trainer.should_stop
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leave a training stopped that was."""
+        trainer.should_stop = checkpoint.get("stopped", False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state from a checkpoint, whose folder may have moved."""
@@ -50,6 +87,12 @@ class Checkpoints(ModelCheckpoint):
         best, last = str(self.best.absolute()), str(self.last.absolute())
         paths = {"best_model_path": best, "last_model_path": last, "kth_best_model_path": best}
         super().load_state_dict({**moved, **paths, "dirpath": here, "best_k_models": scores})
+
+
+def tells_of_a_best(content: dict[str, Any]) -> bool:
+    """Return whether a checkpoint is of a training that had a best epoch already, which is in a file of its own."""
+    states = [state for key, state in content["callbacks"].items() if key.startswith(Checkpoints.__qualname__)]
+    return any(state.get("best_k_models") for state in states)
 
 
 class SameTraining(Callback):

@@ -22,6 +22,7 @@ from parmtrain.run_folder import LAST
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.callbacks import Bar, Checkpoints, FiniteLoss, ReproducibleEpochs
+from parmtrain.training.checkpoints import read_checkpoint
 from parmtrain.training.fit import fit
 from parmtrain.training.groups import GroupBatch, GroupsDataModule
 
@@ -147,7 +148,7 @@ def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache
     )
     training = DeployedTraining(network, task, recipe.optim, recipe.schedule)
     last = folder / LAST
-    if last.is_file() and not _readable(last):
+    if last.is_file() and read_checkpoint(last) is None:
         set_aside(last)
     callbacks = [Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe.seed), FiniteLoss(last), Bar()]
     trainer = recipe.trainer(max_epochs=recipe.epochs, callbacks=callbacks)
@@ -173,12 +174,3 @@ def _loaded(network: nn.Module, path: Path) -> bool:
     network.load_state_dict(before)
     set_aside(path)
     return False
-
-
-def _readable(path: Path) -> bool:
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # a damaged file can raise anything
-        require_damage(fault)
-        return False
-    return True

@@ -2,45 +2,15 @@
 
 import pickle
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
-from PIL import Image
 
 from tests import formats
 
-CLASSES = ("cat", "dog")
-SPLITS = ("train", "val", "test")
 CLIP = "yes/00000000_nohash_0.wav"
-
-
-def photographs(folder: Path) -> None:
-    random = np.random.default_rng(0)
-    for split in SPLITS:
-        for word in CLASSES:
-            (folder / split / word).mkdir(parents=True)
-            for i in range(2):
-                pixels = random.integers(0, 255, (20 + i, 30, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / split / word / f"{i}.jpg")
-
-
-def a_bomb(folder: Path) -> None:
-    photographs(folder)
-    header = struct.pack(">II5B", 40000, 40000, 1, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
-    parts = [
-        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        for name, content in chunks
-    ]
-    (folder / "train" / "cat" / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
-
-
-def a_float_image(folder: Path) -> None:
-    photographs(folder)
-    Image.fromarray(np.zeros((20, 30), np.float32)).save(folder / "test" / "cat" / "float.tiff")
 
 
 def arrays(folder: Path) -> None:

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from parmtrain import __main__, advise, evaluate, serve, simulate
 from parmtrain.compare import __main__ as compare
-from tests.mistakes import data_sets, networks, tables
+from tests.mistakes import data_sets, networks, pictures, tables
 from tests.mistakes.privileges import unprivileged
 
 MAINS: dict[str, Callable[[list[str]], int]] = {
@@ -37,7 +37,7 @@ MODULES = {"run": "parmtrain", **{name: f"parmtrain.{name}" for name in MAINS if
 
 
 SITUATIONS: dict[str, Callable[[Path], None]] = {
-    name: situation for module in (data_sets, networks, tables) for name, situation in vars(module).items()
+    name: situation for module in (data_sets, networks, pictures, tables) for name, situation in vars(module).items()
 }
 """What a user has in a folder before a mistake, by name."""
 
