@@ -8,11 +8,9 @@ from math import comb
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, model_validator
-from pydantic_core import PydanticCustomError
 
-from parmtrain.bounds import Count, Whole
 from parmtrain.codes.protocol import Coder
+from parmtrain.codes.stored import StoredScheme
 from parmtrain.validation import first_wrong
 
 DEPLOYED = 0
@@ -103,7 +101,7 @@ class Scheme:
         Raises:
             ValueError: If the content is not a scheme; the message says why.
         """
-        wrong = first_wrong(_Stored, content)
+        wrong = first_wrong(StoredScheme, content)
         if wrong is not None:
             raise ValueError(f"{wrong.key or 'a scheme'} {wrong.sentence}")
         quorums = tuple(
@@ -118,31 +116,6 @@ class Scheme:
     @cached_property
     def _known(self) -> dict[int, int]:
         return {}
-
-
-class _StoredQuorum(BaseModel):
-    need: Count
-    of: list[Whole]
-
-
-class _Stored(BaseModel):
-    k: Count
-    n: Count
-    systematic: bool
-    pools: list[Whole]
-    recoverable_from: list[list[_StoredQuorum]]
-
-    @model_validator(mode="after")
-    def _fits(self) -> "_Stored":
-        every = [quorum for some in self.recoverable_from for quorum in some]
-        coded = self.n - self.k if self.systematic else self.n
-        if (
-            len(self.recoverable_from) != self.k
-            or len(self.pools) != coded
-            or any(quorum.need > len(quorum.of) or max(quorum.of) >= self.n for quorum in every)
-        ):
-            raise PydanticCustomError("scheme", "must have quorums of its n workers for each of its k queries")
-        return self
 
 
 def uncoded() -> Scheme:
