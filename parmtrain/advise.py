@@ -12,13 +12,11 @@ from typing import Annotated, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.progress import track
 
 from parmtrain import drawing
 from parmtrain.bounds import Bounds, Count, NotNegative, Share, Whole, bounded
 from parmtrain.codes import Scheme
-from parmtrain.command import log_to_terminal, settings_command
+from parmtrain.command import Terminal, ending_quietly, log_to_terminal, progress, settings_command
 from parmtrain.errors import DataError, reason_of
 from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, write_csv
 from parmtrain.serving.strategies import Strategy, strategies
@@ -189,7 +187,7 @@ def plot_advice(rows: list[ServiceRow], title: str, path: Path) -> None:
 def advise(settings: AdviceSettings) -> None:
     """Simulate every candidate, print one table sorted by tail latency, and write it with a plot."""
     rows = []
-    for one in track(candidates(Path(settings.results), settings), description="simulating", transient=True):
+    for one in progress(candidates(Path(settings.results), settings), "simulating"):
         outcome = simulate(settings, one.strategy)
         rows.append(ServiceRow(one.strategy.name, one.strategy.instances, outcome, one.accuracies.overall(outcome)))
     rows.sort(key=lambda row: row.outcome.percentile(99.9))
@@ -197,10 +195,11 @@ def advise(settings: AdviceSettings) -> None:
     folder = Path(settings.folder)
     write_csv(rows, folder / "table.csv")
     plot_advice(rows, title, folder / "advice.png")
-    Console(width=None if sys.stdout.isatty() else 190).print(latency_table(rows, title))
+    Terminal(wide=True).print(latency_table(rows, title))
     print(f"in {folder}: table.csv, advice.png")
 
 
+@ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Advise on what the command line asks for; return the exit status."""
     log_to_terminal()

@@ -7,11 +7,9 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from parmtrain.bounds import twice
-from parmtrain.command import settings_command
+from parmtrain.command import Terminal, ending_quietly, progress, settings_command
 from parmtrain.files import cannot_write
 from parmtrain.serving import Frontend, Limits
 from parmtrain.serving.delays import Draw, ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
@@ -136,7 +134,7 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
     base = settings.limits if strategy.scheme.k > 1 else replace(settings.limits, copy_after=inf)
     frontend = Frontend(strategy.scheme, strategy.instances, strategy.limits(base, after))
     costs = Costs(settings.encode, settings.decode, settings.restart)
-    shown = track(arrivals, title, settings.queries, transient=True) if title else arrivals
+    shown = progress(arrivals, title, settings.queries) if title else arrivals
     return Simulation(frontend, service, costs).run(shown, _kills(settings, sum(strategy.instances)))
 
 
@@ -177,10 +175,11 @@ def simulate_and_show(settings: SimulationSettings) -> None:
     write_csv(rows, folder / "table.csv")
     plot_latency(panels, folder / "latency.png")
     title = f"{settings.rate:g} queries/s, {settings.instances} or more instances, slow {settings.slow:g}"
-    Console(width=None if sys.stdout.isatty() else 190).print(latency_table(rows, title))
+    Terminal(wide=True).print(latency_table(rows, title))
     print(f"in {folder}: table.csv, latency.png")
 
 
+@ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Simulate what the command line asks for; return the exit status."""
     return settings_command(SimulationSettings, HELP, simulate_and_show, arguments)

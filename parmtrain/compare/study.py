@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.progress import track
 
+from parmtrain.command import progress
 from parmtrain.compare import plot, table
 from parmtrain.compare.budget import Budget, best, read_budget
 from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
@@ -87,7 +87,7 @@ def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[st
 
 
 def _check(planned: Sequence[PlannedRun]) -> None:
-    shown = track(planned, description="checking", transient=True)
+    shown = progress(planned, "checking")
     require_no_faults(fault for one in shown for fault in check(resuming(one.cfg, one.folder), one.folder))
     missing = []
     for work in {one.cfg.task.name: Prepared(one.cfg) for one in planned}.values():
