@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -18,6 +18,7 @@ from parmtrain.bounds import Bounds, Count, NotNegative, Share, Whole, bounded
 from parmtrain.codes import Scheme
 from parmtrain.command import Terminal, ending_quietly, log_to_terminal, progress, settings_command
 from parmtrain.errors import DataError, reason_of
+from parmtrain.outputs import ADVICE, TABLE, Outputs
 from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, write_csv
 from parmtrain.serving.strategies import Strategy, strategies
 from parmtrain.settings import setting
@@ -63,6 +64,7 @@ class AdviceSettings(Load):
 
     results: str = setting("", "table.csv of parmtrain.compare, with codes, their schemes and accuracies")
     folder: str = setting("runs/advise", "folder for the table and the plot")
+    outputs: ClassVar[Outputs] = ADVICE
 
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""
@@ -193,7 +195,7 @@ def advise(settings: AdviceSettings) -> None:
     rows.sort(key=lambda row: row.outcome.percentile(99.9))
     title = f"{settings.rate:g} queries/s, {settings.instances} or more instances, slow {settings.slow:g}"
     folder = Path(settings.folder)
-    write_csv(rows, folder / "table.csv")
+    write_csv(rows, folder / TABLE)
     plot_advice(rows, title, folder / "advice.png")
     Terminal(wide=True).print(latency_table(rows, title))
     print(f"in {folder}: table.csv, advice.png")

@@ -22,6 +22,12 @@ def table(folder: Path) -> None:
     (folder / "t.csv").write_text(",".join(cells) + "\n" + ",".join(cells.values()) + "\n")
 
 
+def advice_folder(folder: Path) -> None:
+    (folder / "there").mkdir()
+    (folder / "there" / "table.csv").write_text("strategy,instances\nnone,12\n")
+    (folder / "there" / "advice.png").write_text("a plot")
+
+
 def short_table(folder: Path) -> None:
     (folder / "t.csv").write_text(",".join([*CELLS, "scheme"]) + "\nsum,2\n")
 
