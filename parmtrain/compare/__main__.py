@@ -25,11 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
     log_to_terminal()
 
     def work() -> None:
+        from parmtrain.compare.plan import require_folder_name
         from parmtrain.compare.study import compare
         from parmtrain.compare.table import to_print
         from parmtrain.config.overrides import require_once
 
         require_once(given.overrides)
+        require_folder_name(given.folder, given.config_dir)
         rows = compare(given.overrides, given.folder, given.config_dir)
         Terminal().print(to_print(rows))
         print(f"in {given.folder}: table.md, table.csv, codes.png")
