@@ -29,6 +29,7 @@ def test_advice_on_the_codes_of_a_comparison(
         "concat_heads": scheme_of(Heads(Concat(4)), 1, width=4),
         "linear": scheme_of(Linear(4, 2), 2, width=1),
         "backup": scheme_of(Replication(2), 1, width=1),
+        "batches": scheme_of(Replication(4, r=2), 1, width=2),
         "berrut_b": scheme_of(Berrut(2), 0, width=1),
         "older": None,
         "odd": scheme_of(Sum(5), 1, width=1),
@@ -39,6 +40,7 @@ def test_advice_on_the_codes_of_a_comparison(
         ("linear", 4, 2, 1, 0.9, 0.7, 0.85, 2.0),
         ("linear", 4, 2, 2, 0.9, 0.6, 0.8, 2.0),
         ("backup", 2, 2, 1, 0.9, 0.85, 0.88, 0.5),
+        ("batches", 4, 2, 1, 0.9, 0.5, 0.6, 1.0),
         ("berrut_b", 2, 1, 1, 0.8, 0.7, 0.7, 1.0),
         ("older", 2, 1, 1, 0.9, 0.8, 0.87, 1.0),
         ("odd", 5, 1, 1, 0.9, 0.8, 0.87, 1.0),
@@ -57,7 +59,7 @@ def test_advice_on_the_codes_of_a_comparison(
     assert [message for message in caplog.messages if "left out" in message] == [
         "left out, since the table has no scheme: older k=2 r=1",
         "left out, since instances=12 is not a multiple of k=5: odd k=5 r=1",
-        "left out, since line 2 is for the same code as line 10: sum k=2 r=1",
+        "left out, since line 2 is for the same code as line 11: sum k=2 r=1",
         "left out, since the table has no line with late=1: heads k=2 r=1",
     ]
     assert "no advice, since the 99.9th percentile needs queries=10000 or more" in capsys.readouterr().out
@@ -68,10 +70,15 @@ def test_advice_on_the_codes_of_a_comparison(
         "concat_heads k=4 r=1",
         "linear k=4 r=2",
         "backup k=2 r=2",
+        "batches k=4 r=2",
         "berrut_b k=2 r=1",
     }
     assert ("linear k=4 r=2", "12 + 3 + 3") in advised
     assert ("backup k=2 r=2", "12 + 3") in advised  # its backup is four times as fast and runs twice as many queries
+    batches = advised["batches k=4 r=2", "12 + 3"]  # a batch of two queries takes half the time of one query of F
+    first = float(batches["reconstructed"])
+    assert first > 0.5
+    assert float(batches["overall accuracy"]) == pytest.approx(0.9 * (1 - first) + 0.5 * first)
     coded = advised["berrut_b k=2 r=1", "18"]
     assert float(coded["reconstructed"]) == 1.0
     assert float(coded["overall accuracy"]) == pytest.approx(0.7)
