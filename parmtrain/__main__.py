@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from parmtrain.command import DONE, FAILED, VERSION, exit_status, say, sentence_of
+from parmtrain.command import DONE, FAILED, UNREAD, VERSION, ending_quietly, exit_status, nobody_reads, say, sentence_of
 from parmtrain.config.compose import why_not
 from parmtrain.config.overrides import override_faults, require_once
 from parmtrain.config.schema import register
@@ -21,6 +21,7 @@ from parmtrain.errors import ConfigError, Interrupted, ParmtrainError, StorageEr
 from parmtrain.run_folder import RunFolder
 
 
+@ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for, once or for each combination of a multirun; return the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -42,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
             say(f"{stop}\nresume with: {_command_to_resume(stop.checkpoint, folder)}")
             raise KeyboardInterrupt from stop
         except (ParmtrainError, OSError) as fault:
+            if isinstance(fault, BrokenPipeError) and nobody_reads():
+                sys.exit(UNREAD)
             say(sentence_of(fault) if isinstance(fault, OSError) else str(fault))
             if isinstance(fault, StorageError) and RunFolder(folder).unfinished:
                 say(f"resume with: {_command_to_resume(RunFolder(folder).last, folder)}")
@@ -78,6 +81,8 @@ def _parts(arguments: list[str]) -> tuple[list[str], list[str], str | None, bool
 
 def _explained(fault: Exception, overrides: list[str], config_dir: str | None) -> Exception:
     """Return an error that explains what Hydra could not compose; a bug stays what it is."""
+    if isinstance(fault, BrokenPipeError):
+        return fault
     if isinstance(fault, HydraException | OmegaConfBaseException):
         return why_not(overrides, fault, config_dir)
     found = [] if isinstance(fault, OSError) else override_faults(overrides, config_dir)

@@ -7,28 +7,29 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.progress import track
 
-from parmtrain import drawing
 from parmtrain.bounds import Bounds, Count, NotNegative, Share, Whole, bounded
 from parmtrain.codes import Scheme
-from parmtrain.command import log_to_terminal, settings_command
+from parmtrain.command import Terminal, ending_quietly, log_to_terminal, progress, settings_command
+from parmtrain.compare.table import GUESS
 from parmtrain.errors import DataError, reason_of
+from parmtrain.outputs import ADVICE, TABLE, Outputs
+from parmtrain.serving.advice import TAIL, advice, plot_advice
 from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, write_csv
 from parmtrain.serving.strategies import Strategy, strategies
 from parmtrain.settings import setting
 from parmtrain.simulate import Load, simulate
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("parmtrain.advise")  # as __main__, it would not be heard
 HELP = """Advise on a code: python -m parmtrain.advise results=FOLDER/table.csv [key=value …]
 
 {settings}
+
+The first answer to a query counts: a cheap model that is often first lowers the accuracy, unless reconstruct_after=…
+waits for the deployed model.
 """
 NEEDED = {"code", "k", "r", "late", "nobody_late", "degraded", "all_k", "scheme"}
 RIVALS = ("none", "equal", "hedged")
@@ -45,7 +46,13 @@ class _Line(BaseModel):
     degraded: Share
     all_k: Share
     parity_flops: NotNegative = 0.0
+    variant: str = ""
     scheme: str = ""
+
+    @property
+    def name(self) -> str:
+        """The code, and what else distinguishes it from other lines."""
+        return " ".join(part for part in (self.code, self.variant, f"k={self.k} r={self.r}") if part)
 
 
 _SHARE = "must be a number from 0 to 1"
@@ -64,7 +71,9 @@ class AdviceSettings(Load):
     """Settings of the advice."""
 
     results: str = setting("", "table.csv of parmtrain.compare, with codes, their schemes and accuracies")
+    margin: float = setting(0.001, "overall accuracy to give up at most for a shorter tail", least=0, most=1)
     folder: str = setting("runs/advise", "folder for the table and the plot")
+    outputs: ClassVar[Outputs] = ADVICE
 
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""
@@ -90,33 +99,62 @@ def candidates(path: Path, load: Load) -> list[Candidate]:
         DataError: If the file is not such a table, or has no code that can be simulated.
     """
     found: dict[tuple[str, tuple[int, ...]], Candidate] = {}
-    for number, cells in enumerate(_lines(path), 2):
-        try:
-            line = _Line.model_validate({name: cell for name, cell in cells.items() if name and cell})
-            scheme = Scheme.from_json(json.loads(line.scheme)) if line.scheme else None
-        except ValidationError as faults:
-            fault = faults.errors()[0]
-            name = str(fault["loc"][0])
-            raise DataError(
-                f"results={path}, line {number}: {name} {_WORDS[name]}, got {cells[name] or 'nothing'}"
-            ) from faults
-        except ValueError as fault:
-            raise DataError(f"results={path}, line {number}: scheme cannot be read: {fault}") from fault
-        name = f"code={line.code} k={line.k} r={line.r}"
-        if line.late != 1:
+    lines = [(number, *_read(cells, f"results={path}, line {number}")) for number, cells in _lines(path)]
+    first: dict[str, int] = {}
+    for number, line, _ in lines:
+        if line.late == 1:
+            first.setdefault(line.name, number)
+    left_out: dict[str, dict[str, None]] = {}
+    for number, line, scheme in lines:
+        if line.code == GUESS or (line.late != 1 and line.name in first):
             continue
-        if scheme is None:
-            log.info("%s: left out, since the table has no scheme for it", name)
-        elif load.instances % line.k:
-            log.info("%s: left out, since instances=%d is not a multiple of k", name, load.instances)
+        why = _why_not(line, scheme, load)
+        if why is None and first[line.name] != number:
+            why = f"line {first[line.name]} is for the same code as line {number}"
+        if why is not None:
+            left_out.setdefault(why, {})[line.name] = None
         else:
+            assert scheme is not None
             for candidate in _candidates(line, scheme, load):
                 found.setdefault((candidate.strategy.name, candidate.strategy.instances), candidate)
+    reasons = [f"{why}: {', '.join(names)}" for why, names in left_out.items()]
     if not found:
-        raise DataError(
-            f"{path} must have a code with a scheme and a k that divides instances={load.instances}, got none"
-        )
+        more = f"; {reasons[0]}" if reasons else ""
+        raise DataError(f"results={path} must have a code that can be simulated, got none{more}")
+    for reason in reasons:
+        log.info("left out, since %s", reason)
     return list(found.values())
+
+
+def _why_not(line: _Line, scheme: Scheme | None, load: Load) -> str | None:
+    """Return why a code cannot be simulated; None if it can."""
+    if line.late != 1:
+        return "the table has no line with late=1"
+    if scheme is None:
+        return "the table has no scheme"
+    return f"instances={load.instances} is not a multiple of k={line.k}" if load.instances % line.k else None
+
+
+def _read(cells: dict[str, Any], where: str) -> tuple[_Line, Scheme | None]:
+    """Return one line of the table, and its scheme if it has one.
+
+    Raises:
+        DataError: If they cannot be read, or contradict each other.
+    """
+    try:
+        line = _Line.model_validate({name: cell for name, cell in cells.items() if name and cell})
+        scheme = Scheme.from_json(json.loads(line.scheme)) if line.scheme else None
+    except ValidationError as faults:
+        fault = faults.errors()[0]
+        name = str(fault["loc"][0])
+        raise DataError(f"{where}: {name} {_WORDS[name]}, got {cells[name] or 'nothing'}") from faults
+    except ValueError as fault:
+        raise DataError(f"{where}: scheme cannot be read: {fault}") from fault
+    if scheme is not None:
+        for column, given, right in (("k", line.k, scheme.k), ("r", line.r, scheme.n - scheme.k)):
+            if given != right:
+                raise DataError(f"{where}: {column} must be {right}, as in the scheme of the line, got {given}")
+    return line, scheme
 
 
 def _candidates(line: _Line, scheme: Scheme, load: Load) -> Iterator[Candidate]:
@@ -125,7 +163,7 @@ def _candidates(line: _Line, scheme: Scheme, load: Load) -> Iterator[Candidate]:
     Each instance of a pool of parity models gets the same load as one of the deployed model: a cheaper model needs
     fewer.
     """
-    code, k, r = line.code, line.k, line.r
+    k, r = line.k, line.r
     available, degraded = line.nobody_late, line.degraded
     rebuilt = degraded if scheme.systematic else line.all_k
     share = _share(line, scheme)
@@ -135,7 +173,7 @@ def _candidates(line: _Line, scheme: Scheme, load: Load) -> Iterator[Candidate]:
         *(max(1, round(share * more)) for more in extra[1:]),
     )
     speed = (1.0, *[1 / share] * len(extra[1:]))
-    strategy = Strategy(f"{code} k={k} r={r}", scheme, instances, speed=speed)
+    strategy = Strategy(line.name, scheme, instances, speed=speed)
     yield Candidate(strategy, Accuracies(available, rebuilt, load.fallback))
     if r and scheme.systematic:  # where nobody is late, a code that is not systematic answers worse than F
         rivals = strategies(RIVALS, load.instances, k, r, hedge=load.hedge)
@@ -148,14 +186,23 @@ def _share(line: _Line, scheme: Scheme) -> float:
     return flops / len(scheme.pools) if flops > 0 and scheme.systematic and scheme.pools else 1.0
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each line of the table with its number.
+
+    Raises:
+        DataError: If the file cannot be read, or is no such table.
+    """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
+        with open(path, encoding="utf-8-sig", newline="") as file:  # with the mark that Excel writes, or without
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or [])
+            lines = [(reader.line_num, cells) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise DataError(f"results={path} cannot be read: {reason_of(fault)}") from fault
-    missing = sorted(NEEDED - set(lines[0])) if lines else sorted(NEEDED)
-    if missing:
+    for mark, other in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and mark in names[0]:
+            raise DataError(f"results={path} must have commas between its columns, got {other}; save it with commas")
+    if missing := sorted(NEEDED - set(names)):
         raise DataError(
             f"results={path} must be a table that this version of parmtrain.compare wrote; it lacks the columns "
             f"{', '.join(missing)}"
@@ -163,44 +210,23 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     yield from lines
 
 
-def plot_advice(rows: list[ServiceRow], title: str, path: Path) -> None:
-    """Plot accuracy against the 99.9th percentile of latency, each mark labelled with its number of instances."""
-    families: dict[str, list[ServiceRow]] = {}
-    for row in rows:
-        families.setdefault(row.name.split()[0], []).append(row)
-    figure = Figure(figsize=(8.4, 5.2), layout="constrained")
-    axes = figure.subplots()
-    for number, (family, members) in enumerate(families.items()):
-        tails = [row.outcome.percentile(99.9) * 1e3 for row in members]
-        accuracies = [row.accuracy or 0.0 for row in members]
-        axes.plot(tails, accuracies, "osD^v*P"[number % 7], color=f"C{number % 10}", alpha=0.7, ms=8, label=family)
-        for row, tail, accuracy in zip(members, tails, accuracies, strict=True):
-            place = {"xytext": (6, 3), "textcoords": "offset points", "fontsize": 6}
-            axes.annotate(str(sum(row.instances)), (tail, accuracy), **place)  # type: ignore[arg-type]
-    axes.set(title=title, xlabel="99.9th percentile of latency in ms", ylabel="overall accuracy", xscale="log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    drawing.save(figure, path)
-
-
 def advise(settings: AdviceSettings) -> None:
     """Simulate every candidate, print one table sorted by tail latency, and write it with a plot."""
     rows = []
-    for one in track(candidates(Path(settings.results), settings), description="simulating", transient=True):
+    for one in progress(candidates(Path(settings.results), settings), "simulating"):
         outcome = simulate(settings, one.strategy)
         rows.append(ServiceRow(one.strategy.name, one.strategy.instances, outcome, one.accuracies.overall(outcome)))
-    rows.sort(key=lambda row: row.outcome.percentile(99.9))
+    rows.sort(key=lambda row: row.outcome.percentile(TAIL))
     title = f"{settings.rate:g} queries/s, {settings.instances} or more instances, slow {settings.slow:g}"
     folder = Path(settings.folder)
-    write_csv(rows, folder / "table.csv")
+    write_csv(rows, folder / TABLE)
     plot_advice(rows, title, folder / "advice.png")
-    Console(width=None if sys.stdout.isatty() else 190).print(latency_table(rows, title))
+    Terminal(wide=True).print(latency_table(rows, title))
+    print(advice(rows, settings.margin))
     print(f"in {folder}: table.csv, advice.png")
 
 
+@ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Advise on what the command line asks for; return the exit status."""
     log_to_terminal()

@@ -1,22 +1,31 @@
-"""What all commands share: help, version, one-sentence errors, signals, and the exit status."""
+"""What all commands share: help, version, progress, one-sentence errors, signals, and the exit status."""
 
 import errno
 import logging
 import os
+import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+from rich import get_console
+from rich.console import Console
+from rich.progress import track
 
 from parmtrain import __version__
 from parmtrain.errors import Interrupted, ParmtrainError
-from parmtrain.files import existing
+from parmtrain.files import FULL, existing
 from parmtrain.settings import help_of, read_settings, require_valid
 
+P = ParamSpec("P")
 S = TypeVar("S")
+T = TypeVar("T")
 DONE, FAILED, STOPPED = 0, 1, 130
+UNREAD = 128 + signal.SIGPIPE
 VERSION = f"parmtrain {__version__}"
 OF_FILES = (errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -26,6 +35,68 @@ def say(sentence: str) -> None:
     """Print to standard error, at once."""
     with suppress(OSError):  # the terminal may be gone
         print(sentence, file=sys.stderr, flush=True)
+
+
+def ending_quietly(main: Callable[P, int]) -> Callable[P, int]:
+    """Decorate a command so that it ends without a word where nobody reads what it prints: ``… | head -1``."""
+
+    @wraps(main)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            try:
+                return main(*args, **kwargs)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # Python itself would do so too late for this
+        except OSError as fault:
+            if fault.errno not in (errno.EPIPE, *FULL):
+                raise
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written
+            if fault.errno == errno.EPIPE:
+                return UNREAD
+            say(sentence_of(fault))
+            return FAILED
+
+    return quiet
+
+
+def nobody_reads() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more."""
+    with suppress(OSError, ValueError):
+        watched = select.poll()
+        watched.register(sys.stdout.fileno(), 0)  # errors alone
+        return bool(watched.poll(0))
+    return False
+
+
+class Terminal(Console):
+    """Standard output for tables, which are 190 characters wide where it is no terminal."""
+
+    def __init__(self, wide: bool = False) -> None:
+        super().__init__()
+        if wide and not self.is_terminal:
+            self.width = 190
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to ``ending_quietly``."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def shows_progress() -> bool:
+    """Return whether standard output is a terminal or a notebook, where a progress bar disappears when it is done."""
+    console = get_console()
+    return console.is_interactive or console.is_jupyter
+
+
+def progress(steps: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+    """Yield steps, beside a progress bar where one can be shown.
+
+    Example:
+        >>> sum(progress([1, 2, 3], "adding"))
+        6
+    """
+    yield from track(steps, title, total, transient=True) if shows_progress() else steps
 
 
 def exit_status(work: Callable[[], None], stopped: str = "") -> int:
@@ -49,6 +120,8 @@ def exit_status(work: Callable[[], None], stopped: str = "") -> int:
             say(str(fault))
             return FAILED
         except OSError as fault:
+            if isinstance(fault, BrokenPipeError) and nobody_reads():
+                raise
             say(sentence_of(fault))
             return FAILED
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parmtrain.bundle import Bundle
-from parmtrain.command import VERSION, exit_status, log_to_terminal
+from parmtrain.command import VERSION, ending_quietly, exit_status, log_to_terminal
 from parmtrain.evaluation.scores import Scores
 from parmtrain.prepared import reopen
 from parmtrain.programs import Network
@@ -53,6 +53,7 @@ def score_again(
     return bundle, prepared.evaluate(bundle)
 
 
+@ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Score the bundle that the command line names and print one table; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m parmtrain.evaluate", description="Score an exported bundle again.")

@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from importlib.util import find_spec
 
-from parmtrain.command import FAILED, say, settings_command
+from parmtrain.command import FAILED, ending_quietly, say, settings_command
 from parmtrain.serving.served import ServeSettings, instance_counts, read_served
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 keeps Ray's own ports off the network, on Linux too
@@ -55,6 +55,7 @@ def serve_until_stopped(settings: ServeSettings) -> None:
     ray.shutdown()
 
 
+@ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Serve what the command line asks for; return the exit status."""
     given = sys.argv[1:] if arguments is None else arguments

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from parmtrain.bounds import twice
-from parmtrain.command import settings_command
+from parmtrain.command import Terminal, ending_quietly, progress, settings_command
 from parmtrain.files import cannot_write
+from parmtrain.outputs import SIMULATION, TABLE, Outputs
 from parmtrain.serving import Frontend, Limits
 from parmtrain.serving.delays import Draw, ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
 from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
@@ -54,6 +54,7 @@ class Load(Limits):
     fallback: float = setting(0.1, "accuracy of default answers", least=0, most=1)
     seed: int = setting(0, "seed of arrivals, service times and slowdowns", least=0)
     folder: str = setting("runs/simulate", "folder for the table and the plot")
+    outputs: ClassVar[Outputs] = SIMULATION
 
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""
@@ -67,6 +68,8 @@ class Load(Limits):
             yield "folder must be a folder, got an empty name"
         elif why := cannot_write(Path(self.folder)):
             yield f"folder={self.folder} cannot be written: {why}"
+        elif why := self.outputs.in_the_way(Path(self.folder)):
+            yield f"folder={self.folder} {why}; name another folder=…"
 
 
 @dataclass
@@ -136,7 +139,7 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
     base = settings.limits if strategy.scheme.k > 1 else replace(settings.limits, copy_after=inf)
     frontend = Frontend(strategy.scheme, strategy.instances, strategy.limits(base, after))
     costs = Costs(settings.encode, settings.decode, settings.restart)
-    shown = track(arrivals, title, settings.queries, transient=True) if title else arrivals
+    shown = progress(arrivals, title, settings.queries) if title else arrivals
     return Simulation(frontend, service, costs).run(shown, _kills(settings, sum(strategy.instances)))
 
 
@@ -174,13 +177,14 @@ def simulate_and_show(settings: SimulationSettings) -> None:
     panels = _panels(settings)
     rows = list({(row.name, row.instances): row for shown in panels.values() for row in shown}.values())
     folder = Path(settings.folder)
-    write_csv(rows, folder / "table.csv")
+    write_csv(rows, folder / TABLE)
     plot_latency(panels, folder / "latency.png")
     title = f"{settings.rate:g} queries/s, {settings.instances} or more instances, slow {settings.slow:g}"
-    Console(width=None if sys.stdout.isatty() else 190).print(latency_table(rows, title))
+    Terminal(wide=True).print(latency_table(rows, title))
     print(f"in {folder}: table.csv, latency.png")
 
 
+@ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Simulate what the command line asks for; return the exit status."""
     return settings_command(SimulationSettings, HELP, simulate_and_show, arguments)

@@ -14,7 +14,7 @@ import pytest
 
 from parmtrain import __version__, evaluate
 from tests.formats import write_arrays
-from tests.mistakes.rows import MAINS
+from tests.mistakes.rows import MAINS, MODULES
 
 SHORT = ("trainer.max_epochs=2", "deployed.fit.epochs=4")
 
@@ -156,6 +156,43 @@ def test_every_command_has_parmtrains_version(command: str, capsys: pytest.Captu
     with suppress(SystemExit):
         MAINS[command](["--version"])
     assert capsys.readouterr().out == f"parmtrain {__version__}\n"
+
+
+UNREAD = [*((name, "--help") for name in MAINS), ("run", "--version"), ("simulate", "queries=200")]
+
+
+def unread(folder: Path, command: str, *arguments: str, buffered: bool = True) -> tuple[int, str]:
+    """Run a command whose output nobody reads; return its exit status and what it said on standard error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    line = [sys.executable, "-m", MODULES[command], *arguments]
+    env = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    ended = subprocess.run(
+        line, cwd=folder, env=env, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+    )
+    os.close(writing)
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "argument"), UNREAD, ids=" ".join)
+def test_a_command_whose_output_nobody_reads_ends_without_a_word(command: str, argument: str, tmp_path: Path) -> None:
+    assert unread(tmp_path, command, argument) == (141, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
+def test_runs_whose_output_nobody_reads_end_once_one_is_written(buffered: bool, tmp_path: Path) -> None:
+    quick = ("code=default", "seed=0,1", "deployed.fit.epochs=4", "hydra.sweep.dir=sweep")
+    status, said = unread(tmp_path, "run", "-m", *quick, buffered=buffered)
+    assert status == 141
+    assert "rror" not in said
+    assert [path.parent.name for path in tmp_path.glob("sweep/*/metrics.json")] == ["0-digits-default-k2-seed0"]
+
+
+def test_an_output_in_a_pipe_has_no_empty_line(tmp_path: Path) -> None:
+    ended = parmtrain(tmp_path, "queries=200", module="parmtrain.simulate")
+    assert "\n\n" not in f"\n{ended.stdout}"
 
 
 @pytest.mark.slow

@@ -75,7 +75,9 @@ def test_strategies_use_equal_resources() -> None:
 
 
 def test_the_command_writes_a_table_and_a_plot(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["queries=2000", "k=2,3", "strategies=none,coded", f"folder={tmp_path}"]) == 0
+    given = ["queries=2000", "k=2,3", "strategies=none,coded", f"folder={tmp_path}"]
+    assert main(given) == 0
+    assert main(given) == 0  # again, in its own folder
     assert "coded k=3 r=1" in capsys.readouterr().out
     lines = (tmp_path / "table.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["strategy", "none", "coded k=2 r=1", "coded k=3 r=1"]

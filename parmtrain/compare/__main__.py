@@ -3,9 +3,10 @@
 import argparse
 import sys
 
-from parmtrain.command import VERSION, exit_status, log_to_terminal
+from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, log_to_terminal
 
 
+@ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Compare the codes that the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -24,15 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     log_to_terminal()
 
     def work() -> None:
-        from rich.console import Console
-
+        from parmtrain.compare.plan import require_folder_name
         from parmtrain.compare.study import compare
         from parmtrain.compare.table import to_print
         from parmtrain.config.overrides import require_once
 
         require_once(given.overrides)
+        require_folder_name(given.folder, given.config_dir)
         rows = compare(given.overrides, given.folder, given.config_dir)
-        Console().print(to_print(rows))
+        Terminal().print(to_print(rows))
         print(f"in {given.folder}: table.md, table.csv, codes.png")
 
     return exit_status(work, stopped="stopped; run the same command again to resume")

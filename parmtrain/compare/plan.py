@@ -12,15 +12,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from parmtrain.bounds import twice
 from parmtrain.cache import key_of as digest_of
+from parmtrain.compare.budget import PREFIX
 from parmtrain.config import assemble
 from parmtrain.config.compose import compose, why_not
 from parmtrain.config.overrides import each_value, override_faults
-from parmtrain.config.sources import key_of, options
+from parmtrain.config.sources import is_group, key_of, options
 from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.run_folder import RunFolder
 
 ALL, AUTO = "all", "auto"
 ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger")  # locations, which do not identify a run
+OPTIONS = {"folder": "--folder", "config_dir": "--config-dir", "config-dir": "--config-dir"}
 RUNS = "runs"  # folder of the runs in that of a comparison
 COLUMNS = ("task", "code", "k", "r", "seed")
 
@@ -102,7 +104,11 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
     every = f"code={','.join(option for option in options('code', config_dir) if option != AUTO)}"
     given = [every if override == f"code={ALL}" else override for override in overrides]
     given = sorted(given, key=lambda override: not override.startswith("code="))  # keeps the rows of a code together
-    found = override_faults(given, config_dir)
+    misplaced = [one for one in given if key_of(one) in OPTIONS]
+    found = [
+        f"{one}: unknown key {key_of(one)}; write {OPTIONS[key_of(one)]} {one.partition('=')[2]}" for one in misplaced
+    ]
+    found += override_faults([one for one in given if one not in misplaced], config_dir)
     if found:
         raise ConfigError(found)
     values = {override: list(each_value(override)) for override in given}
@@ -121,6 +127,20 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
         titles = [one.title for one in planned if one.folder.path == again]
         raise ConfigError([f"every run must differ from the others, got the same one twice: {' and '.join(titles)}"])
     return planned
+
+
+def require_folder_name(folder: str, config_dir: str | None = None) -> None:
+    """Raise a ``ConfigError`` if the name of a folder is an override, whose own folder was forgotten.
+
+    Args:
+        folder: What was given as the folder of the comparison.
+        config_dir: Folder with YAML files of your own.
+    """
+    first = key_of(folder).partition("@")[0].partition(".")[0]
+    if "=" not in folder or not first.isidentifier() or Path(folder).is_dir():
+        return
+    if f"{first}." in (PREFIX, "hydra.") or is_group(f"{first}=") or first in compose(config_dir=config_dir):
+        raise ConfigError([f"--folder must be the path of a folder, got {folder}; write --folder DIR {folder}"])
 
 
 def require_one_question(values: Mapping[str, Sequence[str]]) -> None:

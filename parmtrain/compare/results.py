@@ -52,11 +52,15 @@ def readable_metrics(place: RunFolder) -> dict[str, Any]:
     Raises:
         DataError: If it is damaged, or lacks a figure of the table.
     """
-    metrics = place.read_metrics()
+    again = "; remove the folder to run it again"
+    try:
+        metrics = place.read_metrics()
+    except DataError as fault:
+        raise DataError(f"{fault}{again}") from fault
     wrong = first_wrong(_Metrics, metrics) or first_wrong(_scores(metrics["measure"]), metrics)
     if wrong is not None:
         what = f"{wrong.key} {wrong.sentence}" if wrong.key else wrong.sentence
-        raise DataError(f"{place.metrics}: {what}; remove the folder to run it again")
+        raise DataError(f"{place.metrics}: {what}{again}")
     return metrics
 
 

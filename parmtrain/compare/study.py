@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.progress import track
 
+from parmtrain.command import progress
 from parmtrain.compare import plot, table
 from parmtrain.compare.budget import Budget, best, read_budget
 from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
@@ -18,6 +18,7 @@ from parmtrain.config.resuming import resuming
 from parmtrain.errors import ConfigError, DataError, InputError, TrainingError
 from parmtrain.files import cannot_write
 from parmtrain.inputs import as_folder
+from parmtrain.outputs import COMPARISON, TABLE
 from parmtrain.prepared import Prepared
 from parmtrain.run_folder import RunFolder
 from parmtrain.runs import run
@@ -49,6 +50,8 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         raise InputError(f'overrides must be a list of texts, ["k=2,3"], got {overrides!r}')
     if why := cannot_write(study):
         raise ConfigError([f"--folder {study} cannot be written: {why}"])
+    if why := COMPARISON.in_the_way(study):
+        raise ConfigError([f"--folder {study} {why}; name another --folder"])
     quiet()
     budget, overrides = read_budget(overrides)
     supported, unsupported = _supported(planned_runs(overrides, study, config_dir))
@@ -93,7 +96,7 @@ def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[st
 
 
 def _check(planned: Sequence[PlannedRun]) -> None:
-    shown = track(planned, description="checking", transient=True)
+    shown = progress(planned, "checking")
     require_no_faults(fault for one in shown for fault in check(resuming(one.cfg, one.folder), one.folder))
     missing = []
     for work in {one.cfg.task.name: Prepared(one.cfg) for one in planned}.values():
@@ -135,7 +138,7 @@ def _write(
     available = min(every)
     spread = f"{available:.4f}" if f"{available:.4f}" == f"{max(every):.4f}" else f"{available:.4f} to {max(every):.4f}"
     title = f"{metrics['task']}: codes compared, {metrics['measure']}, A_a = {spread}"
-    table.write_csv(rows, study / "table.csv")
+    table.write_csv(rows, study / TABLE)
     chosen = best(rows, budget)
     table.write_markdown(rows, unsupported, title, study / "table.md", table.chosen_lines(chosen, str(budget)))
     plot.accuracy_against_resources(rows, metrics["measure"], f"{metrics['task']}, A_a = {spread}", study / "codes.png")

@@ -6,9 +6,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from parmtrain.config.objects import object_faults
-from parmtrain.config.overrides import each_value, override_faults
+from parmtrain.config.overrides import each_value, override_faults, several_values
 from parmtrain.config.sources import composed
 from parmtrain.errors import ConfigError, reason_of
+
+MULTIRUN = "--multirun"
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
@@ -46,6 +48,8 @@ def why_not(overrides: Sequence[str], fault: Exception, config_dir: str | Path |
         config_dir: A folder with YAML files of your own.
     """
     found = override_faults(overrides, config_dir)
+    if MULTIRUN in str(fault):  # Hydra's advice where there is none
+        found = [*several_values(overrides), *found]
     if not found:
         single = [next(iter(each_value(override))) for override in overrides]
         found = [one.sentence for one in object_faults(composed(*single, config_dir=config_dir))]

@@ -1,6 +1,7 @@
 """Explain every invalid override of a command line, each in one sentence."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 from parmtrain.bounds import twice
 from parmtrain.config import sources
 from parmtrain.errors import ConfigError, reason_of
+
+MEANT = {"folder": "hydra.run.dir"}  # where spelling is no guide
 
 
 def override_faults(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
@@ -47,6 +50,22 @@ def override_faults(overrides: Sequence[str], config_dir: str | Path | None = No
         faults += wrong
         accepted += [] if wrong else values[:1]
     return faults
+
+
+def several_values(overrides: Sequence[str]) -> list[str]:
+    """Return one sentence for each override with several values.
+
+    Example:
+        >>> several_values(["k=2,3", "seed=1"])
+        ['k=2,3: must be one value, got several; several values need -m, and a text with a comma needs quotes']
+    """
+    sentence = "must be one value, got several; several values need -m, and a text with a comma needs quotes"
+    found = []
+    for override in overrides:
+        with suppress(HydraException):
+            if OverridesParser.create().parse_override(override).is_sweep_override():
+                found.append(f"{override}: {sentence}")
+    return found
 
 
 def require_once(overrides: Sequence[str]) -> None:
@@ -115,6 +134,8 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
     if isinstance(cause, ValidationError):
         return reason_of(cause)
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        if key in MEANT:
+            return f"unknown key {key}; did you mean {MEANT[key]}?"
         close = get_close_matches(key, _keys(OmegaConf.to_container(composed)), n=1)
         return f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
     if empty := _empty_above(key, composed):

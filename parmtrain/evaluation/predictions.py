@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from parmtrain.cache import intact_array, key_of, write_array
+from parmtrain.command import progress
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.probes import require_alone
@@ -59,7 +59,7 @@ def predict_all(
         return cached
     in_order = torch.arange(len(queries)).split(BATCH)
     loader: WholeBatches[tuple[Tensor, Tensor]] = WholeBatches(queries, in_order, workers if queries.streams else 0)
-    steps = track(loader, description=title, transient=True)
+    steps = progress(loader, title)
     answers = (_run(deployed, prepare, stored, device) for stored, _ in steps)
     batches = _consistent(answers, first)
     if not deployed.has_weights:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from parmtrain.codes import CodedPredictor, arrivals, decode_each
+from parmtrain.command import progress
 from parmtrain.errors import InputError
 from parmtrain.evaluation.scores import Late, Scores
 from parmtrain.metrics import Measures, Tally
@@ -143,6 +143,6 @@ def _batches(k: int, split: ScoredSplit, seed: int, device: torch.device, worker
     sampler = GroupSampler(len(split.queries), k, GROUPS, seed, shuffle=False)
     loader = group_loader(GroupDataset(split.queries.to(device), split.predictions.to(device)), sampler, workers)
     split.prepare.to(device)
-    for batch in track(loader, total=len(sampler), description="scoring", transient=True):
+    for batch in progress(loader, "scoring", len(sampler)):
         moved = GroupBatch(*(part.to(device) for part in batch))
         yield prepare_batch(moved, split.prepare)

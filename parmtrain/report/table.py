@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from parmtrain.command import Terminal
 from parmtrain.evaluation.scores import Scores
 
 
@@ -25,7 +26,7 @@ def show(
         cost: Costs of the code, if they were measured.
         console: Console to print to.
     """
-    console = console or Console()
+    console = console or Terminal()
     table = Table(title=title, title_justify="left")
     table.add_column("on the test split")
     table.add_column(scores.measure, justify="right")

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from parmtrain.bounds import Count, Whole
 from parmtrain.cache import cached_array, key_of
+from parmtrain.command import progress
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.metrics import boxes
 from parmtrain.tasks.idx import IdxImages
@@ -106,7 +106,7 @@ class GarmentBoxes(Source):
 
     def _canvases(self, garments: Tensor, places: Tensor, title: str, random: torch.Generator) -> Iterator[Tensor]:
         """Yield a canvas ``[1, 3, size, size]`` (uint8) for each garment ``[n, 1, h, w]`` at its place ``[n, 4]``."""
-        for garment, place in zip(garments, track(places.tolist(), description=title, transient=True), strict=True):
+        for garment, place in zip(garments, progress(places.tolist(), title), strict=True):
             canvas = self._texture(self.size, self.size, random)
             for rectangle in self._places(self.distractors, random).tolist():
                 rows, columns = _slices(rectangle)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from rich.progress import track
 from torch import Tensor
 from torchvision.transforms import v2
 
+from parmtrain.command import progress
 from parmtrain.errors import DataError
 from parmtrain.tasks.queries import QuerySet
 
@@ -67,7 +67,7 @@ def sizes(paths: Sequence[Path], title: str) -> list[tuple[int, int]]:
         DataError: If a file is missing or not an image.
     """
     found = []
-    for path in track(paths, description=title, transient=True):
+    for path in progress(paths, title):
         with _opened(path) as image:
             found.append((image.height, image.width))
     return found

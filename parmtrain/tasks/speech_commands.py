@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from parmtrain.bounds import Count, Positive, twice
+from parmtrain.command import progress
 from parmtrain.errors import DataError, MissingDataError
 from parmtrain.tasks.audio import read_clip
 from parmtrain.tasks.download import attempt
@@ -47,7 +47,7 @@ class WordFolders(Source):
 
     def _read(self, paths: list[Path], split: str) -> QuerySet:
         stored = torch.empty(len(paths), 1, self.samples, dtype=torch.int16)
-        for row, path in zip(stored, track(paths, description=f"reading {split} clips", transient=True), strict=True):
+        for row, path in zip(stored, progress(paths, f"reading {split} clips"), strict=True):
             row[0] = read_clip(path, self.rate, self.samples)
         return TensorQueries(stored, self._labels(paths))
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import nn
 
 from parmtrain.bounds import Count, Name
 from parmtrain.cache import cached_array, key_of
+from parmtrain.command import progress
 from parmtrain.tasks.classification import Classification
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
 from parmtrain.tasks.source import Source
@@ -65,7 +65,7 @@ class SpeechRecognition(Classification):
         """Return spectrograms ``[n, *query]`` of clips, from the cache if possible."""
         key = key_of({"data": clips.digest, "input": self.input.settings})
         path = self.cache / "spectrograms" / f"{key}.npy"
-        batches = track(torch.arange(len(clips)).split(BATCH), description="spectrograms", transient=True)
+        batches = progress(torch.arange(len(clips)).split(BATCH), "spectrograms")
         with torch.no_grad():
             made = cached_array(
                 path, (len(clips), *self.query_shape), np.float32, (self.input(clips[some][0]) for some in batches)

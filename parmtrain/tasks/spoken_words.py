@@ -14,11 +14,11 @@ from typing import Annotated, Any
 import numpy as np
 import soundfile
 import torch
-from rich.progress import track
 from torch import Tensor
 from torchaudio.functional import resample
 
 from parmtrain.bounds import Bounds, Count, Some, bounded
+from parmtrain.command import progress
 from parmtrain.errors import DataError, MissingDataError
 from parmtrain.files import replacing, write_json, write_text
 from parmtrain.tasks.audio import fitted, to_int16
@@ -128,7 +128,7 @@ class SpokenWords(WordFolders):
         waiting = [clip for clip in every if not (self.folder / clip.name).is_file()]
         with ThreadPoolExecutor() as pool:
             made = pool.map(self._make, waiting)
-            for _ in track(made, total=len(waiting), description="speaking", transient=True):
+            for _ in progress(made, "speaking", len(waiting)):
                 pass
         for split, name in zip(("val", "test"), LISTS, strict=True):
             write_text(self.folder / name, "".join(f"{clip.name}\n" for clip in self.clips(split)))

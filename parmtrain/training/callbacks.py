@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
+from parmtrain.command import shows_progress
 from parmtrain.errors import TrainingError
 from parmtrain.run_folder import BEST, LAST
 
@@ -207,6 +208,8 @@ class Bar(RichProgressBar):
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=50)
+        if not shows_progress():
+            self.disable()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -15,11 +15,21 @@ CELLS = {
 }
 
 
-def table(folder: Path) -> None:
+def table(folder: Path, separator: str = ",") -> None:
     from parmtrain.codes.scheme import erasure_code
 
     cells = {**CELLS, "scheme": '"' + json.dumps(erasure_code(2, 1).to_json()).replace('"', '""') + '"'}
-    (folder / "t.csv").write_text(",".join(cells) + "\n" + ",".join(cells.values()) + "\n")
+    (folder / "t.csv").write_text(separator.join(cells) + "\n" + separator.join(cells.values()) + "\n")
+
+
+def table_with_semicolons(folder: Path) -> None:
+    table(folder, ";")
+
+
+def advice_folder(folder: Path) -> None:
+    (folder / "there").mkdir()
+    (folder / "there" / "table.csv").write_text("strategy,instances\nnone,12\n")
+    (folder / "there" / "advice.png").write_text("a plot")
 
 
 def short_table(folder: Path) -> None:
