@@ -85,6 +85,7 @@ def test_advice_on_the_codes_of_a_comparison(
     ours = advised["sum k=2 r=1", "12 + 6"]
     share = float(ours["reconstructed"])
     assert float(ours["overall accuracy"]) == pytest.approx(0.9 - 0.1 * share, abs=1e-6)
+    assert advise.main(given) == 0  # again, in its own folder
 
 
 def test_a_terminal_shows_what_is_left_out_and_variants_are_told_apart(tmp_path: Path) -> None:
