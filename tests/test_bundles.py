@@ -53,6 +53,7 @@ def test_a_bundle_scores_as_its_run_did(finished: Result) -> None:
         ("berrut_byzantine", False, []),
         ("nercc", False, []),
         ("replication", False, []),
+        ("replication r=1", False, ["parity_model.ts"]),
         ("default", False, []),
     ],
 )
@@ -60,7 +61,7 @@ def test_every_kind_of_code_runs_is_exported_and_scores_as_its_run_did(
     code: str, trained: bool, archives: list[str], tmp_path: Path
 ) -> None:
     epochs = "trainer.max_epochs=1"
-    result = small_run(tmp_path, f"code={code}", "k=3", epochs)
+    result = small_run(tmp_path, *f"code={code}".split(), "k=3", epochs)
     metrics = result.metrics
     assert metrics["training"]["epochs"] == (1 if trained else 0)
     assert (metrics["validation"]["epoch"] is not None) == trained

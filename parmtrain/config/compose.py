@@ -17,7 +17,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
     """Compose a configuration as the command line does.
 
     Args:
-        overrides: Overrides, as on the command line.
+        overrides: Overrides, as on the command line; of two for one key, the later one counts.
         config_dir: A folder with YAML files of your own, as ``--config-dir`` takes it.
 
     Raises:
