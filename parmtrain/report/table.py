@@ -75,7 +75,7 @@ def _costs(cost: Mapping[str, float | None]) -> list[tuple[str, str]]:
         "parity_bytes": ("cost: parity bytes ÷ query bytes", "{:.2f}"),
         "extra_workers": ("cost: extra workers per query", "{:.0%}"),
         "parity_flops": ("cost: parity FLOPs ÷ FLOPs of F", "{:.2f}"),
-        "parity_latency": ("cost: parity latency ÷ latency of F, one at a time", "{:.2f}"),
-        "parity_memory": ("cost: weights of a parity model ÷ weights of F", "{:.2f}"),
+        "parity_latency": ("cost: parity latency ÷ latency of F", "{:.2f}"),
+        "parity_memory": ("cost: parity weights ÷ weights of F", "{:.2f}"),
     }
     return [(words, form.format(cost[name])) for name, (words, form) in named.items() if cost.get(name) is not None]
