@@ -54,6 +54,9 @@ class Heads(DerivedCode):
     Raises:
         UnsupportedError: If that code does not make exactly one parity query per group.
 
+    Source: heads are data multiplexing, as in Murahari et al., DataMUX (arXiv 2202.09318), Han et al., ConcatPlexer
+    (arXiv 2308.11199), and Havasi et al., MIMO (arXiv 2010.06610).
+
     Example:
         >>> from parmtrain.codes import Concat
         >>> code = Heads(Concat(k=4))
