@@ -47,7 +47,8 @@ class Auto:
 
 def is_auto(cfg: DictConfig) -> bool:
     """Return whether a configuration leaves the choice of the code to ``code=auto``."""
-    return bool(OmegaConf.select(cfg, "code._target_") == f"{Auto.__module__}.{Auto.__name__}")
+    code = None if OmegaConf.is_missing(cfg, "code") else cfg.get("code")
+    return isinstance(code, DictConfig) and code.get("_target_") == f"{Auto.__module__}.{Auto.__name__}"
 
 
 def settled(cfg: DictConfig, folder: RunFolder, deployed: Network | None = None) -> DictConfig:

@@ -44,6 +44,7 @@ class _Metrics(BaseModel):
     timing: _Timing
     training: _Training
     deployed: _Deployed
+    scheme: dict[str, Any] | None = None  # older runs did not state it
 
 
 def readable_metrics(place: RunFolder) -> dict[str, Any]:

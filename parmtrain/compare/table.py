@@ -99,7 +99,7 @@ def rows_of(results: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
             "seeds": len(same),
             "available": mean(run["available"][measure] for run in same),
             "scheme": scheme,
-            "systematic": same[0].get("scheme", {}).get("systematic", True),
+            "systematic": (same[0].get("scheme") or {}).get("systematic", True),
         }
         validated = _mean((run["validation"] or {}).get(f"degraded_{measure}") for run in same)
         rows.append({**about, "late": 1, "validation": validated, **_accuracies(same, measure), **_costs(same)})
