@@ -1,6 +1,7 @@
 """Students: cheap networks for queries of any shape, with one dial for their size."""
 
 from collections.abc import Sequence
+from itertools import count
 
 from torch import Tensor, nn
 
@@ -11,7 +12,6 @@ CHANNELS = 16
 HIDDEN = (128, 64)
 LARGE = 48  # pixels; larger images are halved by the first convolution
 GRID = 5
-BLOCK = 4  # layers of one convolution and what follows it
 
 
 def student(query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0) -> nn.Module:
@@ -46,7 +46,7 @@ def perceptron_student(query_shape: Sequence[Count], outputs: Count, width: Posi
 
 
 class ConvStudent(nn.Module):
-    """Convolutions with batch normalisation, each with twice the channels, and pooling that halves the image.
+    """Convolutions with batch normalisation, each with twice the channels, and pooling that halves larger images.
 
     There are two or more, until the image is no larger than 5×5; one linear layer reads the last one. The first one
     halves large images, too.
@@ -65,14 +65,16 @@ class ConvStudent(nn.Module):
     def __init__(self, query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0) -> None:
         super().__init__()
         before, *sides = query_shape
-        stride = 2 if min(sides) >= LARGE else 1
-        layers: list[nn.Module] = []
-        while not layers or max(sides) > GRID or len(layers) < 2 * BLOCK:
-            after = max(1, round(2 ** (len(layers) // BLOCK) * CHANNELS * width))
+        stride, layers = 2 if min(sides) >= LARGE else 1, list[nn.Module]()
+        for depth in count():
+            after = max(1, round(2**depth * CHANNELS * width))
             layers += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-            layers.append(nn.MaxPool2d(2, ceil_mode=True))
-            sides = [-(-side // (2 * stride)) for side in sides]
-            before, stride = after, 1
+            sides, before, stride = [-(-side // stride) for side in sides], after, 1
+            if max(sides) > GRID:
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+                sides = [-(-side // 2) for side in sides]
+            if depth and max(sides) <= GRID:
+                break
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(before * sides[0] * sides[1], outputs)
 
