@@ -92,7 +92,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         module.code.fit(frozen, some.queries, some.labels, work.measures)
     if module.trains:
         data = GroupsDataModule(
-            splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augment, known, cfg.data.workers, task.augment_query
+            splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augmented, known, cfg.data.workers, task.augment_query
         )
         started, of = shared_tensors(module.parity_models, frozen)
         if of:

@@ -21,6 +21,7 @@ from parmtrain.errors import ConfigError, DataError
 from parmtrain.evaluate import evaluate
 from parmtrain.metrics import boxes
 from parmtrain.run_folder import RunFolder
+from parmtrain.tasks.box_crops import CropFlipBoxes
 from parmtrain.tasks.cub200 import Cub200
 from parmtrain.tasks.garment_boxes import GarmentBoxes
 from parmtrain.tasks.localization import Localization
@@ -217,3 +218,34 @@ def test_a_deployed_model_that_answers_anything_but_boxes_is_refused(tmp_path: P
     assert fault.sentence == "the deployed model returns shape [2, 5] for 2 queries; expected [2, 4]"
     (fault,) = check(compose(*overrides, "task.outputs=5"), RunFolder(tmp_path))
     assert fault == ("task", "task.outputs must be 4 (the numbers of a box), got 5")
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_boxes_move_with_their_images(flip: bool) -> None:
+    torch.manual_seed(0)
+    images, sides = torch.zeros(500, 1, 20, 24), torch.tensor([3.0, 2.0, 15.0, 11.0])
+    images[..., 2:11, 3:15] = 1  # the box, all of it in sight of every crop
+    cropped, moved = CropFlipBoxes(padding=2, flip=flip)(images, boxes.scaled(sides, 20, 24).expand(500, -1))
+    found = []
+    for image in cropped[:, 0]:
+        rows, columns = image.nonzero().T
+        found.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    assert torch.equal(boxes.pixels(moved, 20, 24).round(decimals=3), torch.tensor(found))
+    assert len(set(map(tuple, torch.tensor(found).tolist()))) == (50 if flip else 25)
+
+
+def test_a_box_that_is_cut_ends_at_the_border() -> None:
+    torch.manual_seed(0)
+    all_of_it = boxes.scaled(torch.tensor([0.0, 0.0, 20.0, 20.0]), 20, 20).expand(50, -1)
+    _, moved = CropFlipBoxes(padding=4, flip=False)(torch.zeros(50, 1, 20, 20), all_of_it)
+    sides = boxes.pixels(moved, 20, 20)
+    assert sides.min() >= 0
+    assert sides.max() <= 20
+    assert (sides[:, 2:] - sides[:, :2]).min() < 20
+
+
+def test_an_augmentation_of_images_alone_is_refused_for_boxes() -> None:
+    cfg = compose("task=cub200", "data.root=.")
+    cfg.task.augment = {"_target_": "parmtrain.tasks.images.CropFlip", "padding": 4}
+    with pytest.raises(ConfigError, match=r"task\.augment must map images and boxes to both.*got CropFlip"):
+        assemble.build(cfg.task)

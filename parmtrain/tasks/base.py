@@ -106,6 +106,10 @@ class Task(ABC):
         """Whether training queries differ from epoch to epoch."""
         return self.augment is not None or self.augment_query is not None
 
+    def augmented(self, stored: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return stored queries ``[b, …]``, changed at random by ``augment``, and their labels then."""
+        return stored if self.augment is None else self.augment(stored), labels
+
     def splits(self) -> "Splits[QuerySet]":
         """Read the data.
 

@@ -1,7 +1,7 @@
 """Preprocessing of images for the deployed model, and random augmentation of images."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,20 @@ class ImageInput(TaskInput):
         return (images - self.mean) / self.std
 
 
+class Cuts(NamedTuple):
+    """How each of a batch of images is cut out of its padded self, and whether it is mirrored then.
+
+    Args:
+        down: Rows ``[b]`` of the padded images above the cut.
+        right: Columns ``[b]`` of the padded images left of it.
+        mirrored: Which images are mirrored ``[b]`` (bool).
+    """
+
+    down: Tensor
+    right: Tensor
+    mirrored: Tensor
+
+
 class CropFlip(nn.Module):
     """Pad each image with zeros, crop it to its original size at a random position, and randomly mirror half of them.
 
@@ -110,14 +124,21 @@ class CropFlip(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[b, c, h, w]`` to augmented images of the same shape and type."""
+        return self.cut(images, self.cuts(images))
+
+    def cuts(self, images: Tensor) -> Cuts:
+        """Return random cuts of images ``[b, c, h, w]``."""
+        down, right = torch.randint(0, 2 * self.padding + 1, (2, len(images)), device=images.device)
+        mirrored = torch.rand(len(images), device=images.device) < 0.5 if self.flip else torch.zeros_like(down).bool()
+        return Cuts(down, right, mirrored)
+
+    def cut(self, images: Tensor, cuts: Cuts) -> Tensor:
+        """Cut images ``[b, c, h, w]``; the result has the same shape and type."""
         batch, _, height, width = images.shape
         padded = nn.functional.pad(images, [self.padding] * 4)
-        shifts = torch.randint(0, 2 * self.padding + 1, (2, batch, 1), device=images.device)
-        rows = shifts[0] + torch.arange(height, device=images.device)
-        columns = shifts[1] + torch.arange(width, device=images.device)
-        if self.flip:
-            mirrored = torch.rand(batch, 1, device=images.device) < 0.5
-            columns = torch.where(mirrored, columns.flip(1), columns)
+        rows = cuts.down.unsqueeze(1) + torch.arange(height, device=images.device)
+        columns = cuts.right.unsqueeze(1) + torch.arange(width, device=images.device)
+        columns = torch.where(cuts.mirrored.unsqueeze(1), columns.flip(1), columns)
         which = torch.arange(batch, device=images.device)
         return padded.permute(0, 2, 3, 1)[which[:, None, None], rows[:, :, None], columns[:, None, :]].permute(
             0, 3, 1, 2

@@ -1,6 +1,7 @@
 """Localization: predict one bounding box in an image."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +38,7 @@ class Localization(Task):
         outputs: 4.
         source: Where images and boxes come from.
         input: Turns stored queries into what the deployed model expects.
+        augment: Random augmentation of stored images ``[b, c, h, w]`` and their boxes ``[b, 4]`` in training.
         augment_query: Random augmentation of images in training that does not move boxes.
 
     Source: Kosaian et al., ParM (SOSP'19), section 4.1 (localization).
@@ -49,11 +51,23 @@ class Localization(Task):
         outputs: Count,
         source: Source,
         input: TaskInput,
+        augment: nn.Module | None = None,
         augment_query: nn.Module | None = None,
     ) -> None:
         if outputs != len(NUMBERS):
             raise ConfigError([f"task.outputs must be {len(NUMBERS)} (the numbers of a box), got {outputs}"])
-        super().__init__(name, query_shape, NUMBERS, source, input, augment_query=augment_query)
+        if augment is not None and len(signature(augment.forward).parameters) != 2:
+            raise ConfigError(
+                [
+                    "task.augment must map images and boxes to both, like parmtrain.tasks.box_crops.CropFlipBoxes, "
+                    f"got {type(augment).__name__}"
+                ]
+            )
+        super().__init__(name, query_shape, NUMBERS, source, input, augment, augment_query)
+
+    def augmented(self, stored: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return stored images ``[b, c, h, w]`` and boxes ``[b, 4]``, changed at random by ``augment``."""
+        return (stored, labels) if self.augment is None else self.augment(stored, labels)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the sum of the smooth L1 distance and 1 − generalized IoU of boxes ``[b, 4]``."""

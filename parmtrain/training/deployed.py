@@ -141,7 +141,7 @@ def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache
         recipe.batch,
         recipe.seed,
         task.input,
-        task.augment,
+        task.augmented,
         Splits(None, None, None),
         workers,
         task.augment_query,

@@ -1,6 +1,6 @@
 """From a set of queries to batches of coding groups."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from parmtrain.errors import DataError
 from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.loading import WholeBatches
+
+Augment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Maps stored queries ``[b, …]`` and their labels ``[b, …]`` to changed ones."""
 
 
 class GroupBatch(NamedTuple):
@@ -109,7 +112,7 @@ class GroupsDataModule(pl.LightningDataModule):
         groups: Groups per batch.
         seed: Seed of the grouping.
         prepare: Maps stored queries ``[b, …]`` to the deployed model's input ``[b, *query]``.
-        augment: Random change of stored queries ``[b, …]``, in training only.
+        augment: Random change of stored queries ``[b, …]`` and their labels, in training only.
         augment_query: Random change of queries ``[b, *query]``, in training only.
         predictions: The deployed model's predictions on each split, where known.
         workers: Processes that load streamed queries.
@@ -125,7 +128,7 @@ class GroupsDataModule(pl.LightningDataModule):
         groups: int,
         seed: int,
         prepare: nn.Module,
-        augment: nn.Module | None,
+        augment: Augment | None,
         predictions: "Splits[Tensor | None]",
         workers: int = 0,
         augment_query: nn.Module | None = None,
@@ -188,10 +191,14 @@ def some_groups(
 
 
 def prepare_batch(
-    batch: GroupBatch, prepare: nn.Module, augment: nn.Module | None = None, augment_query: nn.Module | None = None
+    batch: GroupBatch, prepare: nn.Module, augment: Augment | None = None, augment_query: nn.Module | None = None
 ) -> GroupBatch:
     """Turn the stored queries of a batch into the deployed model's input."""
-    queries: Tensor = batch.queries.flatten(0, 1)
-    for step in (augment, prepare, augment_query):
-        queries = queries if step is None else step(queries)
-    return batch._replace(queries=queries.unflatten(0, batch.labels.shape[:2]))
+    stored, labels = batch.queries.flatten(0, 1), batch.labels.flatten(0, 1)
+    if augment is not None:
+        stored, labels = augment(stored, labels)
+    queries: Tensor = prepare(stored)
+    if augment_query is not None:
+        queries = augment_query(queries)
+    of_groups = batch.labels.shape[:2]
+    return batch._replace(queries=queries.unflatten(0, of_groups), labels=labels.unflatten(0, of_groups))
