@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from parmtrain.codes import Backup, LowRes, Replication, decode_each, run_coded
 from parmtrain.codes.batches import BatchCode, BatchEncoder, EachQuery
@@ -16,6 +17,7 @@ from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 from parmtrain.flops import flops, widest
 from parmtrain.models import LeNet, student
+from parmtrain.training.initial_weights import start_from
 
 QUERY, OUTPUTS = (1, 28, 28), 10
 F = DeployedModel(LeNet([*QUERY], OUTPUTS))
@@ -190,3 +192,28 @@ def test_batches_keep_the_order_of_queries() -> None:
     queries = torch.arange(12.0).view(1, 6, 2)
     assert BatchEncoder(r=3)(queries)[0, 1].tolist() == [[4.0, 5.0], [6.0, 7.0]]
     assert torch.equal(EachQuery(nn.Identity())(BatchEncoder(r=2)(queries).flatten(0, 1)), queries.view(2, 6))
+
+
+def transformer(size: int) -> Any:
+    return VisionTransformer(size, 2, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8, num_classes=OUTPUTS)
+
+
+def test_position_embeddings_are_interpolated_to_the_grid_of_small_pictures() -> None:
+    deployed, small = transformer(8), transformer(4)
+    embedding = deployed.encoder.pos_embedding
+    down, right = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
+    embedding.data[0, 0], embedding.data[0, 1:, 0], embedding.data[0, 1:, 1] = 7, down.flatten(), right.flatten()
+    assert set(start_from(small, DeployedModel(deployed))) == set(small.state_dict())
+    started = small.encoder.pos_embedding[0]
+    assert (started[0] == 7).all()
+    middle, step = started[1:, 0].mean(), started[3, 0] - started[1, 0]
+    assert middle.item() == pytest.approx(1.5)
+    assert 1.5 < step < 2.5  # pixels are twice as far apart
+    assert torch.allclose(started[1:, 0].view(2, 2).T, started[1:, 1].view(2, 2), atol=1e-5)
+    assert start_from(nn.Linear(3, 2), DeployedModel(nn.Linear(4, 2))) == ["bias"]
+
+
+def test_a_student_of_another_size_is_asked_for_where_the_deployed_model_takes_one() -> None:
+    deployed = DeployedModel(transformer(8))
+    with pytest.raises(UnsupportedError, match=r"code=lowres runs a student on queries of shape \[3, 4, 4\].*parity"):
+        LowRes(4).parity_models((3, 8, 8), deployed, lambda *_, **__: transformer(8))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from parmtrain.codes.base import Code, FreshModel, require_k
 from parmtrain.codes.heads import HeadsDecoder
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import UnsupportedError
+from parmtrain.errors import UnsupportedError, reason_of
 from parmtrain.flops import flops, widest
 
 SLACK = 1.05  # FLOPs of a model ÷ the budget
@@ -135,7 +135,15 @@ class BatchCode(Code):
                 )
             return widest(lambda width: fresh(shape, model=model, width=width), shape, most, name)
         student = fresh(shape, model=model)
-        if most is not None and (one := flops(student.eval(), torch.zeros(1, *shape))) > SLACK * most:
+        try:
+            one = flops(student.eval(), torch.zeros(1, *shape))
+        except Exception as fault:  # a model can raise anything
+            raise UnsupportedError(
+                f"code={self.name} runs a student on queries of shape {list(shape)}, got one that raised: "
+                f"{reason_of(fault)}; give an architecture for this shape with parity.model=…, or choose a "
+                "student with model@code.model=student"
+            ) from fault
+        if most is not None and one > SLACK * most:
             raise UnsupportedError(
                 f"{name} leaves {most:,.0f} FLOPs for a query, got a parity model that takes {one:,}; choose a student "
                 "with model@code.model=student"

@@ -1,9 +1,11 @@
 """Initial weights of parity models: the deployed model's weights, and output biases set to the average target."""
 
 from collections.abc import Iterable
+from math import isqrt
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from parmtrain.codes import Code
 from parmtrain.deployed import DeployedModel
@@ -13,15 +15,36 @@ from parmtrain.programs import weights
 def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
     """Copy the deployed model's weights into ``model`` where names and shapes match, and return those names.
 
+    The position embeddings of a vision transformer ``[1, n, d]`` also match those of another square grid of patches, to
+    which they are interpolated.
+
+    Source: Dosovitskiy et al., An Image is Worth 16x16 Words (arXiv 2010.11929), section 3.2.
+
     Example:
         >>> start_from(nn.Linear(4, 2), DeployedModel(nn.Linear(4, 2))), start_from(nn.Linear(8, 2), DeployedModel(abs))
         (['weight', 'bias'], [])
     """
     theirs = weights(deployed.network)
     ours = model.state_dict()
-    matching = {name: theirs[name] for name in ours if name in theirs and theirs[name].shape == ours[name].shape}
+    fitted = {name: _fitted(theirs[name], ours[name].shape) for name in ours if name in theirs}
+    matching = {name: tensor for name, tensor in fitted.items() if tensor is not None}
     model.load_state_dict({**ours, **matching})
     return list(matching)
+
+
+def _fitted(tensor: Tensor, shape: torch.Size) -> Tensor | None:
+    """Return a tensor of this shape: the one given, or position embeddings of another grid; None for any other."""
+    if tensor.shape == shape:
+        return tensor
+    if tensor.dim() != 3 or len(shape) != 3 or (tensor.size(0), tensor.size(2)) != (1, shape[2]):
+        return None
+    for classes in (0, 1):  # tokens before those of patches
+        before, after = (isqrt(tokens - classes) for tokens in (tensor.size(1), shape[1]))
+        if (before**2, after**2) == (tensor.size(1) - classes, shape[1] - classes):
+            grid = tensor[:, classes:].transpose(1, 2).unflatten(2, (before, before))
+            resized = interpolate(grid, (after, after), mode="bicubic", antialias=True)
+            return torch.cat([tensor[:, :classes], resized.flatten(2).transpose(1, 2)], dim=1)
+    return None
 
 
 def init_output_bias(model: nn.Module, output: Tensor) -> None:
