@@ -40,7 +40,7 @@ def serve_until_stopped(settings: ServeSettings) -> None:
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": "WARNING"})
     about = served.bundle.about
     serve.run(application(settings), name="parmtrain", route_prefix="/")
-    code = f"code={about['code']}, k={about['k']}" if settings.coded else "uncoded"
+    code = f"code={about['code']}, k={settings.k or about['k']}" if settings.coded else "uncoded"
     print(
         f"{about['task']}, {code}: instances {instance_counts(settings, served)}\n"
         f"http://{settings.host}:{settings.port}/ takes POST requests, /healthz takes GET; "

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from parmtrain.codes import Scheme
 from parmtrain.serving import (
     Answer,
     Dispatch,
@@ -84,6 +85,24 @@ def test_a_group_that_does_not_fill_in_time_is_encoded_as_it_is_where_the_code_c
     assert (answer.query.payload, answer.output) == ("b", ("F(a)", None, None, "F_P(P)"))
     assert frontend.counts["partial"] == 1
     assert frontend.counts["groups"] == 1
+
+
+def test_groups_are_smaller_where_the_code_takes_such() -> None:
+    frontend = Frontend(heads_code(3), [3, 1], Limits(copy_after=1.0), k=2)
+    frontend.submit(0.0, "a")
+    (_, coded) = dispatches(frontend.submit(0.5, "b"))
+    assert coded.job.worker == 3
+    assert frontend.tick(2.0) == []  # the group is full, so nothing is copied
+    (answer,) = frontend.finished(2.5, *coded, "F_P(P)")[:1]
+    assert isinstance(answer, Answer)
+    assert answer.output == (None, None, None, "F_P(P)")
+    assert frontend.counts["partial"] == 0
+
+
+@pytest.mark.parametrize(("scheme", "k"), [(erasure_code(3, 1), 2), (heads_code(3), 4), (heads_code(3), -1)])
+def test_other_sizes_of_groups_are_refused(scheme: Scheme, k: int) -> None:
+    with pytest.raises(ValueError, match=rf"k must be 3, the scheme's.*got {k}"):
+        Frontend(scheme, [3, 1], k=k)
 
 
 def test_a_lone_query_is_copied_while_no_instance_runs_its_coded_query() -> None:

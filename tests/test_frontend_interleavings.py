@@ -44,10 +44,18 @@ class Service(RuleBasedStateMachine):
         reconstruct_after=st.sampled_from([0.0, 3.0]),
         waiting=st.sampled_from([3, 1000]),
         attempts=st.integers(1, 3),
+        fewer=st.integers(0, 1),
     )
     @precondition(lambda self: not hasattr(self, "frontend"))
     def begin(
-        self, name: str, copy_after: float, fill_after: float, reconstruct_after: float, waiting: int, attempts: int
+        self,
+        name: str,
+        copy_after: float,
+        fill_after: float,
+        reconstruct_after: float,
+        waiting: int,
+        attempts: int,
+        fewer: int,
     ) -> None:
         self.scheme, instances = SCHEMES[name]
         limits = Limits(
@@ -59,7 +67,7 @@ class Service(RuleBasedStateMachine):
             waiting=waiting,
             attempts=attempts,
         )
-        self.frontend = Frontend(self.scheme, instances, limits)
+        self.frontend = Frontend(self.scheme, instances, limits, self.scheme.k - fewer * self.scheme.partial)
         self.now, self.taken = 0.0, 0
         self.answers: dict[int, Kind] = {}
         self.running: dict[int, Job] = {}

@@ -13,6 +13,7 @@ from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.evaluate import evaluate
 from parmtrain.evaluation.partial import PartialGroups
 from parmtrain.models import LeNet
+from parmtrain.serving.served import ServeSettings, instance_counts, read_served
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.groups import GroupBatch
 from parmtrain.training.losses import kl, mse
@@ -82,6 +83,11 @@ def test_a_run_trains_and_scores_groups_of_every_size(tmp_path: Path) -> None:
     assert list(scored) == ["1", "2"]
     assert all(0.1 < one["accuracy"] <= 1 and len(one["by_position"]) == int(size) for size, one in scored.items())
     assert evaluate(tmp_path)["partial"] == scored
+    settings = ServeSettings(bundle=str(tmp_path), k=2, replicas=6)
+    served = read_served(settings)
+    assert (served.k(settings), instance_counts(settings, served)) == (2, [6, 3])
+    with pytest.raises(ConfigError, match="k must be 3 or less, the k of the bundle in .*, got 4"):
+        read_served(ServeSettings(bundle=str(tmp_path), k=4))
 
 
 def test_a_run_refuses_partial_groups_before_any_work(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class FrontendDeployment:
         instances = [self.instance(number, pool, models[pool]) for number, pool in enumerate(pool_of)]
         await asyncio.gather(*(instance.ready() for instance in instances))
         self.metrics = Metrics()
-        self.frontend = Frontend(scheme, counts, served.limits(self.settings))
+        self.frontend = Frontend(scheme, counts, served.limits(self.settings), served.k(self.settings))
         self.service = Service(
             self.frontend,
             served.bundle,

@@ -28,6 +28,7 @@ class Frontend:
         scheme: The scheme of the code.
         instances: Number of instances of each pool; they are numbered from 0, pool by pool.
         limits: Time limits and bounds.
+        k: Queries in a full group; the scheme's k by default, and fewer only where it takes groups that are not full.
 
     Attributes:
         counts: Number of events: answers by kind, ``refused`` queries, ``copies``, ``groups`` that were encoded and
@@ -52,8 +53,12 @@ class Frontend:
         ('reconstructed', 'b', ('F(a)', None, 'F_P(P)'))
     """
 
-    def __init__(self, scheme: Scheme, instances: Sequence[int], limits: Limits | None = None) -> None:
-        self.scheme, self.limits = scheme, limits or Limits()
+    def __init__(
+        self, scheme: Scheme, instances: Sequence[int], limits: Limits | None = None, k: int | None = None
+    ) -> None:
+        self.scheme, self.limits, self.k = scheme, limits or Limits(), k or scheme.k
+        if not (self.k == scheme.k or (scheme.partial and 1 <= self.k < scheme.k)):
+            raise ValueError(f"k must be {scheme.k}, the scheme's{' or less' if scheme.partial else ''}, got {k}")
         if not instances or max((DEPLOYED, *scheme.pools)) >= len(instances) or min(instances) < 1:
             raise ValueError(
                 f"each pool from 0 to {max((DEPLOYED, *scheme.pools))} must have an instance, got {list(instances)}"
@@ -96,7 +101,7 @@ class Frontend:
         self._deadlines.append(query)
         if self.scheme.systematic:
             self.pools.enqueue(Job(self._next("jobs"), group, query, query.position, DEPLOYED))
-        if len(group.queries) == self.scheme.k:
+        if len(group.queries) == self.k:
             self._code(now, group)
         if self.limits.copy_after < inf:
             self._copies.append(query)
@@ -207,7 +212,7 @@ class Frontend:
 
     def _covered(self, query: Query) -> bool:
         """Return whether a query is answered, or has coded queries that may answer it."""
-        full = len(query.group.queries) == self.scheme.k
+        full = len(query.group.queries) == self.k
         return query.answered or (query.group.closed and full and bool(self.scheme.pools))
 
     def _reconstruction(self, query: Query) -> Answer:

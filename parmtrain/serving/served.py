@@ -22,7 +22,9 @@ class ServeSettings(Limits):
     """Settings of the service."""
 
     bundle: str = setting("", "folder of a run, or its export folder; the run's config.yaml names the deployed model")
-    k: int | None = setting(None, "expected k of the bundle, as a check")
+    k: int | None = setting(
+        None, "queries in a group: the bundle's k, or fewer where its code takes groups that are not full", above=0
+    )
     deployed: str | None = setting(None, "file of the deployed model, if it has moved")
     coded: bool = setting(True, "false serves the deployed model alone; copy_after=0 then sends each query twice")
     replicas: int = setting(2, "instances of the deployed model, m", above=0)
@@ -97,8 +99,11 @@ class Served:
 
     def limits(self, settings: ServeSettings) -> Limits:
         """Return the frontend's limits: groups have to fill unless the parity model was trained for others, too."""
-        fits = self.bundle.about.get("partial", False)
-        return settings.limits if fits else replace(settings.limits, fill_after=inf)
+        return settings.limits if takes_partial(self.bundle) else replace(settings.limits, fill_after=inf)
+
+    def k(self, settings: ServeSettings) -> int | None:
+        """Return how many queries make a full group; None for all that the scheme has."""
+        return settings.k if self.coded else None
 
     @property
     def scheme(self) -> Scheme:
@@ -106,25 +111,31 @@ class Served:
         return self.bundle.scheme if self.coded else uncoded()
 
 
+def takes_partial(bundle: Bundle) -> bool:
+    """Return whether a bundle's parity models were trained for groups that are not full, too, or need no such training."""
+    return bool(bundle.about.get("partial", False))
+
+
 def read_served(settings: ServeSettings) -> Served:
     """Load the bundle that the settings name, and the deployed model of its run.
 
     Raises:
-        ConfigError: If the bundle has another k.
+        ConfigError: If the bundle has a smaller k, or another and takes full groups alone.
         DataError: If the bundle is not in a run's folder, whose configuration names the deployed model.
         DeployedModelError: If the deployed model is not the one that the bundle was trained for.
         ExportError: If the bundle is incomplete or changed.
     """
     from parmtrain.prepared import reopen  # imports all of training, which instances do not need
 
-    k = Bundle(settings.bundle).k
-    if settings.k not in (None, k):
-        raise ConfigError([f"k must be {k}, the k of the bundle in {settings.bundle}, got {settings.k}"])
+    given = Bundle(settings.bundle)
+    if settings.k not in (None, given.k) and not (takes_partial(given) and settings.k < given.k):
+        fewer = " or less" if takes_partial(given) else ""
+        raise ConfigError([f"k must be {given.k}{fewer}, the k of the bundle in {settings.bundle}, got {settings.k}"])
     prepared, bundle = reopen(settings.bundle, {"deployed.path": settings.deployed})
     return Served(bundle, prepared.deployed, settings.coded)
 
 
 def instance_counts(settings: ServeSettings, served: Served) -> list[int]:
     """Return the number of instances of each pool: m, and by default m/k (rounded up) for each parity model."""
-    parity = settings.parity_replicas or -(-settings.replicas // served.bundle.k)
+    parity = settings.parity_replicas or -(-settings.replicas // (settings.k or served.bundle.k))
     return [settings.replicas, *[parity] * (len(served.models) - 1)]
