@@ -86,7 +86,7 @@ def test_a_run_trains_and_scores_groups_of_every_size(tmp_path: Path) -> None:
     settings = ServeSettings(bundle=str(tmp_path), k=2, replicas=6)
     served = read_served(settings)
     assert (served.k(settings), instance_counts(settings, served)) == (2, [6, 3])
-    with pytest.raises(ConfigError, match="k must be 3 or less, the k of the bundle in .*, got 4"):
+    with pytest.raises(ConfigError, match=r"k must be 3 or less, the k of the bundle in .*, got 4"):
         read_served(ServeSettings(bundle=str(tmp_path), k=4))
 
 
