@@ -112,7 +112,7 @@ class Served:
 
 
 def takes_partial(bundle: Bundle) -> bool:
-    """Return whether a bundle's parity models take groups that are not full: codes of single queries, and trained ones."""
+    """Return whether a bundle's parity models take groups that are not full."""
     return bool(bundle.about.get("partial", False))
 
 
