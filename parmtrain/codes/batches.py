@@ -1,13 +1,12 @@
 """Codes whose extra workers run every query of a group by itself, a batch of queries each."""
 
-from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, require_k
-from parmtrain.codes.heads import HeadsDecoder
+from parmtrain.codes.base import FreshModel, require_k
+from parmtrain.codes.heads import HeadsDecoder, SeparatePredictions
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError, reason_of
 from parmtrain.flops import flops, widest
@@ -66,7 +65,7 @@ class StudentModel(Protocol):
         """Return a model that maps queries ``[b, *query_shape]`` to ``[b, outputs]``; it may also take a width."""
 
 
-class BatchCode(Code):
+class BatchCode(SeparatePredictions):
     """A code whose r extra workers run k ÷ r queries each, one by one, on a model that is cheaper than F.
 
     The model is a *student*: it is trained toward the predictions of the deployed model. Any number of late predictions
@@ -149,15 +148,6 @@ class BatchCode(Code):
                 "with model@code.model=student"
             )
         return student.train()
-
-    def target(self, predictions: Tensor) -> Tensor:
-        """Return the predictions of each worker's queries, one after the other ``[g, r, k/r·c]``."""
-        return predictions.reshape(len(predictions), self.r, -1)
-
-    @cached_property
-    def erasures(self) -> Tensor:
-        """The one arrival pattern in which every prediction comes from the student."""
-        return (torch.arange(self.n) >= self.k).unsqueeze(0)
 
 
 def require_divisor(name: str, r: int | None, k: int) -> int:

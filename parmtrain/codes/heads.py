@@ -41,7 +41,20 @@ class HeadsDecoder(nn.Module):
         return torch.where(arrived[:, : self.k].unsqueeze(2), outputs[:, : self.k, :length], heads)
 
 
-class Heads(DerivedCode):
+class SeparatePredictions(Code):
+    """Base class of codes whose r parity outputs predict k ÷ r queries each, in the order of the queries."""
+
+    def target(self, predictions: Tensor) -> Tensor:
+        """Return the predictions of each output's queries, one after the other: ``[g, k, c]`` to ``[g, r, k/r·c]``."""
+        return predictions.reshape(len(predictions), self.r, -1)
+
+    @cached_property
+    def erasures(self) -> Tensor:
+        """The one arrival pattern in which every prediction comes from a parity output."""
+        return (torch.arange(self.n) >= self.k).unsqueeze(0)
+
+
+class Heads(SeparatePredictions, DerivedCode):
     """A code with the encoder of another code, and a parity model that predicts each of the k queries separately.
 
     The parity output holds k predictions, in the order of the queries. A missing prediction is read from it without the
@@ -69,12 +82,3 @@ class Heads(DerivedCode):
 
     def __init__(self, code: Code) -> None:
         super().__init__(code, HeadsDecoder(code.k), heads=code.k)
-
-    def target(self, predictions: Tensor) -> Tensor:
-        """Return the concatenated predictions: ``[g, k, c]`` to ``[g, 1, k·c]``."""
-        return predictions.flatten(1).unsqueeze(1)
-
-    @cached_property
-    def erasures(self) -> Tensor:
-        """The one arrival pattern in which every prediction comes from the parity output."""
-        return (torch.arange(self.n) >= self.k).unsqueeze(0)

@@ -1,14 +1,13 @@
 """The late-mix code: layers of the parity model run on each query, and those after them on a mixture of features."""
 
 from collections.abc import Iterator
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from parmtrain.codes.base import Code, FreshModel, require_k, require_r
+from parmtrain.codes.base import FreshModel, require_k, require_r
 from parmtrain.codes.batches import BatchEncoder
-from parmtrain.codes.heads import HeadsDecoder
+from parmtrain.codes.heads import HeadsDecoder, SeparatePredictions
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 
@@ -58,7 +57,7 @@ class MixedNetwork(nn.Module):
         return predictions
 
 
-class LateMix(Code):
+class LateMix(SeparatePredictions):
     """The late-mix code: features of k queries are mixed inside the parity model, whose last layer has k heads.
 
     The parity query is the k queries themselves. With l of L FLOPs before the mixture, a group takes k·l/L + 1 − l/L of
@@ -121,15 +120,6 @@ class LateMix(Code):
                 f"{type(network).__name__}; name a whole stage or block"
             )
         return [mixed.train()]
-
-    def target(self, predictions: Tensor) -> Tensor:
-        """Return the concatenated predictions: ``[g, k, c]`` to ``[g, 1, k·c]``."""
-        return predictions.flatten(1).unsqueeze(1)
-
-    @cached_property
-    def erasures(self) -> Tensor:
-        """The one arrival pattern in which every prediction comes from the parity output."""
-        return (torch.arange(self.n) >= self.k).unsqueeze(0)
 
 
 def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -1,14 +1,13 @@
 """Data multiplexing: k queries, each with a key of its own, in one superposition."""
 
-from functools import cached_property
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from parmtrain.bounds import Count
-from parmtrain.codes.base import Code, FreshModel, require_k, require_r
-from parmtrain.codes.heads import HeadsDecoder
+from parmtrain.codes.base import FreshModel, require_k, require_r
+from parmtrain.codes.heads import HeadsDecoder, SeparatePredictions
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 
@@ -77,7 +76,7 @@ class Demultiplexed(nn.Module):
         return predictions
 
 
-class MuxHeads(Code):
+class MuxHeads(SeparatePredictions):
     """Data multiplexing: the parity query is the mean of the queries, each changed by a key of its position.
 
     One small network reads every query's prediction from the parity model's features, told the position.
@@ -128,12 +127,3 @@ class MuxHeads(Code):
     ) -> list[nn.Module]:
         """Return the parity model and the network that reads each prediction."""
         return [Demultiplexed(fresh(query_shape, heads=self.k), self.k, self.outputs, self.hidden)]
-
-    def target(self, predictions: Tensor) -> Tensor:
-        """Return the concatenated predictions: ``[g, k, c]`` to ``[g, 1, k·c]``."""
-        return predictions.flatten(1).unsqueeze(1)
-
-    @cached_property
-    def erasures(self) -> Tensor:
-        """The one arrival pattern in which every prediction comes from the parity output."""
-        return (torch.arange(self.n) >= self.k).unsqueeze(0)
