@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.errors import DeployedModelError, reason_of
+from parmtrain.state_dicts import load_weights, read_state_dict
 
 OF_NO_HELP = ("weights_only", "PytorchStreamReader")  # PyTorch advises to run the file, or tells of its own insides
 Network = Callable[[Tensor], Tensor]
-STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
-COUNTER = "num_batches_tracked"  # which batch normalisation did not have before PyTorch 0.4.1, and hardly uses
 EXPORTED = "exported_program"  # key under which a graph module stores its exported program
 
 
@@ -39,8 +38,8 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
     those you trust.
 
     Args:
-        path: A state dict (bare, or under the key ``state_dict``, ``model_state_dict`` or ``model``, with or without a
-            common prefix of its names), a TorchScript archive, or a torch.export ``.pt2``.
+        path: A state dict (bare or in a checkpoint, as ``read_state_dict`` and ``load_weights`` take it), a TorchScript
+            archive, or a torch.export ``.pt2``.
         build: Builds the architecture to load a state dict into.
         name: Name of the file in error messages; ``deployed.path=…`` by default.
 
@@ -59,7 +58,7 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
         elif any(entry.endswith("archive_format") or entry.endswith("exported_program.json") for entry in entries):
             network = read_exported(path)
         else:
-            network = load_weights(build(), _state_dict(path), name)
+            network = load_weights(build(), read_state_dict(path), name)
     except DeployedModelError:
         raise
     except PermissionError as fault:
@@ -108,37 +107,6 @@ def read_torchscript(source: Path | io.BytesIO) -> torch.jit.ScriptModule:
         warnings.simplefilter("ignore", FutureWarning)  # many services still deploy TorchScript
         program: torch.jit.ScriptModule = torch.jit.load(source, map_location="cpu")
     return program
-
-
-def load_weights(network: nn.Module, state: dict[str, Tensor], name: str) -> nn.Module:
-    """Load a state dict into a network of the same architecture.
-
-    Args:
-        network: The network.
-        state: The state dict.
-        name: Name of its file in error messages.
-
-    Raises:
-        DeployedModelError: If names or shapes differ; the message lists the first three.
-    """
-    expected = network.state_dict()
-    counters = {key: value for key, value in expected.items() if key.endswith(COUNTER)}
-    state = counters | _without_common_prefix(state, expected)
-    faults = [f"{name} is missing" for name in expected.keys() - state.keys()]
-    faults += [f"{name} is unexpected" for name in state.keys() - expected.keys()]
-    faults += [
-        f"{name} must have shape {list(expected[name].shape)}, got {list(state[name].shape)}"
-        for name in expected.keys() & state.keys()
-        if state[name].shape != expected[name].shape
-    ]
-    if faults:
-        rest = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise DeployedModelError(
-            f"{name}: the weights must fit {type(network).__name__}: "
-            f"{'; '.join(sorted(faults)[:3])}{rest}; set deployed.model._target_=… to their architecture"
-        )
-    network.load_state_dict(state)
-    return network
 
 
 def read_exported(source: Path | io.BytesIO) -> nn.Module:
@@ -208,23 +176,3 @@ def _unpacked_exported(content: bytes) -> Network:
 
 def _itself(network: Network) -> Network:
     return network
-
-
-def _state_dict(path: Path) -> dict[str, Tensor]:
-    content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    for key in STATE_DICT_KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise TypeError("a state dict must map names to tensors")
-    return content
-
-
-def _without_common_prefix(state: dict[str, Tensor], expected: dict[str, Any]) -> dict[str, Tensor]:
-    """Remove the prefix that wrappers such as DistributedDataParallel add to every name (``module.``, ``model.``)."""
-    for name in state:
-        for wanted in expected:
-            prefix = name.removesuffix(wanted)
-            if prefix.endswith(".") and all(other.startswith(prefix) for other in state):
-                return {other.removeprefix(prefix): value for other, value in state.items()}
-    return state

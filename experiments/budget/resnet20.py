@@ -23,7 +23,7 @@ from parmtrain import compose
 from parmtrain.config import assemble
 from parmtrain.files import replacing
 from parmtrain.prepared import Prepared
-from parmtrain.programs import load_weights
+from parmtrain.state_dicts import load_weights, read_state_dict
 from parmtrain.training.deployed import Recipe, train_deployed
 from parmtrain.training.fit import quiet
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
     theirs, out, *overrides = arguments
     quiet()
     work = Prepared(compose("task=cifar10", *INPUT, *overrides))
-    state = torch.load(theirs, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_state_dict(Path(theirs))
     recipe = Recipe(
         network=lambda: load_weights(ResNet20([3, 32, 32], 10), state, theirs),
         optim=partial(SGD, lr=0.02, momentum=0.9, weight_decay=1e-4),
