@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(VERSION)
         return DONE
     options, overrides, config_dir, multirun = _parts(given)
-    sys.argv[1:] = [*options, *map(for_hydra, overrides)]
+    sys.argv[1:] = [*options, *(one for override in overrides for one in for_hydra(override))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and the code below reports them
     register()
     statuses: list[int] = []

@@ -26,7 +26,10 @@ HOW_TO_CHOOSE = {
 LARGE_MODELS = ("task", "model", "parity")
 TASK_OF = {"loss/giou.yaml": "garment_boxes", "augment_query": "spoken_words", "features": "speech_commands"}
 
-AUTO = Path("code/auto.yaml")  # no code itself: see test_choice.py
+INCOMPLETE = {
+    Path("code/auto.yaml"): "no code itself: see test_choice.py",
+    Path("model/own.yaml"): "names no class: see test_own_models.py",
+}
 
 
 def overrides_for(option: Path) -> list[str]:
@@ -58,7 +61,7 @@ def test_every_group_is_found() -> None:
     [
         pytest.param(option, id=str(option), marks=[pytest.mark.slow] if option.parts[0] in LARGE_MODELS else [])
         for option in OPTIONS
-        if option != AUTO
+        if option not in INCOMPLETE
     ],
 )
 def test_every_yaml_composes_and_passes_the_check(option: Path, data_root: Path, tmp_path: Path) -> None:
@@ -83,7 +86,7 @@ def test_every_task_is_taken_by_every_code_or_refused_with_a_reason(name: str) -
     if 2_000 < prod(task.query_shape) < 10_000:
         task_cfg.k = 2  # with more, learned_mlp would have hundreds of millions of weights, still too few to be refused
     taken = set()
-    for option in set(options("code")) - {AUTO.stem}:
+    for option in set(options("code")) - {"auto"}:
         cfg = task_cfg.copy()
         cfg.code = code_node(option)
         trial = Trial(known=[])
@@ -98,7 +101,7 @@ def test_every_task_is_taken_by_every_code_or_refused_with_a_reason(name: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [option for option in options("code") if option != AUTO.stem])
+@pytest.mark.parametrize("code", [option for option in options("code") if option != "auto"])
 def test_every_code_is_taken_by_the_smallest_task(code: str, tmp_path: Path) -> None:
     assert faults(tmp_path, f"code={code}", "k=2") == []
 

@@ -111,7 +111,8 @@ def parity_model(
         built.to(memory_format=torch.channels_last)
     if cfg.parity.compile:
         built.compile()
-    return task.input.after_features(built)
+    takes_vectors = task.input.flatten and model is None and not cfg.parity.model  # as F does
+    return nn.Sequential(task.input.preprocess, built) if takes_vectors else task.input.after_features(built)
 
 
 def measures(cfg: DictConfig, task: Task) -> Measures:

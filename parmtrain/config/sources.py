@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from parmtrain.config.schema import register
 from parmtrain.errors import ConfigError
 
+ARCHITECTURES = ("deployed.model",)  # nodes that hold one, with arguments
 LISTS = ("callbacks", "metrics")  # groups of which several options may be chosen
 
 
@@ -35,31 +36,44 @@ def composed(*overrides: str, config_dir: str | Path | None = None) -> DictConfi
     """
     register()
     with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
-        return compose("config", overrides=[*map(for_hydra, overrides), *_searchpath(config_dir)])
+        taken = [one for override in overrides for one in for_hydra(override)]
+        return compose("config", overrides=[*taken, *_searchpath(config_dir)])
 
 
-def for_hydra(override: str) -> str:
-    """Return an override as Hydra takes it: ``logger=null`` removes a group, and a number is an option's name.
+def for_hydra(override: str) -> list[str]:
+    """Return an override as Hydra takes it.
+
+    ``logger=null`` removes a group, a number is an option's name, and an architecture with its own arguments replaces
+    the task's.
 
     Example:
         >>> for_hydra("logger=null"), for_hydra("optim=3"), for_hydra("k=3")
-        ('~logger', "optim='3'", 'k=3')
+        (['~logger'], ["optim='3'"], ['k=3'])
+        >>> for_hydra("deployed.model={_target_: mine.Net, width: 3}")
+        ['model@deployed.model=own', '++deployed.model={_target_: mine.Net, width: 3}']
     """
-    if not is_group(override):
-        return override
+    key = override.partition("=")[0]
     try:
         parsed = OverridesParser.create().parse_override(override)
     except HydraException:
-        return override
+        return [override]
     if parsed.is_sweep_override() or parsed.is_delete():
-        return override
+        return [override]
     value = parsed.value()
+    if key in ARCHITECTURES and isinstance(value, dict) and "_target_" in value:
+        return [f"model@{key}=own", f"++{override}"]
+    return [_option(override, value) if is_group(override) else override]
+
+
+def _option(override: str, value: object) -> str:
+    """Return an override that chooses an option, or several, as Hydra takes it."""
+    key = override.partition("=")[0]
     if value is None:
         return f"{key_of(override)}=[]" if key_of(override) in LISTS else f"~{key_of(override)}"
     if isinstance(value, list):
         listed = ",".join(str(one) if isinstance(one, str) else f"'{one}'" for one in value)
-        return f"{override.partition('=')[0]}=[{listed}]"
-    return override if isinstance(value, str) else f"{override.partition('=')[0]}='{str(value).lower()}'"
+        return f"{key}=[{listed}]"
+    return override if isinstance(value, str) else f"{key}='{str(value).lower()}'"
 
 
 def quoted(key: str, value: object) -> str:
