@@ -1,5 +1,6 @@
 """Codes that add queries recover a linear deployed model's predictions exactly, whoever is late."""
 
+import copy
 from math import prod
 
 import pytest
@@ -10,9 +11,9 @@ from torch import nn
 
 from parmtrain.codes import Code, Linear, MeanParity, Stack, Sum, arrivals, decode_each
 from parmtrain.codes.linear import coefficients
-from parmtrain.codes.stack import widened
 from parmtrain.errors import UnsupportedError
 from parmtrain.models import MLP, LeNet, resnet18
+from parmtrain.widening import widen_inputs
 
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 
@@ -92,7 +93,7 @@ def test_a_widened_model_begins_as_the_model_on_the_sum(build: type[nn.Module], 
     model = build((3, 12, 12), 5).eval()
     queries = torch.rand(4, k, 3, 12, 12)
     stacked, summed = Stack(k).encode(queries)[:, 0], queries.sum(1)
-    wider = widened(model, k)
+    wider = widen_inputs(copy.deepcopy(model), k, torch.rand(2, 3, 12, 12))
     assert torch.allclose(wider(stacked), model(summed), atol=1e-4)
     first = next(parameter for parameter in wider.parameters())
     assert first.shape[1] == k * next(iter(model.parameters())).shape[1]
@@ -101,15 +102,15 @@ def test_a_widened_model_begins_as_the_model_on_the_sum(build: type[nn.Module], 
 @pytest.mark.parametrize(
     "model",
     [
-        nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)),
-        nn.GRU(3, 4),
+        nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)),
+        nn.Sequential(nn.Flatten(2), nn.Linear(64, 4)),
         nn.Conv2d(4, 4, 3, groups=2),
         nn.Sequential(nn.ReLU()),
     ],
 )
 def test_stack_refuses_a_first_layer_that_it_cannot_widen(model: nn.Module) -> None:
     with pytest.raises(UnsupportedError, match="code=stack needs a first layer that is linear or a convolution"):
-        widened(model, 2)
+        widen_inputs(model, 2, torch.rand(2, 4, 8, 8))
 
 
 def test_a_stacked_vector_is_a_longer_vector() -> None:

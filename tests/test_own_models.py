@@ -1,11 +1,18 @@
 """Deployed models of the user's own: classes with their own arguments."""
 
+import logging
 from pathlib import Path
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from parmtrain import compose
+from parmtrain.deployed import DeployedModel
+from parmtrain.errors import ConfigError, UnsupportedError
+from parmtrain.prepared import Prepared
+from parmtrain.training.own_network import own_network
+from tests.formats import save_exported, save_torchscript
 from tests.small_runs import small_run
 
 LINEAR = "deployed.model={_target_: torch.nn.Linear, in_features: 64, out_features: 10}"
@@ -22,3 +29,65 @@ def test_a_parity_model_takes_vectors_as_the_deployed_model_does(tmp_path: Path)
     (parity_model,) = result.module.parity_models
     assert isinstance(parity_model, nn.Sequential)
     assert result.metrics["degraded"]["agreement"] > 0.9  # F is linear, so its own weights are nearly right
+
+
+class Net(nn.Module):
+    """A network of an architecture that no task has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+        self.head = nn.Linear(8 * 16, 10)
+
+    def forward(self, queries: Tensor) -> Tensor:
+        predictions: Tensor = self.head(self.stem(queries).flatten(1))
+        return predictions
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """Return a network that knows digits a little."""
+    torch.manual_seed(0)
+    made, work = Net(), Prepared(compose())
+    stored, labels = work.splits.train[torch.arange(500)]
+    optimizer = torch.optim.Adam(made.parameters(), 0.01)
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(made(work.task.input(stored)), labels).backward()
+        optimizer.step()
+    return made.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["sum", "concat_heads", "stack"])
+def test_a_program_is_its_own_parity_model_with_the_modules_figures(
+    code: str, network: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_torchscript(network, tmp_path / "f.ts")
+    with caplog.at_level(logging.INFO):
+        scripted = small_run(tmp_path / "script", f"code={code}", f"deployed.path={tmp_path / 'f.ts'}")
+    assert "tensors start from the deployed model's weights" in caplog.text
+    eager = small_run(tmp_path / "eager", f"code={code}", deployed=network)
+    assert scripted.metrics["degraded"] == eager.metrics["degraded"]
+    assert 1 <= scripted.metrics["cost"]["parity_flops"] < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["sum", "concat_heads"])
+def test_an_exported_program_is_trained_as_it_is(code: str, network: nn.Module, tmp_path: Path) -> None:
+    save_exported(network, tmp_path / "f.pt2")
+    before = [value.clone() for value in network.state_dict().values()]
+    result = small_run(tmp_path / "run", f"code={code}", f"deployed.path={tmp_path / 'f.pt2'}")
+    result.module.deployed.check_unchanged()
+    (parity_model,) = result.module.parity_models
+    ours = [value for value in parity_model.state_dict().values() if value.is_floating_point()]
+    assert not torch.allclose(ours[0], before[0])
+    assert 1 <= result.metrics["cost"]["parity_flops"] < 1.5
+
+
+def test_what_has_no_network_to_copy_names_the_codes_that_need_none(network: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"needs a module or a program, got a function.*code=lowres"):
+        own_network(DeployedModel(network.forward), 2, torch.rand(2, 1, 8, 8))
+    save_torchscript(network, tmp_path / "f.ts")
+    with pytest.raises(ConfigError, match="code=late_mix needs a parity model whose layers can be changed"):
+        small_run(tmp_path / "run", "code=late_mix", f"deployed.path={tmp_path / 'f.ts'}")

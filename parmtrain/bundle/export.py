@@ -55,8 +55,9 @@ def export(
         ExportError: If a part cannot be exported, or its program does not give the module's numbers to 1e-5.
     """
     format = format or TorchScript()
-    code = copy.deepcopy(code).cpu().eval()
-    models = [copy.deepcopy(one).cpu().eval() for one in parity_models if not isinstance(one, DeployedModel)]
+    with torch.no_grad():  # copies of TorchScript modules would have a history otherwise
+        code = copy.deepcopy(code).cpu().eval()
+        models = [copy.deepcopy(one).cpu().eval() for one in parity_models if not isinstance(one, DeployedModel)]
     parts = _parts(code, models, query_shape, outputs)
     with replacing(folder) as temporary:
         temporary.mkdir()

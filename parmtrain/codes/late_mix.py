@@ -94,6 +94,11 @@ class LateMix(SeparatePredictions):
     ) -> list[nn.Module]:
         """Return the parity model with a mixture of features in it."""
         network = fresh(query_shape, heads=self.k)
+        if any(isinstance(part, torch.jit.ScriptModule) for part in network.modules()):
+            raise UnsupportedError(
+                "code=late_mix needs a parity model whose layers can be changed, got a TorchScript archive; name its "
+                "architecture with parity.model=…, or use a code that takes any, such as lowres"
+            )
         named = dict(network.named_modules())
         first = next((name for name, layer in _layers(network) if _has_weights(layer)), "")
         name = first if self.after is None else self.after

@@ -1,16 +1,13 @@
 """The stack code, which stacks queries along their channels."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from parmtrain.codes.base import FreshModel, require_k, require_r
 from parmtrain.codes.linear import LinearCode
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import UnsupportedError
-
-WIDENED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from parmtrain.probes import probes
+from parmtrain.widening import widen_inputs
 
 
 class StackEncoder(nn.Module):
@@ -55,34 +52,4 @@ class Stack(LinearCode):
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
     ) -> list[nn.Module]:
         """Return one parity model with a widened first layer."""
-        return [widened(fresh(query_shape), self.k)]
-
-
-def widened(model: nn.Module, k: int) -> nn.Module:
-    """Return a copy of a model whose first layer reads k times the channels, with k copies of its weights.
-
-    Args:
-        model: A model whose first layer with weights is linear or a convolution without channel groups.
-        k: Factor to widen the layer by.
-
-    Raises:
-        UnsupportedError: If the first layer with weights is of another type.
-
-    Example:
-        >>> widened(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), k=2)[0]
-        Conv2d(6, 8, kernel_size=(3, 3), stride=(1, 1))
-    """
-    model = copy.deepcopy(model)
-    layers = (layer for layer in model.modules() if next(layer.parameters(recurse=False), None) is not None)
-    layer = next(layers, model)
-    if not isinstance(layer, WIDENED) or getattr(layer, "groups", 1) != 1:
-        raise UnsupportedError(
-            f"code=stack needs a first layer that is linear or a convolution without channel groups, got "
-            f"{type(layer).__name__} in {type(model).__name__}; code=sum takes any model"
-        )
-    layer.weight = nn.Parameter(torch.cat([layer.weight.detach()] * k, dim=1))
-    if isinstance(layer, nn.Linear):
-        layer.in_features *= k
-    else:
-        layer.in_channels *= k
-    return model
+        return [widen_inputs(fresh(query_shape), self.k, probes(query_shape))]

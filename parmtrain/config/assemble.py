@@ -21,10 +21,13 @@ from parmtrain.config.schema import Start
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, ParmtrainError, reason_of
 from parmtrain.metrics import Measures
+from parmtrain.probes import probes
+from parmtrain.programs import weights
 from parmtrain.tasks.base import Task
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
 from parmtrain.training.initial_weights import start_from
+from parmtrain.training.own_network import own_network
 from parmtrain.training.parity_module import ParityModule
 from parmtrain.training.schedules import constant
 
@@ -99,10 +102,13 @@ def parity_model(
 ) -> nn.Module:
     """Build one parity model for parity queries of ``shape``, starting from F's weights if configured.
 
-    With the architecture of a code (``model``), which is not F's, it starts from random weights.
+    With the architecture of a code (``model``), which is not F's, it starts from random weights. Where F is a module or
+    a program of another architecture than ``deployed.model``, its own network is taken.
     """
     if model is not None:
         built = model(query_shape=list(task.input.model_shape(shape)), outputs=heads * task.outputs, **more)
+    elif not cfg.parity.model and _is_other(cfg, task, deployed):
+        built = own_network(deployed, heads, task.input.preprocess(probes(task.query_shape)))
     else:
         built = architecture(cfg.parity.model or cfg.deployed.model, task, shape, heads)
         if cfg.parity.start is Start.deployed:
@@ -113,6 +119,15 @@ def parity_model(
         built.compile()
     takes_vectors = task.input.flatten and model is None and not cfg.parity.model  # as F does
     return nn.Sequential(task.input.preprocess, built) if takes_vectors else task.input.after_features(built)
+
+
+def _is_other(cfg: DictConfig, task: Task, deployed: DeployedModel) -> bool:
+    """Return whether F has weights, and its architecture is not the configured one."""
+    with torch.random.fork_rng(devices=[]):
+        configured = architecture(cfg.deployed.model, task, task.query_shape)
+    theirs, ours = weights(deployed.network), weights(configured)
+    same = {name: value.shape for name, value in theirs.items()} == {name: value.shape for name, value in ours.items()}
+    return bool(theirs) and not same
 
 
 def measures(cfg: DictConfig, task: Task) -> Measures:
