@@ -26,7 +26,6 @@ from parmtrain.evaluation.scores import Scores
 from parmtrain.files import replacing
 from parmtrain.inputs import as_folder
 from parmtrain.metrics import Measures
-from parmtrain.probes import check_predictions
 from parmtrain.programs import Network, read_network, weights
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
@@ -120,9 +119,7 @@ class Prepared:
             network = read_network(path, self._architecture)
         else:
             network = self._trained()
-        deployed = DeployedModel(network, preprocess=task.input.preprocess)
-        check_predictions(deployed, task.query_shape, task.outputs, name)
-        return deployed
+        return assemble.deployed_model(cfg, task, network, name)
 
     def _architecture(self) -> nn.Module:
         return assemble.architecture(self.cfg.deployed.model, self.task, self.task.query_shape)

@@ -16,13 +16,14 @@ from pytorch_lightning.callbacks import ModelSummary
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from parmtrain.answers import answering
 from parmtrain.codes import Code
 from parmtrain.config.schema import Start
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, ParmtrainError, reason_of
 from parmtrain.metrics import Measures
-from parmtrain.probes import probes
-from parmtrain.programs import weights
+from parmtrain.probes import check_predictions, probes
+from parmtrain.programs import Network, weights
 from parmtrain.tasks.base import Task
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
@@ -89,6 +90,25 @@ def architecture(node: DictConfig, task: Task, shape: tuple[int, ...], heads: in
     own = {"query_shape": list(task.input.model_shape(shape)), "outputs": heads * task.outputs}
     model: nn.Module = build(node, **{name: value for name, value in own.items() if name in node})
     return model
+
+
+def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> DeployedModel:
+    """Wrap a network as the deployed model of a task.
+
+    Args:
+        cfg: The configuration.
+        task: The task.
+        network: A module or a function.
+        name: Its name in error messages.
+
+    Raises:
+        DeployedModelError: If it does not fit the task.
+    """
+    prepared = task.input.preprocess
+    network = answering(network, cfg.deployed.get("output"), prepared(probes(task.query_shape)), name)
+    deployed = DeployedModel(network, preprocess=prepared)
+    check_predictions(deployed, task.query_shape, task.outputs, name)
+    return deployed
 
 
 def parity_model(

@@ -47,6 +47,7 @@ class DeployedConfig:
     """The deployed model: a file, or an architecture that is trained once."""
 
     path: str | None = None
+    output: Any = None
     model: dict[str, Any] = field(default_factory=dict)
     fit: FitConfig = field(default_factory=FitConfig)
 

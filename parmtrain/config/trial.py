@@ -177,25 +177,29 @@ def _try_metrics(cfg: DictConfig, task: Task) -> None:
 
 def _try_deployed(trial: Trial, cfg: DictConfig, task: Task, given: Network | None) -> DeployedModel | None:
     if given is not None:
-        return _fits(trial, "deployed", lambda: given, task, "the deployed model")
+        return _fits(trial, cfg, "deployed", lambda: given, task, "the deployed model")
     if cfg.deployed.path is not None:
         path = Path(cfg.deployed.path).expanduser()
         return _fits(
-            trial, "deployed", lambda: read_network(path, _untrained(cfg, task)), task, f"deployed.path={path}"
+            trial, cfg, "deployed", lambda: read_network(path, _untrained(cfg, task)), task, f"deployed.path={path}"
+        )
+    if cfg.deployed.get("output") is not None:
+        trial.found.append(
+            Fault("deployed.output", f"deployed.output must be null without deployed.path, got {cfg.deployed.output}")
         )
     trial("deployed.fit", lambda: _try_fit(cfg))
-    return _fits(trial, "deployed.model", _untrained(cfg, task), task, "deployed.model")
+    return _fits(trial, cfg, "deployed.model", _untrained(cfg, task), task, "deployed.model")
 
 
 def _untrained(cfg: DictConfig, task: Task) -> Callable[[], nn.Module]:
     return lambda: assemble.architecture(cfg.deployed.model, task, task.query_shape)
 
 
-def _fits(trial: Trial, key: str, network: Callable[[], Network], task: Task, name: str) -> DeployedModel | None:
+def _fits(
+    trial: Trial, cfg: DictConfig, key: str, network: Callable[[], Network], task: Task, name: str
+) -> DeployedModel | None:
     def built() -> DeployedModel:
-        deployed = DeployedModel(network(), task.input.preprocess)
-        check_predictions(deployed, task.query_shape, task.outputs, name)
-        return deployed
+        return assemble.deployed_model(cfg, task, network(), name)
 
     made: DeployedModel | None = trial(key, built)
     return made
