@@ -4,12 +4,14 @@ A network may be a module, a TorchScript archive or an exported program; any of 
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from parmtrain.errors import UnsupportedError
 
+FIRST = 4  # layers among which the first that reads the query is looked for
 ALIKE = 1e-3  # difference of two outputs ÷ the largest number in them
 
 
@@ -52,8 +54,8 @@ def widen_outputs(network: nn.Module, factor: int, queries: Tensor) -> nn.Module
 def widen_inputs(network: nn.Module, factor: int, queries: Tensor) -> nn.Module:
     """Have a network read ``factor`` queries stacked by channels, with a copy of its weights for each; return itself.
 
-    It then maps stacked queries to what it gave for their sum. Its first layer must be linear or a convolution without
-    channel groups.
+    If that layer is its first, it then maps stacked queries to what it gave for their sum. It must be linear or a
+    convolution without channel groups, and what is before it must act on each channel alone.
 
     Args:
         network: Maps queries ``[b, *query]`` to predictions ``[b, c]``; its weights are replaced.
@@ -68,18 +70,17 @@ def widen_inputs(network: nn.Module, factor: int, queries: Tensor) -> nn.Module:
         >>> widen_inputs(network, 2, torch.rand(5, 3, 8, 8))(torch.rand(5, 6, 8, 8)).shape
         torch.Size([5, 288])
     """
-    wanted = _run(network, factor * queries)
     stacked = torch.cat([queries] * factor, dim=1)
-    for owner, weight in _weights(network):
-        if weight.size(1) in (queries.size(1), queries[0].numel()):
-            bias = _both(owner)[1]
-            before = _replace(owner, torch.cat([weight] * factor, dim=1), bias)
-            if _gives(network, stacked, wanted):
-                return network
-            _replace(owner, *before)
+    for owner, weight in islice(_weights(network), FIRST):
+        before = _replace(owner, factor * weight, None)  # what k equal queries should give
+        wanted = _run(network, queries)
+        _replace(owner, torch.cat([weight] * factor, dim=1), None)
+        if _gives(network, stacked, wanted):
+            return network
+        _replace(owner, *before)
     raise UnsupportedError(
         f"code=stack needs a first layer that is linear or a convolution without channel groups, and reads "
-        f"{queries.size(1)} channels or more, got none in {type(network).__name__}; code=sum takes any model"
+        f"{queries.size(1)} channels, got none in {type(network).__name__}; code=sum takes any model"
     )
 
 

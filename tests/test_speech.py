@@ -146,4 +146,4 @@ def test_a_query_is_a_spectrogram_or_a_waveform() -> None:
 def test_waveforms_are_not_laid_beside_one_another(data_root: Path, tmp_path: Path) -> None:
     cfg = compose("task=spoken_words", "task.input.query=waveform", f"data.root={data_root}")
     (fault,) = check(cfg, RunFolder(tmp_path))
-    assert "got [1, 16000]; code=sum takes any shape" in fault.sentence
+    assert "got [1, 16000]; code=backup and code=sum take any shape" in fault.sentence

@@ -67,6 +67,8 @@ RECIPES = {
     "0.3 labels, shifted and mirrored": Recipe(labels=0.3, views=True),
     "0.3 labels, 60 epochs": Recipe(labels=0.3, epochs=4 * EPOCHS),
     "0.5 labels, 60 epochs": Recipe(labels=0.5, epochs=4 * EPOCHS),
+    "0.3 labels, hidden features ×10": Recipe(labels=0.3, features=1.0),
+    "0.3 labels, hidden features, 60 epochs": Recipe(labels=0.3, features=0.1, epochs=4 * EPOCHS),
 }
 
 
