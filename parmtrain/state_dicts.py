@@ -34,10 +34,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a state dict as plain data, from a file of its own or from a checkpoint.
 
     Args:
-        path: A file of ``torch.save``. In a checkpoint, the state dict is looked for under each of ``PLACES``, in this
-            order, also in several layers.
+        path: A file of ``torch.save`` or of safetensors. In a checkpoint, the state dict is looked for under each of
+            ``PLACES``, in this order, also in several layers.
 
     Raises:
+        DeployedModelError: If it is of safetensors, which are not installed.
         TypeError: If it holds none.
         Exception: If the file is damaged; the type depends on the damage.
 
@@ -48,6 +49,14 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ...     read_state_dict(Path(folder, "f.pt"))
         {'bias': tensor([1.])}
     """
+    if _is_safetensors(path):
+        try:
+            from safetensors.torch import load_file
+        except ImportError as fault:
+            raise DeployedModelError(
+                f"{path} is a file of safetensors: pip install 'parmtrain[safetensors]'"
+            ) from fault
+        return dict(load_file(path))
     with torch.serialization.safe_globals([argparse.Namespace]):  # the settings that many checkpoints hold
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     while isinstance(content, Mapping):
@@ -99,6 +108,13 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], name: str) -> 
         )
     network.load_state_dict(given)
     return network
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file begins as those of safetensors: the length of a header, and the header, in JSON."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
 def _prefix(state: Mapping[str, Tensor], expected: Mapping[str, Any], name: str) -> str:

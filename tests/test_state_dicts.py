@@ -2,16 +2,19 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from parmtrain.errors import DeployedModelError
 from parmtrain.models import MLP
+from parmtrain.programs import read_network
 from parmtrain.state_dicts import PLACES, load_weights, read_state_dict
 
 
@@ -61,6 +64,23 @@ def test_state_dicts_are_found_and_fitted(write: Callable[[dict[str, Tensor]], A
     for name, value in ours.state_dict().items():
         assert torch.allclose(value, theirs.state_dict()[name], atol=0.01), name
         assert value.dtype == theirs.state_dict()[name].dtype
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    theirs = build()
+    save_file(theirs.state_dict(), tmp_path / "f.safetensors")
+    ours = read_network(tmp_path / "f.safetensors", build)
+    assert torch.equal(ours.state_dict()["0.weight"], theirs.state_dict()["0.weight"])
+    (tmp_path / "f.safetensors").write_bytes((tmp_path / "f.safetensors").read_bytes()[:-8])
+    with pytest.raises(DeployedModelError, match=r"f\.safetensors: must be a state dict of tensors"):
+        read_network(tmp_path / "f.safetensors", build)
+
+
+def test_safetensors_have_to_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file(build().state_dict(), tmp_path / "f.safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(DeployedModelError, match=r"is a file of safetensors: pip install 'parmtrain\[safetensors\]'"):
+        read_network(tmp_path / "f.safetensors", build)
 
 
 def test_the_first_of_several_networks_is_taken_and_said(caplog: pytest.LogCaptureFixture) -> None:
