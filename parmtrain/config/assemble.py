@@ -27,6 +27,7 @@ from parmtrain.programs import Network, weights
 from parmtrain.tasks.base import Task
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
+from parmtrain.training.hints import Hints
 from parmtrain.training.initial_weights import start_from
 from parmtrain.training.own_network import own_network
 from parmtrain.training.parity_module import ParityModule
@@ -166,7 +167,7 @@ def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel, kind: st
     """
     code: Code = build(cfg.code)
     scored_by = measures(cfg, task)
-    return ParityModule(
+    module = ParityModule(
         deployed,
         code,
         code.parity_models(task.query_shape, deployed, partial(parity_model, cfg, task, deployed)),
@@ -176,6 +177,9 @@ def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel, kind: st
         measures=scored_by if kind is None else replace(scored_by, kind=kind),
         partial=cfg.partial,
     )
+    if isinstance(module.loss, Hints) and module.trains:
+        module.loss.begin(module, task.query_shape, task.blank_labels(1, code.k))
+    return module
 
 
 def recipe(cfg: DictConfig, task: Task) -> Recipe:

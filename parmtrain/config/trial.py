@@ -222,7 +222,7 @@ def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
             raise ConfigError([f"ckpt_path must be null for code={module.code.name}, which has no training to resume"])
         return
     batch = GroupBatch(torch.zeros(1, module.k, *task.query_shape), task.blank_labels(1, module.k), None)
-    loss = module.loss(module.coded_groups(batch, present=module.k if module.partial else None))
+    loss = module.loss(module.training_groups(batch, present=module.k if module.partial else None))
     if not isinstance(loss, torch.Tensor) or loss.shape:
         given = list(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
         raise ConfigError([f"loss={cfg.loss._target_} must return a scalar tensor, got {given}"])

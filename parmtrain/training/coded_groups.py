@@ -23,6 +23,8 @@ class CodedGroups:
         labels: True labels ``[g, k]`` or ``[g, k, l]``.
         kind: Kind of prediction, as in ``Measures.kind``.
         present: Queries of each group that count; zeros stand for the others. None for all k.
+        hidden: Hidden features of the deployed model ``[g, k, d]``, for losses that compare them.
+        parity_hidden: Those of the parity models: ``[g, k, d']``, or ``[g, d']`` where they are of all queries at once.
     """
 
     code: Code
@@ -31,6 +33,8 @@ class CodedGroups:
     labels: Tensor
     kind: str = CLASS_SCORES
     present: int | None = None
+    hidden: Tensor | None = None
+    parity_hidden: Tensor | None = None
 
     @cached_property
     def target(self) -> Tensor:

@@ -1,6 +1,7 @@
 """The Lightning module that trains codes and parity models for a frozen deployed model."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,6 +18,7 @@ from parmtrain.metrics import Measures, Tally, of_classes
 from parmtrain.training import losses, schedules
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.groups import GroupBatch
+from parmtrain.training.hints import Hints, with_hidden_features
 
 CLASSES = of_classes(outputs=2)
 
@@ -104,7 +106,8 @@ class ParityModule(pl.LightningModule):
     @property
     def trains(self) -> bool:
         """Whether there is anything to train by gradients."""
-        return any(parameter.requires_grad for parameter in self.parameters())
+        parts = (self.code, self.parity_models)
+        return any(parameter.requires_grad for part in parts for parameter in part.parameters())
 
     def encode(self, queries: Tensor) -> Tensor:
         """Encode queries ``[g, k, *query]`` into coded queries ``[g, coded, *parity]``."""
@@ -156,6 +159,11 @@ class ParityModule(pl.LightningModule):
             queries = torch.cat([queries[:, :present], torch.zeros_like(queries[:, present:])], dim=1)
         return CodedGroups(self.code, predictions, self(queries), batch.labels, self.measures.kind, present)
 
+    def training_groups(self, batch: GroupBatch, present: int | None = None) -> CodedGroups:
+        """Run a batch as ``coded_groups`` does, with hidden features if the loss compares them."""
+        run = partial(with_hidden_features, self) if isinstance(self.loss, Hints) else self.coded_groups
+        return run(batch, present)
+
     def require_partial(self, outputs: int) -> None:
         """Raise an ``UnsupportedError`` unless the code takes groups of fewer queries than k.
 
@@ -175,7 +183,7 @@ class ParityModule(pl.LightningModule):
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch of groups; the mean over an epoch is logged with its last batch."""
-        loss = self.loss(self.coded_groups(batch, self._size(batch_idx)))
+        loss = self.loss(self.training_groups(batch, self._size(batch_idx)))
         self._losses.append(loss.detach())
         if self.trainer.is_last_batch:
             mean = torch.stack(self._losses).mean()
