@@ -18,7 +18,8 @@ from tests.formats import save_torchscript
 from tests.small_runs import figures, small_run
 
 QUERY, OUTPUTS, HIDDEN = (1, 8, 8), 10, 8
-F = DeployedModel(LeNet([*QUERY], OUTPUTS, width=2))  # with 8 hidden features
+LENET = LeNet([*QUERY], OUTPUTS, width=2)  # with 8 hidden features
+F = DeployedModel(LENET)
 GROUPS = GroupBatch(torch.rand(5, 4, *QUERY), torch.zeros(5, 4, dtype=torch.long), None)
 
 
@@ -48,7 +49,7 @@ def test_hidden_features_of_every_code_are_mapped_to_those_of_each_query(code: C
     assert groups.parity_hidden is not None
     assert groups.hidden.shape == (5, 4, HIDDEN)
     assert groups.parity_hidden.shape == shape
-    third = F.network.classifier[:2](F.network.features(GROUPS.queries[:, 2]).flatten(1))  # type: ignore[union-attr,operator,index]
+    third = LENET.classifier[:2](LENET.features(GROUPS.queries[:, 2]).flatten(1))
     assert torch.allclose(groups.hidden[:, 2], third, atol=1e-6)
     nn.init.zeros_(loss.bridge.get_parameter("weight"))
     nn.init.zeros_(loss.bridge.get_parameter("bias"))
@@ -75,7 +76,7 @@ def test_a_run_with_hints_is_repeated_and_exported_without_them(tmp_path: Path) 
 
 
 def test_programs_hide_their_features(tmp_path: Path) -> None:
-    save_torchscript(F.network, tmp_path / "f.ts")  # type: ignore[arg-type]
+    save_torchscript(LENET, tmp_path / "f.ts")
     with pytest.raises(
         ConfigError, match=r"loss=hints needs a linear layer in the deployed model.*got \w*ScriptModule"
     ):
