@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from parmtrain.deployed import freeze
 from parmtrain.errors import DeployedModelError
-from parmtrain.programs import Network
+from parmtrain.programs import Around, Network
 
 LISTED = 6
 
 
-class Answer(nn.Module):
+class Answer(Around):
     """A network whose output is one prediction ``[b, c]``.
 
     Args:
@@ -26,8 +26,8 @@ class Answer(nn.Module):
     """
 
     def __init__(self, network: nn.Module, output: int | str | None) -> None:
-        super().__init__()
-        self.network, self.output = network, output
+        super().__init__(network)
+        self.output = output
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
@@ -109,16 +109,21 @@ def _parts(given: Any) -> dict[int | str, Any]:
 def _part(given: Any, output: int | str | None) -> Any:
     if output is None:
         return given
-    if isinstance(output, str) and not isinstance(given, Mapping):
-        return getattr(given, output)
-    if isinstance(given, Tensor):
+    if isinstance(given, Tensor) or isinstance(output, bool):
         raise TypeError
-    return given[output]
+    if isinstance(given, Mapping):
+        return given[output] if output in given else given[str(output)]
+    return getattr(given, output) if isinstance(output, str) else given[output]
 
 
 def _flat(prediction: Any) -> Any:
     """Return a prediction without axes of length one after the first, where one longer axis is left ``[b, c]``."""
-    if isinstance(prediction, Tensor) and prediction.dim() > 2 and max(prediction.shape[1:]) == prediction[0].numel():
+    if (
+        isinstance(prediction, Tensor)
+        and prediction.dim() > 2
+        and len(prediction)
+        and max(prediction.shape[1:]) == prediction[0].numel()
+    ):
         return prediction.flatten(1)
     return prediction
 

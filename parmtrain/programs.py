@@ -166,6 +166,51 @@ def pack(network: Network) -> Packed:
     return Packed(_itself, network)
 
 
+class Around(nn.Module):
+    """A module around a network of any kind, which it carries to other processes, and has modes if the network has.
+
+    Args:
+        network: A module, a TorchScript archive or a program of ``read_exported``.
+
+    Example:
+        >>> Around(nn.Linear(4, 2)).train()(torch.rand(5, 4)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map queries ``[b, *query]`` to what the network returns."""
+        predictions: Tensor = self.network(queries)
+        return predictions
+
+    def train(self, mode: bool = True) -> "Around":
+        """Set the mode of this module, and of the network, unless that is an exported graph, which has none."""
+        if isinstance(self.network, torch.fx.GraphModule):
+            self.training = mode
+            return self
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return a state that can be pickled: the program, and its parameters, which training may have replaced."""
+        others = {name: part for name, part in self._modules.items() if name != "network"}
+        parameters = dict(self.network.named_parameters())
+        return {**self.__dict__, "_modules": others, "_packed": pack(self.network), "_parameters_now": parameters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state that ``__getstate__`` returned."""
+        packed, parameters = state.pop("_packed"), state.pop("_parameters_now")
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        network: Any = packed.unpack()
+        layers = dict(network.named_modules())
+        for name, value in parameters.items():
+            above, _, own = name.rpartition(".")
+            setattr(layers[above], own, nn.Parameter(value.detach(), requires_grad=value.requires_grad))
+        self.network = network
+
+
 def _unpacked_torchscript(content: bytes) -> Network:
     return read_torchscript(io.BytesIO(content))
 

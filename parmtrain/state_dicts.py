@@ -2,10 +2,13 @@
 
 import argparse
 import logging
+import pathlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +31,17 @@ PLACES = (
 COUNTER = "num_batches_tracked"  # which batch normalisation did not have before PyTorch 0.4.1, and hardly uses
 AVERAGES = "n_averaged"  # which torch.optim.swa_utils.AveragedModel adds
 LISTED = 3
+SETTINGS: list[Any] = [  # plain values that many checkpoints hold beside tensors
+    argparse.Namespace,
+    pathlib.PosixPath,
+    np.dtype,
+    type(np.float64(0)),
+    np.dtypes.Float64DType,
+    np.dtypes.Float32DType,
+    np.dtypes.Int64DType,
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    np.float64(0).__reduce__()[0],
+]
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -57,19 +71,25 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
                 f"{path} is a file of safetensors: pip install 'parmtrain[safetensors]'"
             ) from fault
         return dict(load_file(path))
-    with torch.serialization.safe_globals([argparse.Namespace]):  # the settings that many checkpoints hold
+    with torch.serialization.safe_globals(SETTINGS):
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    while isinstance(content, Mapping):
-        inner = next((content[place] for place in PLACES if isinstance(content.get(place), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
     if not isinstance(content, Mapping):
         raise TypeError(f"got a {type(content).__name__}")
-    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    state = _state_in(content, path.name)
     if not state:
         raise TypeError(f"no tensors under {_listed(map(str, content)) or 'any name'}")
     return state
+
+
+def _state_in(content: Mapping[Any, Any], name: str) -> dict[str, Tensor]:
+    """Return the tensors of a mapping, or those under the first of its ``PLACES`` that has some."""
+    inner = {place: _state_in(content[place], name) for place in PLACES if isinstance(content.get(place), Mapping)}
+    held = [place for place, state in inner.items() if state]
+    if len(held) > 1:
+        log.warning("%s holds state dicts under %s; taking the first", name, _listed(held))
+    if held:
+        return inner[held[0]]
+    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], name: str) -> nn.Module:
@@ -89,12 +109,20 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], name: str) -> 
     expected = network.state_dict()
     prefix = _prefix(state, expected, name)
     own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    beside = [key for key in state if not key.startswith(prefix) and key != AVERAGES]
+    if beside:
+        log.warning("%s: %s are left out, which %s has no weights for", name, _listed(beside), type(network).__name__)
     counters = {key: value for key, value in expected.items() if key.endswith(COUNTER)}
     given = {**counters, **own}
     if AVERAGES not in expected:
         given.pop(AVERAGES, None)
     faults = [f"{key} is missing" for key in expected.keys() - given.keys()]
     faults += [f"{key} is unexpected" for key in given.keys() - expected.keys()]
+    faults += [
+        f"{key} must be real floating-point numbers, got {str(given[key].dtype).removeprefix('torch.')}"
+        for key in expected.keys() & given.keys()
+        if expected[key].is_floating_point() and not given[key].is_floating_point()
+    ]
     faults += [
         f"{key} must have shape {list(expected[key].shape)}, got {list(given[key].shape)}"
         for key in expected.keys() & given.keys()
@@ -118,17 +146,20 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _prefix(state: Mapping[str, Tensor], expected: Mapping[str, Any], name: str) -> str:
-    """Return the prefix under which most of the expected names are; the shortest of those with the same number."""
-    found: dict[str, int] = {}
-    for key in state:
+    """Return the prefix under which most of the expected tensors are; the shortest of those with the same number."""
+    fitting: Counter[str] = Counter()
+    named: Counter[str] = Counter()
+    for key, value in state.items():
         pieces = key.split(".")
         for cut in range(len(pieces)):
-            if ".".join(pieces[cut:]) in expected:
+            wanted = expected.get(".".join(pieces[cut:]))
+            if wanted is not None and not key.endswith(COUNTER):
                 prefix = "".join(f"{piece}." for piece in pieces[:cut])
-                found[prefix] = found.get(prefix, 0) + 1
-    ordered = sorted(found, key=lambda prefix: (-found[prefix], len(prefix)))
-    others = [prefix for prefix in ordered[1:] if found[prefix] == found[ordered[0]]]
-    if others and found[ordered[0]] > 1:
+                named[prefix] += 1
+                fitting[prefix] += wanted.shape == value.shape
+    ordered = sorted(named, key=lambda prefix: (-fitting[prefix], -named[prefix], len(prefix)))
+    others = [prefix for prefix in ordered[1:] if fitting[prefix] == fitting[ordered[0]] > 0]
+    if others:
         log.warning("%s holds several networks, under %s; taking the first", name, _listed([ordered[0], *others]))
     return ordered[0] if ordered else ""
 

@@ -46,8 +46,9 @@ def widen_outputs(network: nn.Module, factor: int, queries: Tensor) -> nn.Module
             _replace(owner, *before)
     raise UnsupportedError(
         f"{factor} predictions in one output need a last layer that is linear or a 1×1 convolution with {outputs} "
-        f"outputs, got none in {type(network).__name__}; code=lowres and code=backup take any deployed model, and "
-        "parity.model=… names an architecture of your own"
+        f"outputs, found none in {type(network).__name__} that can be widened (not before a softmax, or with tied or "
+        "normalised weights); code=lowres and code=backup take any deployed model, and parity.model=… names an "
+        "architecture of your own"
     )
 
 
@@ -80,7 +81,8 @@ def widen_inputs(network: nn.Module, factor: int, queries: Tensor) -> nn.Module:
         _replace(owner, *before)
     raise UnsupportedError(
         f"code=stack needs a first layer that is linear or a convolution without channel groups, and reads "
-        f"{queries.size(1)} channels, got none in {type(network).__name__}; code=sum takes any model"
+        f"{queries.size(1)} channels, found none in {type(network).__name__} that can be widened; code=sum takes any "
+        "model"
     )
 
 
@@ -114,15 +116,15 @@ def _replace(owner: nn.Module, weight: Tensor | None, bias: Tensor | None) -> tu
 @torch.no_grad()
 def _run(network: nn.Module, queries: Tensor) -> Tensor:
     """Return a network's predictions in evaluation mode; its mode stays as it is."""
-    training = network.training and not isinstance(network, torch.fx.GraphModule)  # an exported graph has no modes
-    if training:
+    modes = {layer: layer.training for layer in network.modules()}
+    if not isinstance(network, torch.fx.GraphModule):  # an exported graph has no modes
         network.eval()
     try:
         predictions: Tensor = network(queries)
         return predictions
     finally:
-        if training:
-            network.train()
+        for layer, training in modes.items():
+            layer.training = training
 
 
 def _gives(network: nn.Module, queries: Tensor, wanted: Tensor) -> bool:

@@ -1,5 +1,6 @@
 """Deployed models that answer with more than one tensor, or with axes of length one."""
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from parmtrain.answers import answering
 from parmtrain.errors import ConfigError, DeployedModelError
 from parmtrain.models import LeNet
+from tests.formats import save_exported, save_torchscript
 from tests.small_runs import small_run
 
 
@@ -68,6 +70,30 @@ def test_axes_of_length_one_are_dropped(shaped: Any) -> None:
 def test_an_output_that_is_not_there_is_named_with_those_that_are(form: Any, output: Any, sentence: str) -> None:
     with pytest.raises(DeployedModelError, match=sentence):
         answering(Several(form), output, torch.rand(3, 1, 8, 8), "F")
+
+
+class Both(nn.Module):
+    """A network that can be scripted and exported, with two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = LeNet([1, 8, 8], 10, width=4)
+
+    def forward(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        return queries, self.inner(queries)
+
+
+@pytest.mark.parametrize("save", [save_torchscript, save_exported])
+@pytest.mark.parametrize("code", ["concat_heads", "lowres"])
+def test_programs_have_outputs_and_are_carried_to_other_processes(save: Any, code: str, tmp_path: Path) -> None:
+    save(Both().eval(), tmp_path / "f")
+    result = small_run(tmp_path / "run", f"deployed.path={tmp_path / 'f'}", "deployed.output=1", f"code={code}")
+    queries = torch.rand(3, 1, 8, 8)
+    for part in (result.module.deployed, *result.module.parity_models):
+        shape = result.module.code.parity_shape((1, 8, 8))
+        asked = queries if part is result.module.deployed else torch.rand(3, *shape)
+        with torch.no_grad():
+            assert torch.equal(pickle.loads(pickle.dumps(part))(asked), part(asked))
 
 
 def test_a_run_takes_the_output_that_is_named(tmp_path: Path) -> None:

@@ -213,6 +213,21 @@ def test_position_embeddings_are_interpolated_to_the_grid_of_small_pictures() ->
     assert start_from(nn.Linear(3, 2), DeployedModel(nn.Linear(4, 2))) == ["bias"]
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (torch.ones(1, 1, 8), torch.zeros(1, 2, 8)),
+        (torch.ones(1, 4, 8), torch.zeros(5, 9, 8)),
+        (torch.ones(1, 5, 8), torch.zeros(1, 8, 8)),
+    ],
+)
+def test_other_tensors_are_not_interpolated(theirs: Tensor, ours: Tensor) -> None:
+    deployed, model = nn.Module(), nn.Module()
+    deployed.pos_embed, model.pos_embed = nn.Parameter(theirs), nn.Parameter(ours)
+    assert start_from(model, DeployedModel(deployed)) == []
+    assert start_from(nn.Conv1d(9, 1, 3), DeployedModel(nn.Conv1d(4, 1, 3))) == ["bias"]
+
+
 def test_a_student_of_another_size_is_asked_for_where_the_deployed_model_takes_one() -> None:
     deployed = DeployedModel(transformer(8))
     with pytest.raises(UnsupportedError, match=r"code=lowres runs a student on queries of shape \[3, 4, 4\].*parity"):

@@ -75,6 +75,17 @@ def test_a_run_with_hints_is_repeated_and_exported_without_them(tmp_path: Path) 
     assert all("bridge" not in name for name, _ in first.module.parity_models.named_parameters())
 
 
+def test_predictions_that_are_known_are_kept() -> None:
+    loss, known = Hints(kl), torch.full((5, 4, OUTPUTS), 7.0)
+    made = module(LowRes(4), loss)
+    assert torch.equal(with_hidden_features(made, GROUPS._replace(predictions=known)).predictions, known)
+
+
+def test_codes_without_a_parity_model_have_no_hints(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="loss=hints needs a parity model, and code=learned_mlp trains none"):
+        small_run(tmp_path, "code=learned_mlp", "loss=hints")
+
+
 def test_programs_hide_their_features(tmp_path: Path) -> None:
     save_torchscript(LENET, tmp_path / "f.ts")
     with pytest.raises(

@@ -244,6 +244,14 @@ def test_a_box_that_is_cut_ends_at_the_border() -> None:
     assert (sides[:, 2:] - sides[:, :2]).min() < 20
 
 
+def test_no_box_is_cropped_away() -> None:
+    torch.manual_seed(0)
+    corner = boxes.scaled(torch.tensor([0.0, 0.0, 4.0, 4.0]), 20, 20).expand(200, -1)
+    _, moved = CropFlipBoxes(padding=8)(torch.zeros(200, 1, 20, 20), corner)
+    sides = boxes.pixels(moved, 20, 20)
+    assert (sides[:, 2:] - sides[:, :2]).prod(dim=1).min() >= 8
+
+
 def test_an_augmentation_of_images_alone_is_refused_for_boxes() -> None:
     cfg = compose("task=cub200", "data.root=.")
     cfg.task.augment = {"_target_": "parmtrain.tasks.images.CropFlip", "padding": 4}

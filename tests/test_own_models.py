@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain import compose
+from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, UnsupportedError
+from parmtrain.models import LeNet
 from parmtrain.prepared import Prepared
 from parmtrain.training.own_network import own_network
 from tests.formats import save_exported, save_torchscript
@@ -83,6 +85,32 @@ def test_an_exported_program_is_trained_as_it_is(code: str, network: nn.Module, 
     ours = [value for value in parity_model.state_dict().values() if value.is_floating_point()]
     assert not torch.allclose(ours[0], before[0])
     assert 1 <= result.metrics["cost"]["parity_flops"] < 1.5
+
+
+def test_a_random_start_needs_an_architecture(network: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"parity\.start=random needs an architecture.*parity\.model="):
+        small_run(tmp_path, "code=sum", "parity.start=random", deployed=network)
+    named = "parity.model={_target_: tests.test_own_models.Net}"
+    result = small_run(tmp_path, "code=sum", "parity.start=random", named, "trainer.max_epochs=1", deployed=network)
+    (parity_model,) = result.module.parity_models
+    assert type(parity_model) is Net
+
+
+def test_the_same_names_with_other_arithmetic_are_another_network() -> None:
+    with torch.random.fork_rng():
+        deployed = LeNet([1, 8, 8], 10)
+    deployed.features[1] = nn.GELU()
+    cfg, queries = compose("model@deployed.model=lenet", "code=sum"), torch.rand(4, 1, 8, 8)
+    task = assemble.build(cfg.task)
+    (parity_model,) = assemble.parity_module(cfg, task, DeployedModel(deployed)).parity_models
+    with torch.no_grad():
+        assert torch.allclose(parity_model.eval()(queries), deployed.eval()(queries), atol=1e-6)
+
+
+def test_weights_of_half_precision_are_not_trained(network: nn.Module) -> None:
+    half = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).half()
+    with pytest.raises(UnsupportedError, match=r"needs weights of type float32, got float16 in 1\.weight"):
+        own_network(DeployedModel(half), 1, torch.rand(2, 1, 8, 8))
 
 
 def test_what_has_no_network_to_copy_names_the_codes_that_need_none(network: nn.Module, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -52,6 +53,9 @@ WRITTEN: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "bfloat": of_type(torch.bfloat16),
     "double": of_type(torch.float64),
     "without counters": lambda state: {name: value for name, value in state.items() if "num_batches" not in name},
+    "an empty place": lambda state: {"state_dict": {}, "model": state},
+    "settings under another place": lambda state: {"model": {"width": 3}, "weights": state},
+    "plain values beside it": lambda state: {"model": state, "best": np.float64(0.5), "args": {"out": Path("runs")}},
     "some extra state": lambda state: {**state, "_extra_state": None},
 }
 
@@ -92,11 +96,33 @@ def test_the_first_of_several_networks_is_taken_and_said(caplog: pytest.LogCaptu
     assert "f.pt holds several networks, under model., ema_model.; taking the first" in caplog.text
 
 
+def test_what_fits_is_taken_before_what_is_only_named_so() -> None:
+    fitting, ours = build(), build()
+    wider = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Linear(4, 7))
+    both = {**prefixed("teacher.", wider.state_dict()), **prefixed("student.", fitting.state_dict())}
+    load_weights(ours, both, "f.pt")
+    assert torch.equal(ours.state_dict()["0.weight"], fitting.state_dict()["0.weight"])
+
+
+def test_what_is_left_out_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    beside = {"mean": torch.ones(1), "std": torch.ones(1), **prefixed("model.", build().state_dict())}
+    with caplog.at_level(logging.WARNING):
+        load_weights(build(), beside, "f.pt")
+    assert "f.pt: mean, std are left out, which Sequential has no weights for" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_refused(dtype: torch.dtype) -> None:
+    state = {name: value.to(dtype) for name, value in build().state_dict().items()}
+    with pytest.raises(DeployedModelError, match=rf"must be real floating-point numbers, got {str(dtype)[6:]}"):
+        load_weights(build(), state, "f.pt")
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ({"epoch": 3, "lr": 0.1}, "no tensors under epoch, lr"),
-        ({"state_dict": {}}, "no tensors under any name"),
+        ({"state_dict": {}}, "no tensors under state_dict"),
         ([torch.ones(3)], "got a list"),
     ],
 )

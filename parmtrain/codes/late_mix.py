@@ -94,14 +94,13 @@ class LateMix(SeparatePredictions):
     ) -> list[nn.Module]:
         """Return the parity model with a mixture of features in it."""
         network = fresh(query_shape, heads=self.k)
-        if any(isinstance(part, torch.jit.ScriptModule) for part in network.modules()):
+        if any(isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule) for part in network.modules()):
             raise UnsupportedError(
-                "code=late_mix needs a parity model whose layers can be changed, got a TorchScript archive; name its "
-                "architecture with parity.model=…, or use a code that takes any, such as lowres"
+                "code=late_mix needs a parity model whose layers can be changed, got a TorchScript archive or a .pt2 "
+                "program; name its architecture with parity.model=…, or use a code that takes any, such as lowres"
             )
         named = dict(network.named_modules())
-        first = next((name for name, layer in _layers(network) if _has_weights(layer)), "")
-        name = first if self.after is None else self.after
+        name = _first(network) if self.after is None else self.after
         if not name or name not in named:
             some = ", ".join(name for name, _ in _layers(network)) or "none"
             raise UnsupportedError(
@@ -109,6 +108,11 @@ class LateMix(SeparatePredictions):
                 f"such as {some}, got {self.after}"
             )
         layer = named[name]
+        if len(list(layer.parameters())) == len(list(network.parameters())):
+            raise UnsupportedError(
+                f"code=late_mix mixes between layers: some with weights must come after code.after, got {name}, which "
+                f"has all weights of {type(network).__name__}"
+            )
         features = _output_of(layer, network, query_shape)
         if not isinstance(features, Tensor) or features.dim() < 2:
             raise UnsupportedError(f"code=late_mix needs features [b, channels, …] after code.after={name}, got others")
@@ -134,6 +138,16 @@ def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
             yield from _layers(layer, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", layer
+
+
+def _first(network: nn.Module, prefix: str = "") -> str:
+    """Return the dotted name of the first layer with weights, within sequences and modules that wrap one other."""
+    layers = [(name, layer) for name, layer in network.named_children() if _has_weights(layer)]
+    if not layers:
+        return ""
+    name, layer = layers[0]
+    wraps = isinstance(layer, nn.Sequential) or len(layers) == 1
+    return (_first(layer, f"{prefix}{name}.") if wraps else "") or f"{prefix}{name}"
 
 
 def _has_weights(layer: nn.Module) -> bool:

@@ -129,6 +129,13 @@ def parity_model(
     if model is not None:
         built = model(query_shape=list(task.input.model_shape(shape)), outputs=heads * task.outputs, **more)
     elif not cfg.parity.model and _is_other(cfg, task, deployed):
+        if cfg.parity.start is Start.random:
+            raise ConfigError(
+                [
+                    "parity.start=random needs an architecture, got a deployed model that is a program or a module; "
+                    "name one: parity.model={_target_: …}, or parity=lenet"
+                ]
+            )
         built = own_network(deployed, heads, task.input.preprocess(probes(task.query_shape)))
     else:
         built = architecture(cfg.parity.model or cfg.deployed.model, task, shape, heads)
@@ -143,12 +150,18 @@ def parity_model(
 
 
 def _is_other(cfg: DictConfig, task: Task, deployed: DeployedModel) -> bool:
-    """Return whether F has weights, and its architecture is not the configured one."""
+    """Return whether F has weights, and is not of the configured architecture, which answers otherwise with them."""
     with torch.random.fork_rng(devices=[]):
-        configured = architecture(cfg.deployed.model, task, task.query_shape)
+        configured = architecture(cfg.deployed.model, task, task.query_shape).eval()
     theirs, ours = weights(deployed.network), weights(configured)
-    same = {name: value.shape for name, value in theirs.items()} == {name: value.shape for name, value in ours.items()}
-    return bool(theirs) and not same
+    if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in ours.items()}:
+        return bool(theirs)
+    configured.load_state_dict(theirs)
+    queries = probes(task.query_shape)
+    with torch.no_grad():
+        wanted = deployed(queries.to(deployed.device)).cpu()
+        given = configured(task.input.preprocess(queries))
+    return wanted.shape != given.shape or not torch.allclose(wanted, given, 1e-3, 1e-3 * wanted.abs().max().item())
 
 
 def measures(cfg: DictConfig, task: Task) -> Measures:

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from parmtrain.config.schema import register
 from parmtrain.errors import ConfigError
 
-ARCHITECTURES = ("deployed.model",)  # nodes that hold one, with arguments
+DEPLOYED = "deployed.model"
+ARCHITECTURES = (DEPLOYED, "parity.model")  # nodes that hold one, with arguments
 LISTS = ("callbacks", "metrics")  # groups of which several options may be chosen
 
 
@@ -52,7 +53,7 @@ def for_hydra(override: str) -> list[str]:
         >>> for_hydra("deployed.model={_target_: mine.Net, width: 3}")
         ['model@deployed.model=own', '++deployed.model={_target_: mine.Net, width: 3}']
     """
-    key = override.partition("=")[0]
+    key = override.partition("=")[0].lstrip("+")
     try:
         parsed = OverridesParser.create().parse_override(override)
     except HydraException:
@@ -61,7 +62,8 @@ def for_hydra(override: str) -> list[str]:
         return [override]
     value = parsed.value()
     if key in ARCHITECTURES and isinstance(value, dict) and "_target_" in value:
-        return [f"model@{key}=own", f"++{override}"]
+        chosen = [f"model@{key}=own"] if key == DEPLOYED else []
+        return [*chosen, f"++{override.lstrip('+')}"]
     return [_option(override, value) if is_group(override) else override]
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
+from parmtrain.answers import Answer
 from parmtrain.bundle import ExportFormat
 from parmtrain.bundle.formats import format_named, name_of
 from parmtrain.codes import Code
@@ -188,7 +189,10 @@ def _try_deployed(trial: Trial, cfg: DictConfig, task: Task, given: Network | No
             Fault("deployed.output", f"deployed.output must be null without deployed.path, got {cfg.deployed.output}")
         )
     trial("deployed.fit", lambda: _try_fit(cfg))
-    return _fits(trial, cfg, "deployed.model", _untrained(cfg, task), task, "deployed.model")
+    made = _fits(trial, cfg, "deployed.model", _untrained(cfg, task), task, "deployed.model")
+    if made is not None and isinstance(made.network, Answer):
+        trial.found.append(Fault("deployed.model", "deployed.model must return predictions [b, c] to be trained"))
+    return made
 
 
 def _untrained(cfg: DictConfig, task: Task) -> Callable[[], nn.Module]:

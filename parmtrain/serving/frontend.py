@@ -56,7 +56,7 @@ class Frontend:
     def __init__(
         self, scheme: Scheme, instances: Sequence[int], limits: Limits | None = None, k: int | None = None
     ) -> None:
-        self.scheme, self.limits, self.k = scheme, limits or Limits(), k or scheme.k
+        self.scheme, self.limits, self.k = scheme, limits or Limits(), scheme.k if k is None else k
         if not (self.k == scheme.k or (scheme.partial and 1 <= self.k < scheme.k)):
             raise ValueError(f"k must be {scheme.k}, the scheme's{' or less' if scheme.partial else ''}, got {k}")
         if not instances or max((DEPLOYED, *scheme.pools)) >= len(instances) or min(instances) < 1:

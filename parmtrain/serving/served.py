@@ -128,7 +128,7 @@ def read_served(settings: ServeSettings) -> Served:
     from parmtrain.prepared import reopen  # imports all of training, which instances do not need
 
     given = Bundle(settings.bundle)
-    if settings.k not in (None, given.k) and not (takes_partial(given) and settings.k < given.k):
+    if settings.coded and settings.k not in (None, given.k) and not (takes_partial(given) and settings.k < given.k):
         fewer = " or less" if takes_partial(given) else ""
         raise ConfigError([f"k must be {given.k}{fewer}, the k of the bundle in {settings.bundle}, got {settings.k}"])
     prepared, bundle = reopen(settings.bundle, {"deployed.path": settings.deployed})
@@ -137,5 +137,5 @@ def read_served(settings: ServeSettings) -> Served:
 
 def instance_counts(settings: ServeSettings, served: Served) -> list[int]:
     """Return the number of instances of each pool: m, and by default m/k (rounded up) for each parity model."""
-    parity = settings.parity_replicas or -(-settings.replicas // (settings.k or served.bundle.k))
+    parity = settings.parity_replicas or -(-settings.replicas // (served.k(settings) or served.bundle.k))
     return [settings.replicas, *[parity] * (len(served.models) - 1)]

@@ -108,7 +108,13 @@ class Task(ABC):
 
     def augmented(self, stored: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return stored queries ``[b, …]``, changed at random by ``augment``, and their labels then."""
-        return stored if self.augment is None else self.augment(stored), labels
+        if self.augment is None:
+            return stored, labels
+        try:
+            changed = self.augment(stored)
+        except TypeError as fault:
+            raise ConfigError([f"task.augment must map queries to queries, but raised: {fault}"]) from fault
+        return changed, labels
 
     def splits(self) -> "Splits[QuerySet]":
         """Read the data.

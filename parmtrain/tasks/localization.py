@@ -56,7 +56,7 @@ class Localization(Task):
     ) -> None:
         if outputs != len(NUMBERS):
             raise ConfigError([f"task.outputs must be {len(NUMBERS)} (the numbers of a box), got {outputs}"])
-        if augment is not None and len(signature(augment.forward).parameters) != 2:
+        if augment is not None and not _takes_two(augment):
             raise ConfigError(
                 [
                     "task.augment must map images and boxes to both, like parmtrain.tasks.box_crops.CropFlipBoxes, "
@@ -99,3 +99,12 @@ class Localization(Task):
             left, top, right, bottom = (boxes.pixels(box, height, width) - PIXEL_BEGINS).tolist()
             xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
             axes.plot(xs, ys, color=colour, linewidth=thick, label=label)
+
+
+def _takes_two(module: nn.Module) -> bool:
+    """Return whether a module can be called with two arguments."""
+    try:
+        signature(module.forward).bind(None, None)
+    except TypeError:
+        return False
+    return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
+from torch.utils.hooks import RemovableHandle
 
 from parmtrain.bounds import Positive
 from parmtrain.deployed import DeployedModel
@@ -97,16 +98,16 @@ def hidden_features(networks: Sequence[object], name: str) -> Iterator[list[Tens
         [torch.Size([5, 4])]
     """
     seen: list[Tensor] = []
-    handles = []
+    handles = list[RemovableHandle]()
     for network in networks:
         layers = network.modules() if isinstance(network, nn.Module) else []
-        last = [layer for layer in layers if isinstance(layer, nn.Linear)][-1:]
-        if not last:
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        if not isinstance(network, nn.Module) or not linear:
             raise UnsupportedError(
                 f"loss=hints needs a linear layer in {name}, whose input it reads, got {type(network).__name__}; use "
                 "loss=kl_and_labels or loss=kl, or give the model as a state dict or a module"
             )
-        handles.append(last[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])))
+        handles += _recording(network, linear, seen)
     try:
         yield seen
     finally:
@@ -114,22 +115,40 @@ def hidden_features(networks: Sequence[object], name: str) -> Iterator[list[Tens
             handle.remove()
 
 
+def _recording(network: nn.Module, layers: Sequence[nn.Module], seen: list[Tensor]) -> Iterator[RemovableHandle]:
+    """Have each call of a network add to ``seen`` what the last of its layers that ran was given."""
+    given: list[Tensor] = []
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        given.append(inputs[0])
+
+    def keep(*_: object) -> None:
+        seen.append(given[-1])
+        given.clear()
+
+    yield from (layer.register_forward_pre_hook(note) for layer in layers)
+    yield network.register_forward_hook(keep)
+
+
 def with_hidden_features(module: "ParityModule", batch: GroupBatch, present: int | None = None) -> CodedGroups:
     """Run a batch of groups, and keep the hidden features of the deployed model and of the parity models.
 
     Args:
         module: The deployed model, the code and the parity models.
-        batch: The groups; predictions that are known already are made again.
+        batch: The groups.
         present: As for ``ParityModule.coded_groups``.
 
     Raises:
         UnsupportedError: If one of the models has no linear layer, or is a program.
     """
     ours = [model for model in module.parity_models if not isinstance(model, DeployedModel)]
+    if not ours:
+        raise UnsupportedError(f"loss=hints needs a parity model, and code={module.code.name} trains none; use loss=kl")
     with hidden_features([module.deployed.network], "the deployed model") as theirs:
-        predictions = module.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
+        own = module.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
     with hidden_features(ours, "the parity model") as seen:
-        groups = module.coded_groups(batch._replace(predictions=predictions), present)
+        known = own if batch.predictions is None else batch.predictions
+        groups = module.coded_groups(batch._replace(predictions=known), present)
     count = len(batch.labels)
     hidden, parity_hidden = (torch.cat([one.reshape(count, -1) for one in every], 1) for every in (theirs, seen))
     if module.code.independent:

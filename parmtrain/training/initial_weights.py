@@ -26,21 +26,22 @@ def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
     """
     theirs = weights(deployed.network)
     ours = model.state_dict()
-    fitted = {name: _fitted(theirs[name], ours[name].shape) for name in ours if name in theirs}
+    fitted = {name: _fitted(name, theirs[name], ours[name].shape) for name in ours if name in theirs}
     matching = {name: tensor for name, tensor in fitted.items() if tensor is not None}
     model.load_state_dict({**ours, **matching})
     return list(matching)
 
 
-def _fitted(tensor: Tensor, shape: torch.Size) -> Tensor | None:
+def _fitted(name: str, tensor: Tensor, shape: torch.Size) -> Tensor | None:
     """Return a tensor of this shape: the one given, or position embeddings of another grid; None for any other."""
     if tensor.shape == shape:
         return tensor
-    if tensor.dim() != 3 or len(shape) != 3 or (tensor.size(0), tensor.size(2)) != (1, shape[2]):
+    flat = tensor.dim() == 3 and len(shape) == 3 and (tensor.size(0), shape[0], tensor.size(2)) == (1, 1, shape[2])
+    if not flat or "pos" not in name:
         return None
     for classes in (0, 1):  # tokens before those of patches
-        before, after = (isqrt(tokens - classes) for tokens in (tensor.size(1), shape[1]))
-        if (before**2, after**2) == (tensor.size(1) - classes, shape[1] - classes):
+        before, after = (isqrt(max(0, tokens - classes)) for tokens in (tensor.size(1), shape[1]))
+        if before and after and (before**2, after**2) == (tensor.size(1) - classes, shape[1] - classes):
             grid = tensor[:, classes:].transpose(1, 2).unflatten(2, (before, before))
             resized = interpolate(grid, (after, after), mode="bicubic", antialias=True)
             return torch.cat([tensor[:, :classes], resized.flatten(2).transpose(1, 2)], dim=1)

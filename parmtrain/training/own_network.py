@@ -7,38 +7,12 @@ from torch import Tensor, nn
 
 from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import UnsupportedError
-from parmtrain.programs import EXPORTED
+from parmtrain.programs import Around
 from parmtrain.widening import widen_outputs
 
 
-class ExportedNetwork(nn.Module):
-    """An exported program, which has no training and evaluation modes.
-
-    Args:
-        network: The network.
-
-    Example:
-        >>> ExportedNetwork(nn.Linear(4, 2)).train()(torch.rand(5, 4)).shape
-        torch.Size([5, 2])
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def train(self, mode: bool = True) -> "ExportedNetwork":
-        """Set the mode of this module alone."""
-        self.training = mode
-        return self
-
-    def forward(self, queries: Tensor) -> Tensor:
-        """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
-        predictions: Tensor = self.network(queries)
-        return predictions
-
-
 def own_network(deployed: DeployedModel, heads: int, queries: Tensor) -> nn.Module:
-    """Return a copy of the deployed model's network to train, with its weights.
+    """Return a copy of the deployed model's network to train, all of it, with its weights.
 
     Args:
         deployed: The deployed model; it is not changed.
@@ -59,11 +33,15 @@ def own_network(deployed: DeployedModel, heads: int, queries: Tensor) -> nn.Modu
             "an architecture with parity.model=…, or use code=lowres or code=backup"
         )
     copied: Any = private_copy(deployed.network)
-    for parameter in copied.parameters():
+    for name, parameter in copied.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            held = str(parameter.dtype).removeprefix("torch.")
+            raise UnsupportedError(
+                "a parity model with the deployed model's own network needs weights of type float32, got "
+                f"{held} in {name}; convert it with .float(), or use code=lowres or code=backup"
+            )
         parameter.requires_grad_(parameter.is_floating_point())
     widen_outputs(copied, heads, queries)
-    if isinstance(copied, torch.fx.GraphModule):
-        copied.meta.pop(EXPORTED, None)  # the program of the deployed model itself
-        return ExportedNetwork(copied)
-    trained: nn.Module = copied.train()
+    is_program = isinstance(copied, torch.jit.ScriptModule | torch.fx.GraphModule)
+    trained: nn.Module = (Around(copied) if is_program else copied).train()
     return trained
