@@ -1,5 +1,6 @@
 """Codes that mix queries or their features with keys or maps of their own, and read each prediction by its position."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from parmtrain.codes.mux import KeyEncoder
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 from parmtrain.flops import flops
-from parmtrain.models import LeNet, resnet18
+from parmtrain.models import MLP, LeNet, resnet18
+from parmtrain.programs import Around
 
 QUERY, OUTPUTS = (1, 8, 8), 10
 F = DeployedModel(LeNet([*QUERY], OUTPUTS))
@@ -100,3 +102,21 @@ def test_what_cannot_be_is_refused_with_one_sentence(call: Any, sentence: str) -
     with pytest.raises(UnsupportedError) as fault:
         call()
     assert sentence in str(fault.value)
+
+
+@pytest.mark.parametrize("wrap", [lambda one: nn.Sequential(nn.Identity(), one), Around])
+def test_late_mix_finds_the_first_layer_within_what_wraps_it(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    def wrapped(shape: tuple[int, ...], heads: int = 1, model: Any = None, **more: Any) -> nn.Module:
+        return wrap(MLP([4], heads * 3, [8]))
+
+    (mixed,) = LateMix(2).parity_models((4,), DeployedModel(MLP([4], 3, [8])), wrapped)
+    (layer,) = [part for part in mixed.modules() if isinstance(part, Mix)]
+    assert layer.maps.shape == (2, 8, 8)
+
+
+def test_late_mix_needs_a_layer_after_the_mixture() -> None:
+    def linear(shape: tuple[int, ...], heads: int = 1, model: Any = None, **more: Any) -> nn.Module:
+        return nn.Sequential(nn.ReLU(), nn.Linear(4, 3 * heads))
+
+    with pytest.raises(UnsupportedError, match=r"some with weights must come after code\.after, got 1, which has all"):
+        LateMix(2).parity_models((4,), DeployedModel(nn.Linear(4, 3)), linear)
