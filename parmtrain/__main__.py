@@ -16,7 +16,7 @@ from parmtrain.command import DONE, FAILED, UNREAD, VERSION, ending_quietly, exi
 from parmtrain.config.compose import why_not
 from parmtrain.config.overrides import override_faults, require_once
 from parmtrain.config.schema import register
-from parmtrain.config.sources import config_folder, for_hydra, quoted, require_folder
+from parmtrain.config.sources import all_for_hydra, config_folder, quoted, require_folder
 from parmtrain.errors import ConfigError, Interrupted, ParmtrainError, StorageError, raised_in, reason_of
 from parmtrain.run_folder import RunFolder
 
@@ -29,7 +29,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(VERSION)
         return DONE
     options, overrides, config_dir, multirun = _parts(given)
-    sys.argv[1:] = [*options, *(one for override in overrides for one in for_hydra(override))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and the code below reports them
     register()
     statuses: list[int] = []
@@ -56,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         require_folder(config_dir)
         require_once(overrides)
+        sys.argv[1:] = [*options, *all_for_hydra(overrides)]
         if multirun and (found := override_faults(overrides, config_dir)):
             raise ConfigError(found)  # before the first run
         try:

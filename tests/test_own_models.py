@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain import compose
+from parmtrain.__main__ import main
 from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, UnsupportedError
@@ -23,6 +24,14 @@ LINEAR = "deployed.model={_target_: torch.nn.Linear, in_features: 64, out_featur
 def test_an_architecture_with_its_own_arguments_replaces_the_tasks() -> None:
     model = compose("task=fashion_mnist", LINEAR).deployed.model
     assert dict(model) == {"_target_": "torch.nn.Linear", "in_features": 64, "out_features": 10}
+
+
+def test_the_architecture_is_chosen_once(capsys: pytest.CaptureFixture[str]) -> None:
+    both = ("model@deployed.model=lenet", LINEAR)
+    with pytest.raises(ConfigError, match=r"deployed\.model must be chosen once, got model@deployed\.model=lenet"):
+        compose(*both)
+    assert main(list(both)) == 1
+    assert "deployed.model must be chosen once" in capsys.readouterr().err
 
 
 @pytest.mark.slow

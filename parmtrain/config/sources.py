@@ -1,6 +1,7 @@
 """Where the YAML files are, and what Hydra composes from them, with Hydra's own errors."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -37,8 +38,20 @@ def composed(*overrides: str, config_dir: str | Path | None = None) -> DictConfi
     """
     register()
     with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
-        taken = [one for override in overrides for one in for_hydra(override)]
-        return compose("config", overrides=[*taken, *_searchpath(config_dir)])
+        return compose("config", overrides=[*all_for_hydra(overrides), *_searchpath(config_dir)])
+
+
+def all_for_hydra(overrides: Sequence[str]) -> list[str]:
+    """Return overrides as Hydra takes them.
+
+    Raises:
+        ConfigError: If two of them choose the architecture of the deployed model.
+    """
+    chosen = [one for one in overrides if key_of(one) == f"model@{DEPLOYED}"]
+    own = [one for one in overrides if len(for_hydra(one)) > 1]
+    if chosen and own:
+        raise ConfigError([f"{DEPLOYED} must be chosen once, got {chosen[0]} and {own[0]}"])
+    return [one for override in overrides for one in for_hydra(override)]
 
 
 def for_hydra(override: str) -> list[str]:
