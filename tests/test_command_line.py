@@ -174,13 +174,13 @@ def unread(folder: Path, command: str, *arguments: str, buffered: bool = True) -
     return ended.returncode, ended.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("command", "argument"), UNREAD, ids=" ".join)
 def test_a_command_whose_output_nobody_reads_ends_without_a_word(command: str, argument: str, tmp_path: Path) -> None:
     assert unread(tmp_path, command, argument) == (141, "")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
 def test_runs_whose_output_nobody_reads_end_once_one_is_written(buffered: bool, tmp_path: Path) -> None:
     quick = ("code=default", "seed=0,1", "deployed.fit.epochs=4", "hydra.sweep.dir=sweep")

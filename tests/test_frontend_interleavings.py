@@ -67,7 +67,7 @@ class Service(RuleBasedStateMachine):
             waiting=waiting,
             attempts=attempts,
         )
-        self.frontend = Frontend(self.scheme, instances, limits, self.scheme.k - fewer * self.scheme.partial)
+        self.frontend = Frontend(self.scheme, instances, limits, max(1, self.scheme.k - fewer * self.scheme.partial))
         self.now, self.taken = 0.0, 0
         self.answers: dict[int, Kind] = {}
         self.running: dict[int, Job] = {}

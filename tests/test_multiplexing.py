@@ -115,8 +115,8 @@ def test_late_mix_finds_the_first_layer_within_what_wraps_it(wrap: Callable[[nn.
 
 
 def test_late_mix_needs_a_layer_after_the_mixture() -> None:
-    def linear(shape: tuple[int, ...], heads: int = 1, model: Any = None, **more: Any) -> nn.Module:
-        return nn.Sequential(nn.ReLU(), nn.Linear(4, 3 * heads))
+    def wrapping(shape: tuple[int, ...], heads: int = 1, model: Any = None, **more: Any) -> nn.Module:
+        return nn.Sequential(nn.ReLU(), MLP([4], 3 * heads, [8]))
 
     with pytest.raises(UnsupportedError, match=r"some with weights must come after code\.after, got 1, which has all"):
-        LateMix(2).parity_models((4,), DeployedModel(nn.Linear(4, 3)), linear)
+        LateMix(2, after="1").parity_models((4,), DeployedModel(nn.Linear(4, 3)), wrapping)

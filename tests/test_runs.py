@@ -111,7 +111,7 @@ def test_every_task_runs_on_its_own_format(task: str, data_root: Path, tmp_path:
     if task == "cats_vs_dogs":
         network[2] = nn.LazyLinear(2)
     network(torch.zeros(1, 1 if task in ("mnist", "arrays") else 3, 32, 32))
-    metrics = small_run(tmp_path, *overrides, "parity=lenet", deployed=network).metrics
+    metrics = small_run(tmp_path, *overrides, "code=sum", "parity=lenet", deployed=network).metrics
     assert metrics["task"] == task
     assert ("top5" in metrics["degraded"]) == (task != "cats_vs_dogs")
 

@@ -108,7 +108,8 @@ class LateMix(SeparatePredictions):
                 f"such as {some}, got {self.after}"
             )
         layer = named[name]
-        if len(list(layer.parameters())) == len(list(network.parameters())):
+        all_of_it = len(list(layer.parameters())) == len(list(network.parameters()))
+        if all_of_it and next(layer.children(), None) is not None:
             raise UnsupportedError(
                 f"code=late_mix mixes between layers: some with weights must come after code.after, got {name}, which "
                 f"has all weights of {type(network).__name__}"
