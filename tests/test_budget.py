@@ -71,6 +71,12 @@ def test_a_wrong_budget_is_refused(given: list[str], sentence: str) -> None:
     assert sentence in str(fault.value)
 
 
+def test_a_budget_allows_what_the_table_shows() -> None:
+    nearly = row("sum", 0.8, encoder_flops=0.0004)
+    assert Budget(flops=1.0).allows(nearly)
+    assert not Budget(flops=1.0).allows(row("sum", 0.8, encoder_flops=0.006))
+
+
 def test_a_budget_reads_as_it_is_written() -> None:
     assert str(Budget(flops=0.5)) == "budget.flops=0.5 budget.bytes=1 budget.dispatches=1"
 

@@ -96,6 +96,15 @@ def test_an_exported_program_is_trained_as_it_is(code: str, network: nn.Module, 
     assert 1 <= result.metrics["cost"]["parity_flops"] < 1.5
 
 
+def test_a_class_of_ones_own_is_given_heads(network: nn.Module, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "f.pt")
+    named = ("deployed.model={_target_: tests.test_own_models.Net}", f"deployed.path={tmp_path / 'f.pt'}")
+    result = small_run(tmp_path / "run", "code=concat_heads", "trainer.max_epochs=1", *named)
+    (parity_model,) = result.module.parity_models
+    assert isinstance(parity_model, Net)
+    assert parity_model.head.out_features == 20
+
+
 def test_a_random_start_needs_an_architecture(network: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"parity\.start=random needs an architecture.*parity\.model="):
         small_run(tmp_path, "code=sum", "parity.start=random", deployed=network)

@@ -23,7 +23,9 @@ class Budget:
     def allows(self, row: dict[str, Any]) -> bool:
         """Return whether a row of the table is within the budget; a cost that is not known is within no limit."""
         cost, limits = cost_of(row), {one.name: getattr(self, one.name) for one in fields(self)}
-        return all(limit == inf or (cost[name] is not None and cost[name] <= limit) for name, limit in limits.items())
+        return all(
+            limit == inf or (cost[name] is not None and round(cost[name], 2) <= limit) for name, limit in limits.items()
+        )
 
     def __str__(self) -> str:
         return " ".join(f"{PREFIX}{one.name}={getattr(self, one.name):g}" for one in fields(self))

@@ -128,7 +128,7 @@ def parity_model(
     """
     if model is not None:
         built = model(query_shape=list(task.input.model_shape(shape)), outputs=heads * task.outputs, **more)
-    elif not cfg.parity.model and _is_other(cfg, task, deployed):
+    elif not cfg.parity.model and (_is_other(cfg, task, deployed) or _takes_no_heads(cfg.deployed.model, heads)):
         if cfg.parity.start is Start.random:
             raise ConfigError(
                 [
@@ -147,6 +147,11 @@ def parity_model(
         built.compile()
     takes_vectors = task.input.flatten and model is None and not cfg.parity.model  # as F does
     return nn.Sequential(task.input.preprocess, built) if takes_vectors else task.input.after_features(built)
+
+
+def _takes_no_heads(node: DictConfig, heads: int) -> bool:
+    """Return whether an architecture is asked for several heads, and has no argument that says how many outputs."""
+    return heads > 1 and "outputs" not in node
 
 
 def _is_other(cfg: DictConfig, task: Task, deployed: DeployedModel) -> bool:
