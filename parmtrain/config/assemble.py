@@ -23,13 +23,13 @@ from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, ParmtrainError, reason_of
 from parmtrain.metrics import Measures
 from parmtrain.probes import check_predictions, probes
-from parmtrain.programs import Network, weights
+from parmtrain.programs import Network
 from parmtrain.tasks.base import Task
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
 from parmtrain.training.hints import Hints
 from parmtrain.training.initial_weights import start_from
-from parmtrain.training.own_network import own_network
+from parmtrain.training.own_network import is_of, own_network
 from parmtrain.training.parity_module import ParityModule
 from parmtrain.training.schedules import constant
 
@@ -157,16 +157,8 @@ def _takes_no_heads(node: DictConfig, heads: int) -> bool:
 def _is_other(cfg: DictConfig, task: Task, deployed: DeployedModel) -> bool:
     """Return whether F has weights, and is not of the configured architecture, which answers otherwise with them."""
     with torch.random.fork_rng(devices=[]):
-        configured = architecture(cfg.deployed.model, task, task.query_shape).eval()
-    theirs, ours = weights(deployed.network), weights(configured)
-    if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in ours.items()}:
-        return bool(theirs)
-    configured.load_state_dict(theirs)
-    queries = probes(task.query_shape)
-    with torch.no_grad():
-        wanted = deployed(queries.to(deployed.device)).cpu()
-        given = configured(task.input.preprocess(queries))
-    return wanted.shape != given.shape or not torch.allclose(wanted, given, 1e-3, 1e-3 * wanted.abs().max().item())
+        configured = architecture(cfg.deployed.model, task, task.query_shape)
+    return deployed.has_weights and not is_of(deployed, configured, task.query_shape)
 
 
 def measures(cfg: DictConfig, task: Task) -> Measures:

@@ -7,8 +7,33 @@ from torch import Tensor, nn
 
 from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import UnsupportedError
-from parmtrain.programs import Around
+from parmtrain.probes import ALIKE, probes
+from parmtrain.programs import Around, weights
 from parmtrain.widening import widen_outputs
+
+
+def is_of(deployed: DeployedModel, architecture: nn.Module, query_shape: tuple[int, ...]) -> bool:
+    """Return whether a deployed model is of an architecture: with its weights, that gives its answers to fixed queries.
+
+    Args:
+        deployed: The deployed model.
+        architecture: A network with any weights; it takes the deployed model's if they fit.
+        query_shape: Shape of one query.
+
+    Example:
+        >>> deployed = DeployedModel(nn.Linear(4, 3))
+        >>> is_of(deployed, nn.Linear(4, 3), (4,)), is_of(deployed, nn.Sequential(nn.Linear(4, 3)), (4,))
+        (True, False)
+    """
+    theirs, ours = weights(deployed.network), weights(architecture)
+    if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in ours.items()}:
+        return False
+    architecture.load_state_dict(theirs)
+    queries = probes(query_shape)
+    with torch.no_grad():
+        wanted = deployed(queries.to(deployed.device)).cpu()
+        given = architecture.eval()(deployed.preprocess(queries.to(deployed.device)).cpu())
+    return wanted.shape == given.shape and torch.allclose(wanted, given, ALIKE, ALIKE * wanted.abs().max().item())
 
 
 def own_network(deployed: DeployedModel, heads: int, queries: Tensor) -> nn.Module:
