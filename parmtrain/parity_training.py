@@ -83,11 +83,13 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     log.info("deployed model: available %s A_a %.4f on the validation split", work.measures.name, available)
 
     pl.seed_everything(cfg.seed, verbose=False)
+    frozen.cpu()  # parity models are built beside it, and then moved together
     module = assemble.parity_module(cfg, task, frozen, _kind(known.val, work.measures.kind))
     prior = task.prior(splits.train.labels)
     if prior is not None:
         init_output_biases(module.parity_models, module.code, prior)
     if module.code.fits:
+        module.to(device)
         some = some_groups(splits.train, cfg.k, FITTING_GROUPS, cfg.seed, task.input, device)
         module.code.fit(frozen, some.queries, some.labels, work.measures)
     if module.trains:

@@ -8,6 +8,7 @@ from math import comb
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from parmtrain.codes.protocol import Coder
 from parmtrain.codes.stored import StoredScheme
@@ -206,11 +207,12 @@ def _quorums(code: Coder, width: int) -> tuple[tuple[Quorum, ...], ...]:
 def _given(code: Coder, width: int, sets: list[tuple[int, ...]]) -> dict[int, int]:
     """Return the positions that the decoder recovers from each of some sets of workers."""
     given: dict[int, int] = {}
+    device = next((value.device for value in code.buffers()), None) if isinstance(code, nn.Module) else None
     at_once = max(1, MOST_NUMBERS // (code.n * width))
     for begin in range(0, len(sets), at_once):
         some = sets[begin : begin + at_once]
-        arrived = torch.tensor([[worker in one for worker in range(code.n)] for one in some])
-        decoded = code.decode(torch.zeros(len(some), code.n, width), arrived)
+        arrived = torch.tensor([[worker in one for worker in range(code.n)] for one in some], device=device)
+        decoded = code.decode(torch.zeros(len(some), code.n, width, device=device), arrived)
         for one, flags in zip(some, decoded.isfinite().all(dim=2).tolist(), strict=True):
             given[sum(1 << worker for worker in one)] = mask(flags)
     return given

@@ -141,7 +141,7 @@ def _reconstructed(predictor: CodedPredictor, late: int, measures: Measures) -> 
 
 def _batches(k: int, split: ScoredSplit, seed: int, device: torch.device, workers: int) -> Iterator[GroupBatch]:
     sampler = GroupSampler(len(split.queries), k, GROUPS, seed, shuffle=False)
-    loader = group_loader(GroupDataset(split.queries.to(device), split.predictions.to(device)), sampler, workers)
+    loader = group_loader(GroupDataset(split.queries, split.predictions).to(device), sampler, workers)
     split.prepare.to(device)
     for batch in progress(loader, "scoring", len(sampler)):
         moved = GroupBatch(*(part.to(device) for part in batch))

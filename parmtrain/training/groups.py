@@ -85,6 +85,12 @@ class GroupDataset(Dataset[GroupBatch]):
     def __init__(self, queries: QuerySet, predictions: Tensor | None = None) -> None:
         self.queries, self.predictions = queries, predictions
 
+    def to(self, device: torch.device) -> "GroupDataset":
+        """Return the groups on ``device``; unchanged if their queries stream, which worker processes fetch on the CPU."""
+        if self.queries.streams:
+            return self
+        return GroupDataset(self.queries.to(device), None if self.predictions is None else self.predictions.to(device))
+
     def __getitem__(self, index: Tensor) -> GroupBatch:
         queries, labels = self.queries[index]
         predictions = None if self.predictions is None else self.predictions[index.to(self.predictions.device)]
@@ -144,8 +150,9 @@ class GroupsDataModule(pl.LightningDataModule):
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         self.prepare.to(device)
-        self.splits = Splits(*(queries.to(device) for queries in self.splits))
-        self.predictions = Splits(*(None if known is None else known.to(device) for known in self.predictions))
+        here = [GroupDataset(*both).to(device) for both in zip(self.splits, self.predictions, strict=True)]
+        self.splits = Splits(*(one.queries for one in here))
+        self.predictions = Splits(*(one.predictions for one in here))
 
     def train_dataloader(self) -> DataLoader[GroupBatch]:
         """Return a loader that regroups the training queries in each epoch."""
