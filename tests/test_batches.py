@@ -16,7 +16,7 @@ from parmtrain.codes.lowres import LowResEncoder, small_size
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 from parmtrain.flops import flops, widest
-from parmtrain.models import LeNet, student
+from parmtrain.models import LeNet, resnet18, student
 from parmtrain.training.initial_weights import start_from
 
 QUERY, OUTPUTS = (1, 28, 28), 10
@@ -106,6 +106,20 @@ def test_a_student_uses_up_its_budget_and_no_more(kind: Any, budget: float, k: i
     code = kind(k, model=student, flops=budget)
     used = flops(model_of(code), code.encode(torch.zeros(1, k, *QUERY))[:, 0]) / one_query(1)
     assert 0.9 * budget <= used <= budget
+
+
+@pytest.mark.parametrize(("k", "size"), [(2, (21, 22)), (3, (16, 16)), (4, (16, 16))])
+def test_strides_that_round_sizes_up_get_smaller_pictures(k: int, size: tuple[int, int]) -> None:
+    def build(query_shape: Any, **_: Any) -> nn.Module:
+        return resnet18(list(query_shape), OUTPUTS)
+
+    code, deployed = LowRes(k, flops=1.0), DeployedModel(build((3, 32, 32)))
+    (model,) = code.parity_models((3, 32, 32), deployed, build)
+    assert code.parity_shape((3, 32, 32)) == (k, 3, *size)
+    small = code.encode(torch.rand(1, k, 3, 32, 32))[:, 0]
+    assert small.shape[1:] == (k, 3, *size)
+    assert flops(model, small) <= 1.05 * flops(deployed, torch.zeros(1, 3, 32, 32))
+    assert LowRes(k).parity_shape((3, 32, 32)) == (k, 3, *small_size(32, 32, k))  # without a budget
 
 
 @pytest.mark.parametrize("code", [LowRes(3, model=student, flops=1.0), LowRes(3, flops=1.0), Backup(3)])

@@ -134,20 +134,24 @@ class BatchCode(SeparatePredictions):
                 )
             return widest(lambda width: fresh(shape, model=model, width=width), shape, most, name)
         student = fresh(shape, model=model)
-        try:
-            one = flops(student.eval(), torch.zeros(1, *shape))
-        except Exception as fault:  # a model can raise anything
-            raise UnsupportedError(
-                f"code={self.name} runs a student on queries of shape {list(shape)}, got one that raised: "
-                f"{reason_of(fault)}; give an architecture for this shape with parity.model=…, or choose a "
-                "student with model@code.model=student"
-            ) from fault
+        one = self._one_run(student, shape)
         if most is not None and one > SLACK * most:
             raise UnsupportedError(
                 f"{name} leaves {most:,.0f} FLOPs for a query, got a parity model that takes {one:,}; choose a student "
                 "with model@code.model=student"
             )
         return student.train()
+
+    def _one_run(self, student: nn.Module, shape: tuple[int, ...]) -> int:
+        """Return the FLOPs that a student takes for one query ``[*shape]``."""
+        try:
+            return flops(student.eval(), torch.zeros(1, *shape))
+        except Exception as fault:  # a model can raise anything
+            raise UnsupportedError(
+                f"code={self.name} runs a student on queries of shape {list(shape)}, got one that raised: "
+                f"{reason_of(fault)}; give an architecture for this shape with parity.model=…, or choose a "
+                "student with model@code.model=student"
+            ) from fault
 
 
 def require_divisor(name: str, r: int | None, k: int) -> int:

@@ -6,28 +6,33 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from parmtrain.bounds import Positive
-from parmtrain.codes.base import require_k
-from parmtrain.codes.batches import BatchCode, StudentModel, require_divisor
+from parmtrain.codes.base import FreshModel, require_k
+from parmtrain.codes.batches import SLACK, BatchCode, StudentModel, require_divisor
+from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 
 
-def small_size(height: int, width: int, k: int, layout: str = "grid") -> tuple[int, int]:
-    """Return the size of the largest picture of nearly the same aspect with at most 1/k of the pixels.
+def small_size(height: int, width: int, k: int, layout: str = "grid", fewer: int = 0) -> tuple[int, int]:
+    """Return the size of the largest picture of its aspect with at most 1/k of the pixels, or of a smaller one.
 
     Args:
         height: Rows of a query.
         width: Columns of a query.
         k: Queries whose pixels must fit into one query's.
         layout: ``grid``, or ``row`` to keep all rows and 1/k of the columns: spectrograms, shortened in time.
+        fewer: How many rows fewer than the largest it has; columns, with ``row``.
 
     Example:
         >>> [small_size(28, 28, k) for k in (2, 3, 4, 8)], small_size(40, 101, 2, "row")
         ([(19, 20), (16, 16), (14, 14), (9, 10)], (40, 50))
+        >>> small_size(28, 28, 2, fewer=1), small_size(40, 101, 2, "row", fewer=2)
+        ((18, 19), (40, 48))
     """
     if layout == "row":
-        return height, width // k
-    rows = max(1, int(height / sqrt(k)))
-    return rows, min(height * width // (k * rows), ceil(width / sqrt(k)))
+        return height, width // k - fewer
+    most = max(1, int(height / sqrt(k)))
+    columns = min(height * width // (k * most), ceil(width / sqrt(k)))
+    return most - fewer, round(columns * (most - fewer) / most)
 
 
 class LowResEncoder(nn.Module):
@@ -37,6 +42,8 @@ class LowResEncoder(nn.Module):
         k: Images in a coding group.
         layout: As for ``small_size``.
 
+    ``fewer``, as for ``small_size``, may be set.
+
     Example:
         >>> import torch
         >>> LowResEncoder(k=4)(torch.rand(5, 4, 3, 32, 32)).shape
@@ -45,11 +52,15 @@ class LowResEncoder(nn.Module):
 
     def __init__(self, k: int, layout: str = "grid") -> None:
         super().__init__()
-        self.k, self.layout = k, layout
+        self.k, self.layout, self.fewer = k, layout, 0
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of the small images."""
+        return small_size(height, width, self.k, self.layout, self.fewer)
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map images ``[g, k, c, h, w]`` to small ones ``[g, 1, k, c, h', w']``."""
-        size = small_size(queries.size(3), queries.size(4), self.k, self.layout)
+        size = self.size(queries.size(3), queries.size(4))
         small = interpolate(queries.flatten(0, 1), list(size), mode="bilinear", antialias=True)
         batches: Tensor = small.unflatten(0, queries.shape[:2]).unsqueeze(1)
         return batches
@@ -58,7 +69,9 @@ class LowResEncoder(nn.Module):
 class LowRes(BatchCode):
     """The low-resolution code: a student runs the k images of a group, each at 1/k of its pixels.
 
-    A parity query has the bytes of one query, and takes the arithmetic of one, as in other codes with one parity query.
+    A parity query has at most the bytes of one query, and takes the arithmetic of one, as in other codes with one
+    parity query. Where F's own network takes more, since strides round sizes up, its pictures are up to a quarter
+    smaller.
 
     Args:
         k: Queries in a coding group, 2 or more.
@@ -75,6 +88,8 @@ class LowRes(BatchCode):
         ((2, 1, 19, 20), 0.969)
     """
 
+    encoder: LowResEncoder
+
     def __init__(
         self,
         k: int,
@@ -88,7 +103,6 @@ class LowRes(BatchCode):
         if layout not in ("grid", "row"):
             raise UnsupportedError(f"code.layout must be grid or row, got {layout}")
         super().__init__(k, LowResEncoder(k, layout), model, flops, 1)
-        self.layout = layout
 
     @property
     def name(self) -> str:
@@ -102,10 +116,29 @@ class LowRes(BatchCode):
                 f"code=lowres needs queries of shape [c, h, w] (images or spectrograms), got {list(query_shape)}; "
                 "code=backup and code=sum take any shape"
             )
-        size = small_size(query_shape[1], query_shape[2], self.k, self.layout)
+        size = self.encoder.size(query_shape[1], query_shape[2])
         if min(size) < 1:
             raise UnsupportedError(
                 f"code=lowres with k={self.k} needs larger images, got {query_shape[1]}×{query_shape[2]}; use a "
                 "smaller k or code=backup"
             )
         return (query_shape[0], *size)
+
+    def parity_models(
+        self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
+    ) -> list[nn.Module]:
+        """Return the student, which runs all queries; choose the size of pictures for F's own architecture."""
+        most = self._most(query_shape, deployed) if self.model is None else None
+        if most is not None:
+            self._shrink(query_shape, SLACK * most, fresh)
+        return super().parity_models(query_shape, deployed, fresh)
+
+    def _shrink(self, query_shape: tuple[int, ...], most: float, fresh: FreshModel) -> None:
+        """Take the largest pictures, of sides down to three quarters, for which a network takes few enough FLOPs."""
+        largest = self.student_shape(query_shape)
+        side = largest[2 if self.encoder.layout == "row" else 1]
+        for self.encoder.fewer in range(side // 4 + 1):
+            shape = self.student_shape(query_shape)
+            if self._one_run(fresh(shape, model=None), shape) <= most:
+                return
+        self.encoder.fewer = 0

@@ -86,7 +86,7 @@ class GroupDataset(Dataset[GroupBatch]):
         self.queries, self.predictions = queries, predictions
 
     def to(self, device: torch.device) -> "GroupDataset":
-        """Return the groups on ``device``; unchanged if their queries stream, which worker processes fetch on the CPU."""
+        """Return the groups on ``device``; unchanged if their queries stream: processes without it fetch them."""
         if self.queries.streams:
             return self
         return GroupDataset(self.queries.to(device), None if self.predictions is None else self.predictions.to(device))
