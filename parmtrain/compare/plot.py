@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from math import hypot
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -13,6 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from parmtrain import drawing
 from parmtrain.compare.budget import cost_of, front
 from parmtrain.compare.table import GUESS, Row
+from parmtrain.config.sources import options
 
 RESOURCES = {
     "flops": "extra FLOPs of a group ÷ FLOPs of F",
@@ -22,14 +24,17 @@ RESOURCES = {
 STRAIGHT_UNDER = 0.1
 TICKS = [0, *(round(step * 10.0**power, 1) for power in range(-1, 4) for step in (1, 2, 5))]
 POINTS = [-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5]
-STYLES = [(colour, marker) for marker in "os^DvPX" for colour in colormaps["tab10"].colors[:7]]  # type: ignore[attr-defined]
+COLOURS = [colour for name in ("tab10", "Dark2") for colour in colormaps[name].colors]  # type: ignore[attr-defined]
+APART = 15  # printer's points between the centres of two markers
+STEPS = sorted(((right, up) for right in range(-4, 5) for up in range(-2, 3)), key=lambda step: hypot(*step))
 
 
 def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, path: Path) -> None:
     """Plot how far each code's reconstructions are from the deployed model's own score, against what they cost.
 
-    Each code has one colour and marker in all panels. The legend beside a row lists its codes with their A_d, the best
-    first. The front is ringed: no code has a better A_d for as much of the resource or less.
+    Beside each row of panels, its codes are listed by their A_d, the best first, and numbered so in its panels. Each of
+    parmtrain's codes has one colour in all figures. Where markers would hide each other, they are moved aside, and a
+    line leads to their place. The front has black rims: no code has a better A_d for as much of the resource or less.
 
     Args:
         rows: Rows of the table.
@@ -38,44 +43,44 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
         path: PNG to write.
     """
     groups: dict[int, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in sorted(rows, key=lambda row: -row["degraded"]):
         if row["late"] == 1 and row["code"] != GUESS:
             groups[row["k"]].append(row)
-    every = sorted({_label(row, rows) for rows in groups.values() for row in rows})
-    styles = {label: STYLES[number % len(STYLES)] for number, label in enumerate(every)}
+    ours = options("code")
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(_in_order(ours, rows))}
     tallest = max(len(some) for some in groups.values())
-    height = max(3.2, 0.19 * tallest + 0.8)
+    height = max(3.4, 0.2 * tallest + 0.8)
     figure = Figure(figsize=(15, height * len(groups) + 0.8), layout="constrained")
     grid = figure.subplots(len(groups), len(RESOURCES), squeeze=False, sharex="col")
     for line, (k, some) in zip(grid, sorted(groups.items()), strict=True):
         for axes, resource in zip(line, RESOURCES, strict=True):
-            _panel(axes, some, resource, styles)
+            _frame(axes, some, resource)
         line[0].set_ylabel(f"k = {k}\n$A_d − A_a$, points of {measure}")
         place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "frameon": False, "fontsize": "small"}
-        line[-1].legend(handles=_legend(some, styles), **place)
+        line[-1].legend(handles=_legend(some, rows, colours), **place)
     for axes, unit in zip(grid[-1], RESOURCES.values(), strict=True):
         axes.set_xlabel(unit)
     figure.suptitle(title)
+    figure.draw_without_rendering()  # so that the panels have their sizes
+    for line, (_, some) in zip(grid, sorted(groups.items()), strict=True):
+        for axes, resource in zip(line, RESOURCES, strict=True):
+            _markers(axes, some, resource, colours)
     drawing.save(figure, path)
 
 
-def _panel(axes: Axes, rows: Sequence[Row], resource: str, styles: dict[str, tuple[object, str]]) -> None:
+def _frame(axes: Axes, rows: Sequence[Row], resource: str) -> None:
+    """Draw the axes of a panel and the steps of the front."""
     ringed = front(rows, resource)
     xs, ys = [cost_of(row)[resource] for row in ringed], [_points(row) for row in ringed]
     if xs:
         further = [*xs, 1.6 * max(xs)], [*ys, ys[-1]]
         axes.step(*further, where="post", color=drawing.GREY, linewidth=1, zorder=1)
-    axes.plot(xs, ys, "o", markersize=13, markerfacecolor="none", markeredgecolor="black", zorder=2)
-    for row in rows:
-        x = cost_of(row)[resource]
-        if x is not None:
-            colour, marker = styles[_label(row, rows)]
-            axes.plot(x, _points(row), marker, color=colour, markersize=7, zorder=3)
     axes.axhline(0, color="black", linestyle=":", linewidth=1)
     axes.set_xscale("symlog", linthresh=STRAIGHT_UNDER)
     axes.set_yscale("symlog", linthresh=0.5)
     every = [_points(row) for row in rows]
-    axes.set_ylim(1.4 * min(-1, *every), max(0.4, *(1.4 * one for one in every)))
+    axes.set_ylim(1.6 * min(-1, *every), max(0.6, *(1.6 * one for one in every)))
+    axes.set_xlim(-0.02, 2.5 * max(1, *(cost_of(row)[resource] or 0 for row in rows)))
     for axis, ticks in ((axes.xaxis, TICKS), (axes.yaxis, POINTS)):
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_minor_locator(NullLocator())
@@ -84,13 +89,60 @@ def _panel(axes: Axes, rows: Sequence[Row], resource: str, styles: dict[str, tup
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(rows: Sequence[Row], styles: dict[str, tuple[object, str]]) -> list[Line2D]:
-    """Return one entry for each code of a row of panels, the best first."""
-    ordered = sorted(rows, key=lambda row: -row["degraded"])
-    entries = [(styles[_label(row, rows)], f"{row['degraded']:.4f}  {_label(row, rows)}") for row in ordered]
+def _markers(axes: Axes, rows: Sequence[Row], resource: str, colours: dict[str, object]) -> None:
+    """Draw a numbered marker for each row, beside its place where another one is there."""
+    figure, ringed = axes.get_figure(root=True), front(rows, resource)
+    assert figure is not None
+    known = [(number, row) for number, row in enumerate(rows, 1) if cost_of(row)[resource] is not None]
+    places = [(cost_of(row)[resource], _points(row)) for _, row in known]
+    shifts = aside([tuple(72 / figure.dpi * axes.transData.transform(place)) for place in places])
+    for (number, row), place, shift in zip(known, places, shifts, strict=True):
+        rim = {"edgecolor": "black", "linewidth": 1.8} if row in ringed else {"edgecolor": "white", "linewidth": 0.5}
+        axes.annotate(
+            f"{number}",
+            place,
+            shift,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            color="white",
+            fontsize=7,
+            fontweight="bold",
+            bbox={"boxstyle": f"circle,pad={0.3 if number < 10 else 0.1}", "facecolor": colours[row["code"]], **rim},
+            arrowprops=None if shift == (0, 0) else {"arrowstyle": "-", "color": drawing.GREY, "linewidth": 0.8},
+            annotation_clip=False,
+            zorder=3,
+        ).set_in_layout(False)
+
+
+def aside(places: Sequence[tuple[float, float]], apart: float = APART) -> list[tuple[float, float]]:
+    """Return how far right and up each of some markers has to move, in order, so that none hides another.
+
+    Example:
+        >>> aside([(0, 0), (100, 0), (1, 0), (0, 1)], apart=10)
+        [(0, 0), (0, 0), (-10, 0), (0, -10)]
+    """
+    taken: list[tuple[float, float]] = []
+    shifts: list[tuple[float, float]] = []
+    for right, up in places:
+        steps = ((apart * across, apart * along) for across, along in STEPS)
+        free = ((x, y) for x, y in steps if all(hypot(right + x - a, up + y - b) > 0.8 * apart for a, b in taken))
+        shifts.append(next(free, (0, 0)))
+        taken.append((right + shifts[-1][0], up + shifts[-1][1]))
+    return shifts
+
+
+def _in_order(ours: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Return the names of all of parmtrain's codes, and then those of others."""
+    return [*ours, *sorted({row["code"] for row in rows}.difference(ours))]
+
+
+def _legend(rows: Sequence[Row], every: Sequence[Row], colours: dict[str, object]) -> list[Line2D]:
+    """Return one entry for each code of a row of panels."""
+    texts = (f"{number:>2}  {row['degraded']:.4f}  {_label(row, every)}" for number, row in enumerate(rows, 1))
     return [
-        Line2D([], [], linestyle="", marker=marker, color=colour, label=label)  # type: ignore[arg-type]
-        for (colour, marker), label in entries
+        Line2D([], [], linestyle="", marker="o", color=colours[row["code"]], label=text)  # type: ignore[arg-type]
+        for row, text in zip(rows, texts, strict=True)
     ]
 
 

@@ -134,9 +134,11 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
     if isinstance(cause, ValidationError):
         return reason_of(cause)
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        key = cause.full_key or key  # of a value in braces, the key that is unknown
         if key in MEANT:
             return f"unknown key {key}; did you mean {MEANT[key]}?"
-        close = get_close_matches(key, _keys(OmegaConf.to_container(composed)), n=1)
+        known = [other for other in _keys(OmegaConf.to_container(composed)) if not key.startswith(f"{other}.")]
+        close = get_close_matches(key, known, n=1)
         return f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
     if empty := _empty_above(key, composed):
         return f"{empty} is not set; choose one of {', '.join(choices(empty.rpartition('.')[2]))} first"
