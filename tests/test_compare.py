@@ -46,6 +46,21 @@ def test_every_code_has_its_rows_and_what_cannot_be_its_sentence(compared: Path)
         assert min(plot.size) > 500
 
 
+def test_a_code_that_cannot_be_trained_so_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = [*SHORT, "partial=true", "k=2"]
+    rows = compare([*asked, "code=sum,concat_heads"], tmp_path)
+    assert {row["code"] for row in rows} == {"concat_heads", "guess at random"}
+    reason = (
+        "code=sum needs all k queries of a group, so partial must be false; lowres, backup and codes with heads do not"
+    )
+    assert f"left out: code=sum: {reason}" in caplog.messages
+    assert f"- left out: {reason}" in (tmp_path / "table.md").read_text()
+    with pytest.raises(ConfigError, match=reason):
+        compare([*asked, "code=sum"], tmp_path)
+
+
 def test_the_figures_are_those_of_the_runs(compared: Path) -> None:
     rows = table(compared)
     for path in (compared / "runs").glob("*/metrics.json"):

@@ -14,6 +14,7 @@ from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
 from parmtrain.compare.results import readable_metrics
 from parmtrain.compare.table import Row
 from parmtrain.config.check import check, require_no_faults
+from parmtrain.config.faults import Fault
 from parmtrain.config.resuming import resuming
 from parmtrain.errors import ConfigError, DataError, InputError, TrainingError
 from parmtrain.files import cannot_write
@@ -55,9 +56,11 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
     quiet()
     budget, overrides = read_budget(overrides)
     supported, unsupported = _supported(planned_runs(overrides, study, config_dir))
+    for title, reason in unsupported.items():
+        log.warning("left out: %s: %s", title, reason)
     waiting = [one for one in supported if not one.folder.finished]
     _require_same((one for one in supported if one.folder.finished), more_to_do=bool(waiting))
-    _check(waiting)
+    _fetch(waiting)
     log.info("%d finished and %d to do, in %s", len(supported) - len(waiting), len(waiting), study)
     failed: list[str] = []
     for number, one in enumerate(waiting, 1):
@@ -72,7 +75,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
             "[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title or one.folder.path.name, degraded, all_k
         )
     results = [(one.variant, _results(one)) for one in supported if one.folder.finished]
-    rows = _write(results, unsupported, budget, study) if results else []
+    rows = _write(results, list(dict.fromkeys(unsupported.values())), budget, study) if results else []
     if others := sum(RunFolder(path).finished for path in (study / RUNS).iterdir()) - len(results):
         log.info("the table has the runs of this command; %d other finished runs in %s are not in it", others, study)
     if failed:
@@ -87,17 +90,30 @@ def _results(one: PlannedRun) -> dict[str, Any]:
     return metrics | {"code": one.option or metrics["code"]}
 
 
-def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[str]]:
-    reasons = {one.title: one.unsupported() for one in planned}
-    sentences = list(dict.fromkeys(reason for reason in reasons.values() if reason))
-    if planned and all(reasons.values()):
-        raise ConfigError(sentences)
-    return [one for one in planned if not reasons[one.title]], sentences
+def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], dict[str, str]]:
+    """Return the runs whose code supports their k, r, task and deployed model, and the reasons for the others by title.
+
+    Raises:
+        ConfigError: With every fault of another kind, or if no run is left.
+    """
+    unsupported, faults = dict[str, str](), list[Fault]()
+    for one in progress(planned, "checking"):
+        if one.folder.finished:
+            continue
+        found = [Fault("code", reason, True)] if (reason := one.unsupported()) else _faults(one)
+        faults += [fault for fault in found if not fault.unsupported]
+        unsupported.update((one.title, fault.sentence) for fault in found)
+    require_no_faults(faults)
+    if len(unsupported) == len(planned):
+        raise ConfigError(list(dict.fromkeys(unsupported.values())))
+    return [one for one in planned if one.title not in unsupported], unsupported
 
 
-def _check(planned: Sequence[PlannedRun]) -> None:
-    shown = progress(planned, "checking")
-    require_no_faults(fault for one in shown for fault in check(resuming(one.cfg, one.folder), one.folder))
+def _faults(planned: PlannedRun) -> list[Fault]:
+    return check(resuming(planned.cfg, planned.folder), planned.folder)
+
+
+def _fetch(planned: Sequence[PlannedRun]) -> None:
     missing = []
     for work in {one.cfg.task.name: Prepared(one.cfg) for one in planned}.values():
         try:

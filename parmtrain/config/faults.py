@@ -13,10 +13,12 @@ class Fault(NamedTuple):
     Args:
         key: The key that it is about: ``trainer.max_epochs``.
         sentence: What must be, what was given, and how to mend it.
+        unsupported: Whether the code does not support this k, r, task or deployed model; another code may.
     """
 
     key: str
     sentence: str
+    unsupported: bool = False
 
     def is_about(self, key: str) -> bool:
         """Return whether the fault is about a key or one below it.

@@ -19,7 +19,7 @@ from parmtrain.codes import Code
 from parmtrain.config import assemble
 from parmtrain.config.faults import Fault, any_about
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import ConfigError, MissingDataError, ParmtrainError, StorageError, reason_of
+from parmtrain.errors import ConfigError, MissingDataError, ParmtrainError, StorageError, UnsupportedError, reason_of
 from parmtrain.files import require_space
 from parmtrain.metrics.figures import RESERVED
 from parmtrain.probes import check_predictions
@@ -55,7 +55,7 @@ class Trial:
         except ConfigError as fault:
             self.found += [Fault(key, sentence) for sentence in fault.faults]
         except ParmtrainError as fault:
-            self.found.append(Fault(key, str(fault)))
+            self.found.append(Fault(key, str(fault), isinstance(fault, UnsupportedError)))
         except Exception as fault:  # a part can raise anything
             require_space(fault, {"temporary files": Path(tempfile.gettempdir())})
             self.found.append(Fault(key, f"{key}: {reason_of(fault)}"))
