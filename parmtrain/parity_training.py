@@ -85,6 +85,9 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     pl.seed_everything(cfg.seed, verbose=False)
     frozen.cpu()  # parity models are built beside it, and then moved together
     module = assemble.parity_module(cfg, task, frozen, _kind(known.val, work.measures.kind))
+    if cfg.parity.model and (cfg.code.get("model") or not module.trains):
+        whose = "runs a student, code.model" if cfg.code.get("model") else "trains no parity model"
+        log.warning("parity: not used, since code=%s %s", module.code.name, whose)
     prior = task.prior(splits.train.labels)
     if prior is not None:
         init_output_biases(module.parity_models, module.code, prior)

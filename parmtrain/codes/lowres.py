@@ -56,7 +56,7 @@ class LowResEncoder(nn.Module):
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of the small images."""
-        return small_size(height, width, self.k, self.layout, self.fewer)
+        return small_size(int(height), int(width), self.k, self.layout, self.fewer)  # tensors, in a trace
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map images ``[g, k, c, h, w]`` to small ones ``[g, 1, k, c, h', w']``."""

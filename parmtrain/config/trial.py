@@ -87,16 +87,16 @@ def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault]) -> 
         trial("metrics", lambda: _try_metrics(cfg, task))
         if code is not None and deployed is not None:
             try_code(trial, cfg, code, task, deployed)
-        trial("data", lambda: _locate(cfg, task, bool(trial.found or trial.known)))
+        trial("data", lambda: _locate(cfg, task))
     return trial.found
 
 
-def _locate(cfg: DictConfig, task: Task, faulty: bool) -> None:
+def _locate(cfg: DictConfig, task: Task) -> None:
     """Look for the data; what is only missing may be downloaded once the configuration has no fault."""
     try:
         task.source.locate()
     except MissingDataError:
-        if faulty or not cfg.data.download:
+        if not cfg.data.download or not task.source.downloads:
             raise
 
 

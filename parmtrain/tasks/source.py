@@ -18,6 +18,11 @@ class Source(ABC):
             DataError: If it is there, but not as it must be.
         """
 
+    @property
+    def downloads(self) -> bool:
+        """Whether ``download`` may help."""
+        return type(self).download is not Source.download
+
     def download(self) -> None:
         """Download or generate data that ``locate`` did not find.
 
