@@ -25,7 +25,12 @@ EXPORTED = "exported_program"  # key under which a graph module stores its expor
 
 
 def weights(network: Network) -> dict[str, Tensor]:
-    """Return all parameters and buffers of a network by name; an empty dict for a plain callable."""
+    """Return all parameters and buffers of a network by name; an empty dict for a plain callable.
+
+    What is around a network gives them no other names.
+    """
+    while isinstance(network, Around):
+        network = network.network
     if not isinstance(network, nn.Module):
         return {}
     return {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}

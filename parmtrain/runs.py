@@ -150,7 +150,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "preprocessing": task.input.settings,
         "metrics": scores.to_json(),
         "partial": work.cfg.partial or code.independent,
-        "deployed": {"fingerprint": work.deployed.fingerprint, "origin": work.origin, **_answers(work)},
+        "deployed": _deployed_of(work),
     }
     export(code, models, task.query_shape, task.outputs, about, place.export, assemble.build(work.cfg.export))
     queries = len(work.splits.train) // module.k * module.k
@@ -180,11 +180,11 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
     return result
 
 
-def _answers(work: Prepared) -> dict[str, Any]:
-    """Return F's answers to fixed queries if it has no weights to know it by."""
-    if work.deployed.has_weights:
-        return {}
-    return {"answers": answers(work.deployed, work.task.query_shape)}
+def _deployed_of(work: Prepared) -> dict[str, Any]:
+    """Return what a bundle states about F, with its answers to fixed queries if it has no weights to know it by."""
+    deployed = work.deployed
+    known = {"fingerprint": deployed.fingerprint, "origin": work.origin, "output": work.cfg.deployed.get("output")}
+    return known if deployed.has_weights else known | {"answers": answers(deployed, work.task.query_shape)}
 
 
 def _timings(work: Prepared, place: RunFolder, device: torch.device) -> dict[str, Any]:

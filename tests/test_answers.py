@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from parmtrain import load
 from parmtrain.answers import answering
 from parmtrain.errors import ConfigError, DeployedModelError
 from parmtrain.models import LeNet
@@ -100,5 +101,8 @@ def test_a_run_takes_the_output_that_is_named(tmp_path: Path) -> None:
     network = Several(FORMS["a mapping"][0])
     result = small_run(tmp_path / "run", "deployed.output=logits", "code=concat_heads", deployed=network)
     assert result.metrics["cost"]["parity_flops"] == pytest.approx(1, abs=0.2)
+    queries = torch.rand(3, 2, 1, 8, 8)
+    answered = load(tmp_path / "run", deployed=network).reconstruct(queries, lost=2)
+    assert torch.equal(answered.flatten(0, 1), network(queries.flatten(0, 1))["logits"])
     with pytest.raises(ConfigError, match=r"deployed\.output must be null without deployed\.path, got logits"):
         small_run(tmp_path / "other", "deployed.output=logits")

@@ -110,8 +110,8 @@ def test_a_student_uses_up_its_budget_and_no_more(kind: Any, budget: float, k: i
 
 @pytest.mark.parametrize(("k", "size"), [(2, (21, 22)), (3, (16, 16)), (4, (16, 16))])
 def test_strides_that_round_sizes_up_get_smaller_pictures(k: int, size: tuple[int, int]) -> None:
-    def build(query_shape: Any, **_: Any) -> nn.Module:
-        return resnet18(list(query_shape), OUTPUTS)
+    def build(shape: tuple[int, ...], *_: Any, **__: Any) -> nn.Module:
+        return resnet18(list(shape), OUTPUTS)
 
     code, deployed = LowRes(k, flops=1.0), DeployedModel(build((3, 32, 32)))
     (model,) = code.parity_models((3, 32, 32), deployed, build)

@@ -37,6 +37,7 @@ def test_a_code_stays_on_the_device_of_its_queries(name: str) -> None:
         module = ParityModule(deployed, code, code.parity_models(QUERY, deployed, fresh))
         arrived = some_late(code, GROUPS)
         mode = FakeTensorMode()
+        assert isinstance(deployed.network, nn.Module)
         for part in (module, deployed, deployed.network):
             moved(part, mode)
         with mode:

@@ -217,7 +217,7 @@ def test_a_deployed_model_that_answers_anything_but_boxes_is_refused(tmp_path: P
     (fault,) = check(compose(*overrides), RunFolder(tmp_path), network)
     assert fault.sentence == "the deployed model returns shape [2, 5] for 2 queries; expected [2, 4]"
     (fault,) = check(compose(*overrides, "task.outputs=5"), RunFolder(tmp_path))
-    assert fault == ("task", "task.outputs must be 4 (the numbers of a box), got 5")
+    assert (fault.key, fault.sentence) == ("task", "task.outputs must be 4 (the numbers of a box), got 5")
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -36,6 +36,7 @@ class _Deployed(BaseModel):
     fingerprint: Digest
     origin: str = ""  # older bundles do not state it
     answers: list[list[Finite]] | None = None  # of a model without weights
+    output: int | str | None = None  # which part of what it returns is the prediction
 
 
 class _Description(BaseModel):

@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from parmtrain.answers import answering
 from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, TORCHSCRIPT, parity_model, read_description
 from parmtrain.bundle.formats import format_named
 from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
-from parmtrain.deployed import DeployedModel, private_copy
+from parmtrain.deployed import DeployedModel, fingerprint, private_copy
 from parmtrain.errors import ExportError, InputError
 from parmtrain.inputs import as_folder, require_tensor
-from parmtrain.probes import require_answers
+from parmtrain.probes import probes, require_answers
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
 
@@ -62,15 +63,22 @@ class Bundle:
             DeployedModelError: If it has no weights, and answers otherwise than the deployed model did in training.
             ExportError: If it is not the deployed model that the bundle was trained for.
         """
-        model = deployed if isinstance(deployed, DeployedModel) else DeployedModel(private_copy(deployed))
-        expected = self.about["deployed"]["fingerprint"]
+        about = self.about["deployed"]
+        expected = about["fingerprint"]
+        if isinstance(deployed, DeployedModel):
+            model = deployed
+        else:
+            own = private_copy(deployed)
+            if fingerprint(own) == expected:
+                own = answering(own, about.get("output"), probes(self.query_shape), "the deployed model")
+            model = DeployedModel(own)
         if model.fingerprint != expected:
             raise ExportError(
                 f"the deployed model must be the one that the bundle in {self.folder} was trained for, "
                 f"{expected[:16]}…, got {model.fingerprint[:16]}…"
             )
         self.deployed = model.cpu()
-        if (wanted := self.about["deployed"].get("answers")) is not None:
+        if (wanted := about.get("answers")) is not None:
             require_answers(model, self.query_shape, wanted, "the deployed model")
         if not self.about["parity"]["models"]:
             self.parity_models = [self.deployed]
