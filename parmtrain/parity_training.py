@@ -90,7 +90,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         log.warning("parity: not used, since code=%s %s", module.code.name, whose)
     prior = task.prior(splits.train.labels)
     if prior is not None:
-        init_output_biases(module.parity_models, module.code, prior)
+        init_output_biases(module.parity_models, module.code, prior, frozen)
     if module.code.fits:
         module.to(device)
         some = some_groups(splits.train, cfg.k, FITTING_GROUPS, cfg.seed, task.input, device)

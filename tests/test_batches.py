@@ -17,7 +17,6 @@ from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
 from parmtrain.flops import flops, widest
 from parmtrain.models import LeNet, resnet18, student
-from parmtrain.training.initial_weights import start_from
 
 QUERY, OUTPUTS = (1, 28, 28), 10
 F = DeployedModel(LeNet([*QUERY], OUTPUTS))
@@ -210,36 +209,6 @@ def test_batches_keep_the_order_of_queries() -> None:
 
 def transformer(size: int) -> Any:
     return VisionTransformer(size, 2, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8, num_classes=OUTPUTS)
-
-
-def test_position_embeddings_are_interpolated_to_the_grid_of_small_pictures() -> None:
-    deployed, small = transformer(8), transformer(4)
-    embedding = deployed.encoder.pos_embedding
-    down, right = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
-    embedding.data[0, 0], embedding.data[0, 1:, 0], embedding.data[0, 1:, 1] = 7, down.flatten(), right.flatten()
-    assert set(start_from(small, DeployedModel(deployed))) == set(small.state_dict())
-    started = small.encoder.pos_embedding[0]
-    assert (started[0] == 7).all()
-    middle, step = started[1:, 0].mean(), started[3, 0] - started[1, 0]
-    assert middle.item() == pytest.approx(1.5)
-    assert 1.5 < step < 2.5  # pixels are twice as far apart
-    assert torch.allclose(started[1:, 0].view(2, 2).T, started[1:, 1].view(2, 2), atol=1e-5)
-    assert start_from(nn.Linear(3, 2), DeployedModel(nn.Linear(4, 2))) == ["bias"]
-
-
-@pytest.mark.parametrize(
-    ("theirs", "ours"),
-    [
-        (torch.ones(1, 1, 8), torch.zeros(1, 2, 8)),
-        (torch.ones(1, 4, 8), torch.zeros(5, 9, 8)),
-        (torch.ones(1, 5, 8), torch.zeros(1, 8, 8)),
-    ],
-)
-def test_other_tensors_are_not_interpolated(theirs: Tensor, ours: Tensor) -> None:
-    deployed, model = nn.Module(), nn.Module()
-    deployed.pos_embed, model.pos_embed = nn.Parameter(theirs), nn.Parameter(ours)
-    assert start_from(model, DeployedModel(deployed)) == []
-    assert start_from(nn.Conv1d(9, 1, 3), DeployedModel(nn.Conv1d(4, 1, 3))) == ["bias"]
 
 
 def test_a_student_of_another_size_is_asked_for_where_the_deployed_model_takes_one() -> None:

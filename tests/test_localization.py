@@ -8,15 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
 
-from parmtrain import ParityModule, compose, load
-from parmtrain.codes import Linear
+from parmtrain import compose, load
 from parmtrain.config import assemble
 from parmtrain.config.check import check
-from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.evaluate import evaluate
 from parmtrain.metrics import boxes
@@ -25,34 +22,10 @@ from parmtrain.tasks.box_crops import CropFlipBoxes
 from parmtrain.tasks.cub200 import Cub200
 from parmtrain.tasks.garment_boxes import GarmentBoxes
 from parmtrain.tasks.localization import Localization
-from parmtrain.training.initial_weights import init_output_biases
 from tests.formats import BIRDS
 from tests.small_runs import small_run
 
 CANVASES = ("task.source.train=60", "task.source.val=12", "task.source.test=20")
-
-
-def test_parity_models_begin_with_the_target_of_the_mean_box(data_root: Path) -> None:
-    cfg = compose("task=garment_boxes", f"data.root={data_root}", "k=3", "code=sum", *CANVASES)
-    task: Localization = assemble.build(cfg.task)
-    mean = task.prior(task.splits().train.labels)
-    deployed = DeployedModel(assemble.architecture(cfg.deployed.model, task, task.query_shape))
-
-    def started(cfg: DictConfig) -> ParityModule:
-        module = assemble.parity_module(cfg, task, deployed)
-        init_output_biases(module.parity_models, module.code, mean)
-        return module
-
-    (model,) = started(cfg).parity_models
-    assert torch.allclose(model.classifier.bias, 3 * mean)  # type: ignore[union-attr, arg-type]
-    cfg.code = compose("task=garment_boxes", "k=3").code
-    (model,) = started(cfg).parity_models
-    assert torch.allclose(model.classifier.bias, mean.repeat(3))  # type: ignore[union-attr, arg-type]
-    cfg.code = compose("code=linear", "k=3").code
-    module = started(cfg)
-    for j, model in enumerate(module.parity_models):
-        expected = Linear(k=3).coefficients[j].sum() * mean
-        assert torch.allclose(model.classifier.bias, expected, atol=1e-6)  # type: ignore[union-attr, arg-type]
 
 
 def test_the_default_answer_is_the_mean_training_box() -> None:

@@ -57,25 +57,41 @@ def init_output_bias(model: nn.Module, output: Tensor) -> None:
         >>> model[2].bias.data
         tensor([1., 2.])
     """
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
-    for layer in last:
-        if layer.bias is not None and layer.bias.shape == output.shape:
-            layer.bias.data.copy_(output)
+    bias = _output_bias(model)
+    if bias is not None and bias.shape == output.shape:
+        bias.data.copy_(output)
 
 
-def init_output_biases(models: Iterable[nn.Module], code: Code, prior: Tensor) -> None:
+def init_output_biases(models: Iterable[nn.Module], code: Code, prior: Tensor, deployed: DeployedModel) -> None:
     """Set each parity model's output bias to its target for a prior prediction: k times the prior for the sum code.
+
+    A bias that already is the target for the deployed model's own one, from which it started, stays.
 
     Args:
         models: One for each coded query, in order; deployed models among them are not changed.
         code: The code.
         prior: Average prediction ``[c]``. Nothing is set for a code without a target.
+        deployed: The deployed model.
     """
     if type(code).target is Code.target:
         return
-    for j, model in enumerate(models):
-        if not isinstance(model, DeployedModel):
-            init_output_bias(model, code.target(prior.expand(1, code.k, -1))[0, j])
+    theirs = _output_bias(deployed.network) if isinstance(deployed.network, nn.Module) else None
+    known = None if theirs is None or theirs.shape != prior.shape else _targets(code, theirs)
+    for j, (model, target) in enumerate(zip(models, _targets(code, prior), strict=False)):
+        ours = None if isinstance(model, DeployedModel) else _output_bias(model)
+        if ours is not None and not (known is not None and torch.equal(ours, known[j])):
+            init_output_bias(model, target)
+
+
+def _output_bias(model: nn.Module) -> Tensor | None:
+    """Return the bias of a model's last linear layer, if it has one."""
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
+    return last[0].bias if last else None
+
+
+def _targets(code: Code, prediction: Tensor) -> Tensor:
+    """Return the targets of the coded queries for groups of one prediction ``[c]``: ``[coded, w]``."""
+    return code.target(prediction.expand(1, code.k, -1))[0]
 
 
 def shared_tensors(models: Iterable[nn.Module], deployed: DeployedModel) -> tuple[int, int]:
