@@ -27,10 +27,9 @@ from parmtrain.programs import Network
 from parmtrain.tasks.base import Task
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
-from parmtrain.training.hints import Hints
 from parmtrain.training.initial_weights import start_from
 from parmtrain.training.own_network import is_of, own_network
-from parmtrain.training.parity_module import ParityModule
+from parmtrain.training.parity_module import LossOfModels, ParityModule
 from parmtrain.training.schedules import constant
 
 SET_HERE = {
@@ -187,7 +186,7 @@ def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel, kind: st
         measures=scored_by if kind is None else replace(scored_by, kind=kind),
         partial=cfg.partial,
     )
-    if isinstance(module.loss, Hints) and module.trains:
+    if isinstance(module.loss, LossOfModels) and module.trains:
         module.loss.begin(module, task.query_shape, task.blank_labels(1, code.k))
     return module
 

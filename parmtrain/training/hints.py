@@ -60,14 +60,39 @@ class Hints(nn.Module):
             UnsupportedError: If a model has no linear layer, or is a program.
         """
         with torch.no_grad():
-            tried = with_hidden_features(
-                module.eval(), GroupBatch(torch.zeros(1, module.k, *query_shape), labels, None)
-            )
+            tried = self.run(module.eval(), GroupBatch(torch.zeros(1, module.k, *query_shape), labels, None))
         module.train()
         assert tried.hidden is not None
         assert tried.parity_hidden is not None
         ours, per_row = tried.parity_hidden.size(-1), tried.parity_hidden.numel() // tried.parity_hidden.size(-1)
         self.bridge = nn.Linear(ours, tried.hidden.numel() // per_row)
+
+    def run(self, module: "ParityModule", batch: GroupBatch, present: int | None = None) -> CodedGroups:
+        """Run a batch of groups, and keep the hidden features of the deployed model and of the parity models.
+
+        Args:
+            module: The deployed model, the code and the parity models.
+            batch: The groups.
+            present: As for ``ParityModule.coded_groups``.
+
+        Raises:
+            UnsupportedError: If one of the models has no linear layer, or is a program.
+        """
+        ours = [model for model in module.parity_models if not isinstance(model, DeployedModel)]
+        if not ours:
+            raise UnsupportedError(
+                f"loss=hints needs a parity model, and code={module.code.name} trains none; use loss=kl"
+            )
+        with hidden_features([module.deployed.network], "the deployed model") as theirs:
+            own = module.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
+        with hidden_features(ours, "the parity model") as seen:
+            known = own if batch.predictions is None else batch.predictions
+            groups = module.coded_groups(batch._replace(predictions=known), present)
+        count = len(batch.labels)
+        hidden, parity_hidden = (torch.cat([one.reshape(count, -1) for one in every], 1) for every in (theirs, seen))
+        if module.code.independent:
+            parity_hidden = parity_hidden.unflatten(1, (module.k, -1))
+        return replace(groups, hidden=hidden.unflatten(1, (module.k, -1)), parity_hidden=parity_hidden)
 
     def forward(self, groups: CodedGroups) -> Tensor:
         """Return the loss of a batch."""
@@ -128,29 +153,3 @@ def _recording(network: nn.Module, layers: Sequence[nn.Module], seen: list[Tenso
 
     yield from (layer.register_forward_pre_hook(note) for layer in layers)
     yield network.register_forward_hook(keep)
-
-
-def with_hidden_features(module: "ParityModule", batch: GroupBatch, present: int | None = None) -> CodedGroups:
-    """Run a batch of groups, and keep the hidden features of the deployed model and of the parity models.
-
-    Args:
-        module: The deployed model, the code and the parity models.
-        batch: The groups.
-        present: As for ``ParityModule.coded_groups``.
-
-    Raises:
-        UnsupportedError: If one of the models has no linear layer, or is a program.
-    """
-    ours = [model for model in module.parity_models if not isinstance(model, DeployedModel)]
-    if not ours:
-        raise UnsupportedError(f"loss=hints needs a parity model, and code={module.code.name} trains none; use loss=kl")
-    with hidden_features([module.deployed.network], "the deployed model") as theirs:
-        own = module.deployed(batch.queries.flatten(0, 1)).unflatten(0, batch.queries.shape[:2])
-    with hidden_features(ours, "the parity model") as seen:
-        known = own if batch.predictions is None else batch.predictions
-        groups = module.coded_groups(batch._replace(predictions=known), present)
-    count = len(batch.labels)
-    hidden, parity_hidden = (torch.cat([one.reshape(count, -1) for one in every], 1) for every in (theirs, seen))
-    if module.code.independent:
-        parity_hidden = parity_hidden.unflatten(1, (module.k, -1))
-    return replace(groups, hidden=hidden.unflatten(1, (module.k, -1)), parity_hidden=parity_hidden)

@@ -1,8 +1,7 @@
 """The Lightning module that trains codes and parity models for a frozen deployed model."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -18,9 +17,19 @@ from parmtrain.metrics import Measures, Tally, of_classes
 from parmtrain.training import losses, schedules
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.groups import GroupBatch
-from parmtrain.training.hints import Hints, with_hidden_features
 
 CLASSES = of_classes(outputs=2)
+
+
+@runtime_checkable
+class LossOfModels(Protocol):
+    """A loss that looks into the models as they run: it runs the batches of training itself."""
+
+    def begin(self, module: "ParityModule", query_shape: tuple[int, ...], labels: Tensor) -> None:
+        """Prepare for a module that is to be trained, given labels of one group ``[1, k, …]`` of any value."""
+
+    def run(self, module: "ParityModule", batch: GroupBatch, present: int | None) -> CodedGroups:
+        """Run a batch of groups as ``ParityModule.coded_groups`` does, and keep what the loss compares."""
 
 
 class ParityModule(pl.LightningModule):
@@ -31,7 +40,7 @@ class ParityModule(pl.LightningModule):
         code: Encoder, target and decoder.
         parity_models: One network for each coded query, or one for all; each maps ``[b, *parity]`` to ``[b, c]``. The
             deployed model may be one of them.
-        loss: Scalar function of ``CodedGroups``.
+        loss: Scalar function of ``CodedGroups``, perhaps a ``LossOfModels``.
         optim: Makes an optimizer from the parameters.
         schedule: Makes a learning-rate scheduler, stepped each batch, from the optimizer and ``total_steps``.
         measures: Kind of predictions, and the measures that score them in validation; accuracy by default.
@@ -160,9 +169,10 @@ class ParityModule(pl.LightningModule):
         return CodedGroups(self.code, predictions, self(queries), batch.labels, self.measures.kind, present)
 
     def training_groups(self, batch: GroupBatch, present: int | None = None) -> CodedGroups:
-        """Run a batch as ``coded_groups`` does, with hidden features if the loss compares them."""
-        run = partial(with_hidden_features, self) if isinstance(self.loss, Hints) else self.coded_groups
-        return run(batch, present)
+        """Run a batch as ``coded_groups`` does, or as the loss asks for."""
+        if isinstance(self.loss, LossOfModels):
+            return self.loss.run(self, batch, present)
+        return self.coded_groups(batch, present)
 
     def require_partial(self, outputs: int) -> None:
         """Raise an ``UnsupportedError`` unless the code takes groups of fewer queries than k.
