@@ -14,7 +14,13 @@ def main(arguments: list[str] | None = None) -> int:
         description="Compare codes on the same groups: train what is missing, reuse finished runs, write one table.",
         epilog="Example: python -m parmtrain.compare task=digits k=2,4 code=all trainer.max_epochs=20",
     )
-    parser.add_argument("overrides", nargs="*", help="as for python -m parmtrain -m; code=all stands for every code")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="as for python -m parmtrain -m; code=all stands for every code; budget.flops=…, budget.bytes=… and "
+        "budget.dispatches=… bound what a group may take beyond F for its queries, and the best code within them is "
+        "named",
+    )
     parser.add_argument(
         "--folder", default="comparison", help="folder of the runs and the table; the same command resumes there"
     )

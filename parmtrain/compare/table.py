@@ -37,7 +37,7 @@ HEADINGS = {
     "all_k_high": "all k, 95 % high",
     "all_k_worst": "all k, worst workers",
     "unrecoverable": "unrecoverable",
-    "extra_workers": "extra workers per query",
+    "extra_workers": "extra dispatches per query",
     "parity_bytes": "parity bytes",
     "parity_flops": "parity FLOPs",
     "encoder_flops": "encoder FLOPs",
@@ -207,7 +207,9 @@ def write_markdown(
 def to_print(rows: Sequence[Row]) -> Table:
     """Return the most important columns, as a table for the terminal."""
     columns = [column for column in IN_TERMINAL if column != "variant" or any(row["variant"] for row in rows)]
-    table = Table(caption="bytes and FLOPs: of a group ÷ those of a query and of the deployed model")
+    table = Table(
+        caption="r: extra dispatches of a group. bytes and FLOPs: of a group ÷ those of a query and of the deployed model"
+    )
     for column in columns:
         table.add_column(IN_TERMINAL[column], justify="left" if column in ("code", "variant") else "right")
     for row in sorted(rows, key=_order):
@@ -237,8 +239,9 @@ deployed model alone. *late*: number of late workers in a group. *nobody late*: 
 answer. *A_d*: reconstructed predictions only, mean over every position, with its 95 % interval or its standard
 deviation over seeds; *agreement*: of these with the deployed model. For codes whose workers all run coded queries,
 every prediction is a reconstruction.
-*all k*: all k predictions, mean over every set of late workers, and for the worst. *parity bytes* of a group ÷ the
-bytes of a query; *parity FLOPs* and *encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *parity
-latency*: of one coded query ÷ that of one query of the deployed model, one at a time. *parity weights*: bytes of a
-parity model's weights ÷ those of the deployed model. *encode* and *decode*: one group, through the exported
-TorchScript. Times are of the machine of the run."""
+*all k*: all k predictions, mean over every set of late workers, and for the worst. *extra dispatches*: runs of a worker
+beyond those of the k queries, each of one coded query or batch. *parity bytes* of a group ÷ the bytes of a query;
+*parity FLOPs* and *encoder FLOPs* of a group ÷ the FLOPs of one run of the deployed model. *parity latency*: of one
+coded query ÷ that of one query of the deployed model, one at a time. *parity weights*: bytes of a parity model's
+weights ÷ those of the deployed model. *encode* and *decode*: one group, through the exported TorchScript. Times are of
+the machine of the run."""
