@@ -207,9 +207,8 @@ def write_markdown(
 def to_print(rows: Sequence[Row]) -> Table:
     """Return the most important columns, as a table for the terminal."""
     columns = [column for column in IN_TERMINAL if column != "variant" or any(row["variant"] for row in rows)]
-    table = Table(
-        caption="r: extra dispatches of a group. bytes and FLOPs: of a group ÷ those of a query and of the deployed model"
-    )
+    caption = "r: extra dispatches; bytes and FLOPs: of a group ÷ those of a query and of the deployed model"
+    table = Table(caption=caption)
     for column in columns:
         table.add_column(IN_TERMINAL[column], justify="left" if column in ("code", "variant") else "right")
     for row in sorted(rows, key=_order):
