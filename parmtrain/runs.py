@@ -152,7 +152,8 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "partial": work.cfg.partial or code.independent,
         "deployed": _deployed_of(work),
     }
-    export(code, models, task.query_shape, task.outputs, about, place.export, assemble.build(work.cfg.export))
+    format, whole = assemble.build(work.cfg.export), work.deployed if work.cfg.deployed.bundle else None
+    export(code, models, task.query_shape, task.outputs, about, place.export, format, whole)
     queries = len(work.splits.train) // module.k * module.k
     record = RunRecord(
         task=task.name,

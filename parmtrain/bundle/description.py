@@ -14,7 +14,7 @@ from parmtrain.validation import first_wrong
 
 FORMAT = 4  # format 3 had neither an export format nor a scheme
 READABLE = (3, 4)
-DESCRIPTION, ENCODER, DECODER = "bundle.json", "encoder", "decoder"
+DESCRIPTION, ENCODER, DECODER, DEPLOYED = "bundle.json", "encoder", "decoder", "deployed"
 TORCHSCRIPT = "parmtrain.bundle.torchscript.TorchScript"  # the export format of all bundles in format 3
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -62,7 +62,7 @@ class _Description(BaseModel):
         if self.n != self.k + self.r or self.coded != (self.r if self.systematic else self.n):
             raise PydanticCustomError("counts", "must have n = k + r workers, of which coded ones run coded queries")
         parts = {ENCODER, DECODER, *(parity_model(j) for j in range(self.parity.models))}
-        if {name.partition(".")[0] for name in self.files} != parts:
+        if {name.partition(".")[0] for name in self.files} - {DEPLOYED} != parts:
             raise PydanticCustomError("files", "files must be those of an encoder, a decoder and its parity models")
         return self
 

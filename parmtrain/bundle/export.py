@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_model
+from parmtrain.bundle.description import DECODER, DEPLOYED, DESCRIPTION, ENCODER, FORMAT, parity_model
 from parmtrain.bundle.formats import ExportFormat, Program, name_of
 from parmtrain.bundle.torchscript import TorchScript
 from parmtrain.codes import Code, scheme_of
-from parmtrain.deployed import DeployedModel, fingerprint
+from parmtrain.deployed import DeployedModel, fingerprint, private_copy
 from parmtrain.errors import ExportError, reason_of
 from parmtrain.files import replacing, write_json
 
+log = logging.getLogger(__name__)
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 5)
 SHAPES = {
@@ -36,11 +38,13 @@ def export(
     about: dict[str, Any],
     folder: Path,
     format: ExportFormat | None = None,
+    deployed: DeployedModel | None = None,
 ) -> None:
     """Write a bundle, whole or not at all, and compare its programs with the original modules.
 
     If the deployed model itself runs the coded queries, the bundle has no parity model. The exception is replication in
-    batches, whose parity model is the deployed model for several queries.
+    batches, whose parity model is the deployed model for several queries. A deployed model that cannot be exported,
+    such as a function, is left out with a warning: whoever loads the bundle has to bring it.
 
     Args:
         code: The code; it is not changed.
@@ -50,6 +54,7 @@ def export(
         about: Further entries of the description, in addition to shapes, types, files and fingerprints.
         folder: Folder to write; an existing one is replaced.
         format: Export format of the parts; TorchScript by default.
+        deployed: The deployed model, for a bundle that stands alone; it is not changed.
 
     Raises:
         ExportError: If a part cannot be exported, or its program does not give the module's numbers to 1e-5.
@@ -65,7 +70,14 @@ def export(
         for name, (part, example) in parts.items():
             path = temporary / f"{name}{format.suffix}"
             _compare(part, _written(part, example, path, format), example, name_of(format))
-            files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            files[path.name] = _digest(path)
+        if deployed is not None:
+            try:
+                path = _write_deployed(deployed, query_shape, temporary / f"{DEPLOYED}{format.suffix}", format)
+            except ExportError as fault:
+                log.warning("the bundle does not hold the deployed model, so loading it takes deployed=…: %s", fault)
+            else:
+                files[path.name] = _digest(path)
         description = {
             "format": FORMAT,
             **about,
@@ -90,6 +102,41 @@ def export(
             "parity": {"models": len(models), "fingerprints": [fingerprint(model) for model in models]},
         }
         write_json(temporary / DESCRIPTION, description)
+
+
+class _AsServed(nn.Module):
+    """A deployed model with its preprocessing, from queries to predictions of their type."""
+
+    def __init__(self, preprocess: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.preprocess, self.network = preprocess, network
+
+    def forward(self, queries: Tensor) -> Tensor:
+        predictions: Tensor = self.network(self.preprocess(queries))
+        return predictions.to(queries.dtype)
+
+
+def _write_deployed(deployed: DeployedModel, query_shape: tuple[int, ...], path: Path, format: ExportFormat) -> Path:
+    """Write the deployed model as a program, compare the two, and return the path.
+
+    Raises:
+        ExportError: If it is a function, or cannot be exported, or its program gives other numbers.
+    """
+    network = private_copy(deployed.network)
+    if not isinstance(network, nn.Module):
+        raise ExportError("it is a function, not a module")
+    part = _AsServed(copy.deepcopy(deployed.preprocess), network).cpu()
+    queries = torch.rand(3, *query_shape, generator=torch.Generator().manual_seed(0))
+    try:
+        _compare(part, _written(part, (queries,), path, format), (queries,), name_of(format))
+    except ExportError:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _parts(

@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from parmtrain.answers import answering
-from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, TORCHSCRIPT, parity_model, read_description
+from parmtrain.bundle.description import (
+    DECODER,
+    DEPLOYED,
+    DESCRIPTION,
+    ENCODER,
+    TORCHSCRIPT,
+    parity_model,
+    read_description,
+)
 from parmtrain.bundle.formats import format_named
 from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
 from parmtrain.deployed import DeployedModel, fingerprint, private_copy
@@ -26,10 +34,12 @@ class Bundle:
     Args:
         folder: The export folder, or the run's folder that holds it. Bundles are programs: load only those that you
             would run.
-        deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself.
+        deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself, in place of
+            the bundle's own.
 
     Attributes:
         about: Content of ``bundle.json``.
+        deployed: The deployed model, if it is in the bundle or was given.
 
     Raises:
         ExportError: If a file is missing or has changed since the export.
@@ -53,8 +63,11 @@ class Bundle:
         self.encoder, self.decoder, *models = (format.load(self.folder / f"{name}{format.suffix}") for name in names)
         self.parity_models: list[Network] = models
         self.deployed: DeployedModel | None = None
+        own = f"{DEPLOYED}{format.suffix}"
         if deployed is not None:
             self.take_deployed(deployed)
+        elif own in self.about["files"]:
+            self._use(DeployedModel(format.load(self.folder / own)))
 
     def take_deployed(self, deployed: Network) -> "Bundle":
         """Use a deployed model from now on, on the CPU, and return the bundle; a module is copied.
@@ -77,11 +90,14 @@ class Bundle:
                 f"the deployed model must be the one that the bundle in {self.folder} was trained for, "
                 f"{expected[:16]}…, got {model.fingerprint[:16]}…"
             )
-        self.deployed = model.cpu()
         if (wanted := about.get("answers")) is not None:
             require_answers(model, self.query_shape, wanted, "the deployed model")
+        return self._use(model.cpu())
+
+    def _use(self, deployed: DeployedModel) -> "Bundle":
+        self.deployed = deployed
         if not self.about["parity"]["models"]:
-            self.parity_models = [self.deployed]
+            self.parity_models = [deployed]
         return self
 
     @property
@@ -224,7 +240,8 @@ def load(folder: str | Path, deployed: Network | None = None) -> Bundle:
 
     Args:
         folder: The folder.
-        deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself.
+        deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself, in place of
+            the bundle's own.
 
     Raises:
         DeployedModelError: If the deployed model cannot be called.

@@ -48,6 +48,7 @@ class DeployedConfig:
 
     path: str | None = None
     output: Any = None
+    bundle: bool = True
     model: dict[str, Any] = field(default_factory=dict)
     fit: FitConfig = field(default_factory=FitConfig)
 

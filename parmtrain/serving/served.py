@@ -131,6 +131,8 @@ def read_served(settings: ServeSettings) -> Served:
     if settings.coded and settings.k not in (None, given.k) and not (takes_partial(given) and settings.k < given.k):
         fewer = " or less" if takes_partial(given) else ""
         raise ConfigError([f"k must be {given.k}{fewer}, the k of the bundle in {settings.bundle}, got {settings.k}"])
+    if given.deployed is not None and settings.deployed is None:
+        return Served(given, given.deployed, settings.coded)
     prepared, bundle = reopen(settings.bundle, {"deployed.path": settings.deployed})
     return Served(bundle, prepared.deployed, settings.coded)
 

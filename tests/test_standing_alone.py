@@ -1,0 +1,91 @@
+"""A bundle holds the deployed model, too: copied to a machine without data, cache and configuration, it is enough."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from parmtrain import load
+from parmtrain.errors import DataError, ExportError
+from parmtrain.models import LeNet
+from parmtrain.serving.served import ServeSettings, read_served
+from tests.small_runs import small_run
+
+QUERIES = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Halves(nn.Module):
+    """A network in half precision, which converts its queries itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = LeNet([1, 8, 8], 10, width=4).half()
+
+    def forward(self, queries: torch.Tensor) -> torch.Tensor:
+        predictions: torch.Tensor = self.inner(queries.half())
+        return predictions
+
+
+class Named(nn.Module):
+    """A network with several outputs, one of which is the prediction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = LeNet([1, 8, 8], 10, width=4)
+
+    def forward(self, queries: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"hidden": queries, "logits": self.inner(queries)}
+
+
+def scripted(network: nn.Module, _: Path) -> nn.Module:
+    compiled: nn.Module = torch.jit.script(network.eval())
+    return compiled
+
+
+KINDS: dict[str, tuple[Callable[[], nn.Module], Any, tuple[str, ...]]] = {
+    "eager": (lambda: LeNet([1, 8, 8], 10, width=4), lambda network, _: network, ()),
+    "TorchScript": (lambda: LeNet([1, 8, 8], 10, width=4), scripted, ()),
+    "half": (Halves, lambda network, _: network, ()),
+    "one of several outputs": (Named, lambda network, _: network, ("deployed.output=logits",)),
+}
+
+
+@pytest.mark.parametrize(("build", "as_given", "more"), KINDS.values(), ids=KINDS)
+def test_a_copied_bundle_reconstructs_and_can_be_served(
+    build: Any, as_given: Any, more: tuple[str, ...], tmp_path: Path
+) -> None:
+    given = as_given(build(), tmp_path)
+    result = small_run(tmp_path / "run", "code=lowres", *more, deployed=given)
+    shutil.copytree(tmp_path / "run" / "export", tmp_path / "elsewhere")
+    alone, beside = load(tmp_path / "elsewhere"), load(tmp_path / "run", deployed=result.module.deployed)
+    for lost in (0, 2):
+        assert torch.allclose(alone.reconstruct(QUERIES, lost), beside.reconstruct(QUERIES, lost), atol=1e-5)
+    served = read_served(ServeSettings(bundle=str(tmp_path / "elsewhere")))
+    assert served.models[0] is served.deployed
+    asked = QUERIES.flatten(0, 1)
+    assert torch.allclose(served.deployed(asked), result.module.deployed(asked), atol=1e-5)
+
+
+def test_codes_whose_coded_queries_the_deployed_model_runs_stand_alone_too(tmp_path: Path) -> None:
+    result = small_run(tmp_path, "code=mean_parity")
+    alone, beside = load(tmp_path), load(tmp_path, deployed=result.module.deployed)
+    assert torch.allclose(alone.reconstruct(QUERIES), beside.reconstruct(QUERIES), atol=1e-5)
+
+
+def test_without_the_deployed_model_a_bundle_says_what_it_lacks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small_run(tmp_path / "without", "deployed.bundle=false")
+    with pytest.raises(ExportError, match=r"reconstruct needs the deployed model; load .* deployed="):
+        load(tmp_path / "without").reconstruct(QUERIES)
+    network = LeNet([1, 8, 8], 10, width=4).eval()
+    small_run(tmp_path / "function", "code=lowres", deployed=network.forward)
+    (said,) = [message for message in caplog.messages if "does not hold the deployed model" in message]
+    assert said.endswith("it is a function, not a module")
+    shutil.copytree(tmp_path / "function" / "export", tmp_path / "elsewhere")
+    with pytest.raises(DataError):
+        read_served(ServeSettings(bundle=str(tmp_path / "elsewhere")))
