@@ -180,11 +180,19 @@ class Reopened(Prepared):
         cfg: Its configuration.
         place: Its folder.
         given: The deployed model itself, in place of a file.
+        bundled: The deployed model as the run's bundle holds it, for want of any other.
     """
 
-    def __init__(self, cfg: DictConfig, place: RunFolder, given: Network | None = None) -> None:
+    def __init__(
+        self, cfg: DictConfig, place: RunFolder, given: Network | None = None, bundled: DeployedModel | None = None
+    ) -> None:
         super().__init__(cfg, given)
-        self.place = place
+        self.place, self.bundled = place, bundled
+
+    @cached_property
+    def deployed(self) -> DeployedModel:
+        """The deployed model."""
+        return super().deployed if self.bundled is None else self.bundled
 
     def _trained(self) -> nn.Module:
         kept = self.place.deployed
@@ -231,8 +239,11 @@ def reopen(
         if above and name not in OmegaConf.select(cfg, above):
             raise ConfigError([f"{key} cannot be changed to {value}: task={bundle.about['task']} has no such key"])
         OmegaConf.update(cfg, key, value)
+    from_python = bundle.about["deployed"].get("origin") == FROM_PYTHON and given is None and cfg.deployed.path is None
+    if from_python and bundle.deployed is not None:
+        return Reopened(cfg, place, bundled=bundle.deployed), bundle
     prepared = Reopened(cfg, place, given)
-    if bundle.about["deployed"].get("origin") == FROM_PYTHON and prepared.trains_deployed:
+    if from_python:
         raise DeployedModelError(
             f"the deployed model of {place.path} was given from Python; give it again (deployed=…), or pass its file "
             f"({PASS_IT})"

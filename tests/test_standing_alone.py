@@ -11,6 +11,7 @@ from torch import nn
 
 from parmtrain import load
 from parmtrain.errors import DataError, ExportError
+from parmtrain.evaluate import evaluate
 from parmtrain.models import LeNet
 from parmtrain.serving.served import ServeSettings, read_served
 from tests.small_runs import small_run
@@ -66,6 +67,8 @@ def test_a_copied_bundle_reconstructs_and_can_be_served(
         assert torch.allclose(alone.reconstruct(QUERIES, lost), beside.reconstruct(QUERIES, lost), atol=1e-5)
     served = read_served(ServeSettings(bundle=str(tmp_path / "elsewhere")))
     assert served.models[0] is served.deployed
+    scores = evaluate(tmp_path / "run")
+    assert scores["degraded"]["accuracy"] == pytest.approx(result.metrics["degraded"]["accuracy"], abs=0.003)
     asked = QUERIES.flatten(0, 1)
     assert torch.allclose(served.deployed(asked), result.module.deployed(asked), atol=1e-5)
 
