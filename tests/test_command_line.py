@@ -60,7 +60,7 @@ def test_the_default_run_from_another_folder(tmp_path: Path) -> None:
     assert table == [line for line in again.stdout.splitlines() if "degraded A_d" in line]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_headline_command_on_cifar10s_own_format(data_root: Path, tmp_path: Path) -> None:
     small = (f"data.root={data_root}", "task.source.validation=20", "deployed.fit.epochs=1", "trainer.max_epochs=1")
     ended = parmtrain(tmp_path, "task=cifar10", "k=2", *small)

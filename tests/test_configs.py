@@ -30,6 +30,7 @@ INCOMPLETE = {
     Path("code/auto.yaml"): "no code itself: see test_choice.py",
     Path("model/own.yaml"): "names no class: see test_own_models.py",
 }
+LARGE = ("cats_vs_dogs", "cub200")  # 224×224 pixels
 
 
 def overrides_for(option: Path) -> list[str]:
@@ -77,7 +78,9 @@ def code_node(option: str) -> DictConfig:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", options("task"))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough) if name in LARGE else name for name in options("task")]
+)
 def test_every_task_is_taken_by_every_code_or_refused_with_a_reason(name: str) -> None:
     task_cfg = compose(f"task={name}", "k=4")
     task: Task = assemble.build(task_cfg.task)

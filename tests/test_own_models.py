@@ -70,7 +70,9 @@ def network() -> nn.Module:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", ["sum", "concat_heads", "stack"])
+@pytest.mark.parametrize(
+    "code", ["sum", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("concat_heads", "stack"))]
+)
 def test_a_program_is_its_own_parity_model_with_the_modules_figures(
     code: str, network: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
