@@ -96,6 +96,8 @@ class DeployedModel(nn.Module):
 def private_copy(network: Network) -> Network:
     """Return a copy of a module, so that the given one stays as it is; other callables are returned themselves.
 
+    Of a module that ``torch.compile`` returned, the original is copied: it can be exported and sent to other processes.
+
     Raises:
         DeployedModelError: If the module cannot be copied.
 
@@ -106,6 +108,8 @@ def private_copy(network: Network) -> Network:
     """
     if not isinstance(network, nn.Module):
         return network
+    if isinstance(original := getattr(network, "_orig_mod", None), nn.Module):
+        network = original
     try:
         with torch.no_grad():  # a copy of a TorchScript module would have a history otherwise
             copied = copy.deepcopy(network)

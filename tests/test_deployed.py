@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from parmtrain.codes import Sum
-from parmtrain.deployed import DeployedModel, fingerprint
+from parmtrain.deployed import DeployedModel, fingerprint, private_copy
 from parmtrain.errors import DeployedModelError
 from parmtrain.evaluation.predictions import predict_all
 from parmtrain.models import MLP, resnet18
@@ -184,6 +184,14 @@ def test_a_change_is_noticed() -> None:
 def test_optimizer_of_the_module_has_parity_weights_alone() -> None:
     module = ParityModule(DeployedModel(build()), Sum(2), [build()])
     assert {name.split(".")[0] for name, _ in module.named_parameters()} == {"parity_models"}
+
+
+def test_of_a_compiled_module_the_original_is_taken() -> None:
+    network = MLP([1, 8, 8], 10)
+    copied = private_copy(torch.compile(network))
+    assert type(copied) is MLP
+    assert copied is not network
+    assert fingerprint(copied) == fingerprint(network)
 
 
 def test_fingerprint_sees_buffers_and_names() -> None:
