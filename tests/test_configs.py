@@ -24,7 +24,12 @@ HOW_TO_CHOOSE = {
     "metrics": "metrics=[{}]",
 }
 LARGE_MODELS = ("task", "model", "parity")
-TASK_OF = {"loss/giou.yaml": "garment_boxes", "augment_query": "spoken_words", "features": "speech_commands"}
+TASK_OF = {
+    "loss/giou.yaml": "garment_boxes",
+    "augment_query": "spoken_words",
+    "features": "speech_commands",
+    "model/torchvision.yaml": "cifar10",
+}
 
 INCOMPLETE = {
     Path("code/auto.yaml"): "no code itself: see test_choice.py",

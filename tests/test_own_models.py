@@ -1,19 +1,25 @@
 """Deployed models of the user's own: classes with their own arguments."""
 
 import logging
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from parmtrain import compose
 from parmtrain.__main__ import main
 from parmtrain.config import assemble
+from parmtrain.config.check import check
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.models import LeNet
 from parmtrain.prepared import Prepared
+from parmtrain.run_folder import RunFolder
 from parmtrain.training.own_network import own_network
 from tests.formats import save_exported, save_torchscript
 from tests.small_runs import small_run
@@ -139,3 +145,24 @@ def test_what_has_no_network_to_copy_names_the_codes_that_need_none(network: nn.
     save_torchscript(network, tmp_path / "f.ts")
     with pytest.raises(ConfigError, match="code=late_mix needs a parity model whose layers can be changed"):
         small_run(tmp_path / "run", "code=late_mix", f"deployed.path={tmp_path / 'f.ts'}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["concat_heads", "stack", "lowres"])
+@pytest.mark.parametrize(
+    ("library", "key", "build"),
+    [
+        ("torchvision", "name=shufflenet_v2_x0_5", torchvision.models.shufflenet_v2_x0_5),
+        ("timm", "model_name=mobilenetv3_small_050", partial(timm.create_model, "mobilenetv3_small_050")),
+    ],
+)
+def test_a_model_of_a_library_is_named_with_its_weights(
+    library: str, key: str, build: Any, code: str, data_root: Path, tmp_path: Path
+) -> None:
+    weights = build(num_classes=10).eval()
+    torch.save(weights.state_dict(), tmp_path / "f.pt")
+    named = (f"model@deployed.model={library}", f"deployed.model.{key}", f"deployed.path={tmp_path / 'f.pt'}")
+    cfg = compose("task=cifar10", f"data.root={data_root}", f"code={code}", *named)
+    assert check(cfg, RunFolder(tmp_path / "run")) == []
+    deployed, asked = Prepared(cfg).deployed, torch.rand(2, 3, 32, 32)
+    assert torch.allclose(deployed(asked), weights(asked), atol=1e-5)

@@ -41,13 +41,18 @@ def service(trained: Result, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with open(output, "wb") as file:
         process = subprocess.Popen([*command, *more], stdout=file, stderr=subprocess.STDOUT)
     until = time.monotonic() + STARTING
-    while b"takes POST" not in output.read_bytes():
-        assert process.poll() is None, output.read_text()
-        assert time.monotonic() < until, output.read_text()
-        time.sleep(0.5)
-    yield process
-    if process.poll() is None:
-        process.kill()
+    try:
+        while b"takes POST" not in output.read_bytes():
+            assert process.poll() is None, output.read_text()
+            assert time.monotonic() < until, output.read_text()
+            time.sleep(0.5)
+        yield process
+    finally:
+        process.terminate()  # then it stops Ray's processes, too
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 HANDLE = """
