@@ -1,5 +1,7 @@
 """Shared parts of all plots and pictures: colours, style, and saving."""
 
+from collections.abc import Sequence
+from math import hypot
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -8,6 +10,8 @@ from matplotlib.figure import Figure
 from parmtrain.files import replacing
 
 BLUE, ORANGE, GREY, GREEN = "#2563ab", "#d9772b", "#8a8a8a", "#2f9e44"
+INCH = 72  # printer's points
+STEPS = sorted(((right, up) for right in range(-4, 5) for up in range(-2, 3)), key=lambda step: hypot(*step))
 
 
 def finish(axes: Axes) -> None:
@@ -21,3 +25,37 @@ def save(figure: Figure, path: Path) -> None:
     """Save a figure atomically."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def settle(figure: Figure) -> None:
+    """Lay a figure out, so that its axes have their sizes."""
+    figure.draw_without_rendering()
+
+
+def shifts_in(axes: Axes, places: Sequence[tuple[float, float]], apart: float) -> list[tuple[float, float]]:
+    """Return by how many printer's points marks at some places of settled axes have to move, as ``aside`` does."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    dots = [axes.transData.transform(place) for place in places]
+    return aside([(INCH / figure.dpi * right, INCH / figure.dpi * up) for right, up in dots], apart)
+
+
+def aside(places: Sequence[tuple[float, float]], apart: float) -> list[tuple[float, float]]:
+    """Return how far right and up each of some marks has to move, in order, so that none hides another.
+
+    Args:
+        places: Right and up coordinates of the marks.
+        apart: Distance that two marks need.
+
+    Example:
+        >>> aside([(0, 0), (100, 0), (1, 0), (0, 1)], apart=10)
+        [(0, 0), (0, 0), (-10, 0), (0, -10)]
+    """
+    taken: list[tuple[float, float]] = []
+    shifts: list[tuple[float, float]] = []
+    for right, up in places:
+        steps = ((apart * across, apart * along) for across, along in STEPS)
+        free = ((x, y) for x, y in steps if all(hypot(right + x - a, up + y - b) > 0.8 * apart for a, b in taken))
+        shifts.append(next(free, (0, 0)))
+        taken.append((right + shifts[-1][0], up + shifts[-1][1]))
+    return shifts

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from parmtrain.compare.budget import Budget, best, cost_of, front, read_budget
-from parmtrain.compare.plot import accuracy_against_resources, aside
+from parmtrain.compare.plot import accuracy_against_resources
+from parmtrain.drawing import aside
 from parmtrain.errors import ConfigError
 
 

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from math import hypot
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -26,7 +25,6 @@ TICKS = [0, *(round(step * 10.0**power, 1) for power in range(-1, 4) for step in
 POINTS = [-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5]
 COLOURS = [colour for name in ("tab10", "Dark2") for colour in colormaps[name].colors]  # type: ignore[attr-defined]
 APART = 15  # printer's points between the centres of two markers
-STEPS = sorted(((right, up) for right in range(-4, 5) for up in range(-2, 3)), key=lambda step: hypot(*step))
 
 
 def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, path: Path) -> None:
@@ -61,7 +59,7 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
     for axes, unit in zip(grid[-1], RESOURCES.values(), strict=True):
         axes.set_xlabel(unit)
     figure.suptitle(title)
-    figure.draw_without_rendering()  # so that the panels have their sizes
+    drawing.settle(figure)
     for line, (_, some) in zip(grid, sorted(groups.items()), strict=True):
         for axes, resource in zip(line, RESOURCES, strict=True):
             _markers(axes, some, resource, colours)
@@ -91,11 +89,10 @@ def _frame(axes: Axes, rows: Sequence[Row], resource: str) -> None:
 
 def _markers(axes: Axes, rows: Sequence[Row], resource: str, colours: dict[str, object]) -> None:
     """Draw a numbered marker for each row, beside its place where another one is there."""
-    figure, ringed = axes.get_figure(root=True), front(rows, resource)
-    assert figure is not None
+    ringed = front(rows, resource)
     known = [(number, row) for number, row in enumerate(rows, 1) if cost_of(row)[resource] is not None]
     places = [(cost_of(row)[resource], _points(row)) for _, row in known]
-    shifts = aside([tuple(72 / figure.dpi * axes.transData.transform(place)) for place in places])
+    shifts = drawing.shifts_in(axes, places, APART)
     for (number, row), place, shift in zip(known, places, shifts, strict=True):
         rim = {"edgecolor": "black", "linewidth": 1.8} if row in ringed else {"edgecolor": "white", "linewidth": 0.5}
         axes.annotate(
@@ -113,23 +110,6 @@ def _markers(axes: Axes, rows: Sequence[Row], resource: str, colours: dict[str, 
             annotation_clip=False,
             zorder=3,
         ).set_in_layout(False)
-
-
-def aside(places: Sequence[tuple[float, float]], apart: float = APART) -> list[tuple[float, float]]:
-    """Return how far right and up each of some markers has to move, in order, so that none hides another.
-
-    Example:
-        >>> aside([(0, 0), (100, 0), (1, 0), (0, 1)], apart=10)
-        [(0, 0), (0, 0), (-10, 0), (0, -10)]
-    """
-    taken: list[tuple[float, float]] = []
-    shifts: list[tuple[float, float]] = []
-    for right, up in places:
-        steps = ((apart * across, apart * along) for across, along in STEPS)
-        free = ((x, y) for x, y in steps if all(hypot(right + x - a, up + y - b) > 0.8 * apart for a, b in taken))
-        shifts.append(next(free, (0, 0)))
-        taken.append((right + shifts[-1][0], up + shifts[-1][1]))
-    return shifts
 
 
 def _in_order(ours: Sequence[str], rows: Sequence[Row]) -> list[str]:

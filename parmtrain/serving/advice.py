@@ -12,6 +12,7 @@ from parmtrain.serving.latency_report import BEHIND, ServiceRow
 TAIL = 99.9  # the percentile of latency that matters
 NEAR = 1.1  # tails of up to this times the shortest are as good
 ROUNDING = 1e-9
+BESIDE = 9  # printer's points between two numbers of instances
 
 
 def advice(rows: Sequence[ServiceRow], margin: float) -> str:
@@ -47,17 +48,20 @@ def plot_advice(rows: list[ServiceRow], title: str, path: Path) -> None:
         families.setdefault(row.name.split()[0], []).append(row)
     figure = Figure(figsize=(8.4, 5.2), layout="constrained")
     axes = figure.subplots()
+    counts: list[tuple[int, tuple[float, float]]] = []
     for number, (family, members) in enumerate(families.items()):
         tails = [row.outcome.percentile(99.9) * 1e3 for row in members]
         accuracies = [row.accuracy or 0.0 for row in members]
         axes.plot(tails, accuracies, "osD^v*P"[number % 7], color=f"C{number % 10}", alpha=0.7, ms=8, label=family)
-        for row, tail, accuracy in zip(members, tails, accuracies, strict=True):
-            place = {"xytext": (6, 3), "textcoords": "offset points", "fontsize": 6}
-            axes.annotate(str(sum(row.instances)), (tail, accuracy), **place)  # type: ignore[arg-type]
+        counts += [(sum(row.instances), (x, y)) for row, x, y in zip(members, tails, accuracies, strict=True)]
     axes.set(title=title, xlabel="99.9th percentile of latency in ms", ylabel="overall accuracy", xscale="log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    drawing.settle(figure)
+    shifts = drawing.shifts_in(axes, [at for _, at in counts], BESIDE)
+    for (count, at), (right, up) in zip(counts, shifts, strict=True):
+        axes.annotate(str(count), at, (6 + right, 3 + up), textcoords="offset points", fontsize=6)
     drawing.save(figure, path)
