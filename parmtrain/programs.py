@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parmtrain.errors import DeployedModelError, reason_of
+from parmtrain.errors import DeployedModelError, ParmtrainError, reason_of
 from parmtrain.state_dicts import load_weights, read_state_dict
 
 OF_NO_HELP = ("weights_only", "PytorchStreamReader")  # PyTorch advises to run the file, or tells of its own insides
@@ -64,7 +64,7 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
             network = read_exported(path)
         else:
             network = load_weights(build(), read_state_dict(path), name)
-    except DeployedModelError:
+    except ParmtrainError:  # also what the architecture raised
         raise
     except PermissionError as fault:
         raise DeployedModelError(f"{name}: cannot be read: {fault.strerror}") from fault

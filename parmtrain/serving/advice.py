@@ -12,7 +12,7 @@ from parmtrain.serving.latency_report import BEHIND, ServiceRow
 TAIL = 99.9  # the percentile of latency that matters
 NEAR = 1.1  # tails of up to this times the shortest are as good
 ROUNDING = 1e-9
-BESIDE = 9  # printer's points between two numbers of instances
+BESIDE = 11  # printer's points between two numbers of instances
 
 
 def advice(rows: Sequence[ServiceRow], margin: float) -> str:
