@@ -2,6 +2,7 @@
 
 import logging
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from parmtrain import compose
 from parmtrain.__main__ import main
+from parmtrain.codes.batches import EachQuery
 from parmtrain.config import assemble
 from parmtrain.config.check import check
 from parmtrain.deployed import DeployedModel
@@ -46,6 +48,14 @@ def test_a_parity_model_takes_vectors_as_the_deployed_model_does(tmp_path: Path)
     (parity_model,) = result.module.parity_models
     assert isinstance(parity_model, nn.Sequential)
     assert result.metrics["degraded"]["agreement"] > 0.9  # F is linear, so its own weights are nearly right
+
+
+class Student(nn.Sequential):
+    """A student of one's own, as wide as a budget allows."""
+
+    def __init__(self, query_shape: list[int], outputs: int, width: float = 1.0) -> None:
+        hidden = max(1, round(32 * width))
+        super().__init__(nn.Flatten(), nn.Linear(prod(query_shape), hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 class Net(nn.Module):
@@ -166,3 +176,16 @@ def test_a_model_of_a_library_is_named_with_its_weights(
     assert check(cfg, RunFolder(tmp_path / "run")) == []
     deployed, asked = Prepared(cfg).deployed, torch.rand(2, 3, 32, 32)
     assert torch.allclose(deployed(asked), weights(asked), atol=1e-5)
+
+
+def test_a_student_of_ones_own_replaces_the_codes(tmp_path: Path) -> None:
+    named = "code.model={_target_: tests.test_own_models.Student}"
+    result = small_run(tmp_path, "code=lowres", named, "trainer.max_epochs=1")
+    (parity_model,) = result.module.parity_models
+    assert isinstance(parity_model, EachQuery)
+    assert isinstance(parity_model.network, Student)
+    assert 0.9 < result.metrics["cost"]["parity_flops"] <= 1
+    with pytest.raises(ConfigError, match=r"code\.model must be chosen once"):
+        compose("code=lowres", named, "model@code.model=student")
+    with pytest.raises(ConfigError, match=r"code\.model must be given with one code that runs a student, such as"):
+        compose("code=sum", named)

@@ -130,6 +130,8 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
     if isinstance(fault, MissingConfigException):
         missing, group = (fault.missing_cfg_file or override).rpartition("/")[2], key.partition("@")[0]
         return f"unknown {group} '{missing}'; choose from {', '.join(fault.options or choices(group))}"
+    if "override 'model@code.model'" in str(fault):
+        return "code.model must be given with one code that runs a student, such as code=lowres or code=backup"
     cause = fault.__cause__
     if isinstance(cause, ValidationError):
         return reason_of(cause)
@@ -140,9 +142,9 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
         known = [other for other in _keys(OmegaConf.to_container(composed)) if not key.startswith(f"{other}.")]
         close = get_close_matches(key, known, n=1)
         return f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
-    if empty := _empty_above(key, composed):
-        return f"{empty} is not set; choose one of {', '.join(choices(empty.rpartition('.')[2]))} first"
-    return reason_of(fault)
+    empty = _empty_above(key, composed)
+    first = f"{empty} is not set; choose one of {', '.join(choices(empty.rpartition('.')[2]))} first" if empty else ""
+    return first or reason_of(fault)
 
 
 def _empty_above(key: str, composed: DictConfig) -> str | None:

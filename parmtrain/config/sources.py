@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from parmtrain.config.schema import register
 from parmtrain.errors import ConfigError
 
-DEPLOYED = "deployed.model"
-ARCHITECTURES = (DEPLOYED, "parity.model")  # nodes that hold one, with arguments
+CHOSEN = ("deployed.model", "code.model")  # nodes of an architecture and its arguments, of an option of the group model
+ARCHITECTURES = (*CHOSEN, "parity.model")
 LISTS = ("callbacks", "metrics")  # groups of which several options may be chosen
 
 
@@ -45,13 +45,14 @@ def all_for_hydra(overrides: Sequence[str]) -> list[str]:
     """Return overrides as Hydra takes them.
 
     Raises:
-        ConfigError: If two of them choose the architecture of the deployed model.
+        ConfigError: If two of them choose the architecture of the deployed model, or of a code's student.
     """
-    chosen = [one for one in overrides if key_of(one) == f"model@{DEPLOYED}"]
-    own = [one for one in overrides if len(for_hydra(one)) > 1]
-    if chosen and own:
-        raise ConfigError([f"{DEPLOYED} must be chosen once, got {chosen[0]} and {own[0]}"])
-    return [one for override in overrides for one in for_hydra(override)]
+    taken = {override: for_hydra(override) for override in overrides}
+    for key in CHOSEN:
+        choosing = [override for override, ours in taken.items() if ours[0].startswith(f"model@{key}=")]
+        if len({key_of(override) for override in choosing}) > 1:
+            raise ConfigError([f"{key} must be chosen once, got {' and '.join(choosing)}"])
+    return [one for override in overrides for one in taken[override]]
 
 
 def for_hydra(override: str) -> list[str]:
@@ -75,7 +76,7 @@ def for_hydra(override: str) -> list[str]:
         return [override]
     value = parsed.value()
     if key in ARCHITECTURES and isinstance(value, dict) and "_target_" in value:
-        chosen = [f"model@{key}=own"] if key == DEPLOYED else []
+        chosen = [f"model@{key}=own"] if key in CHOSEN else []
         return [*chosen, f"++{override.lstrip('+')}"]
     return [_option(override, value) if is_group(override) else override]
 
