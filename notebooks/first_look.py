@@ -52,12 +52,12 @@ result = parmtrain.run(cfg, "runs/first_look")
 # %% [markdown]
 # ## Load what was exported
 #
-# A run exports a *bundle*, which is all that a service needs besides its deployed model: an encoder, the parity model,
-# and a decoder. The bundle never contains the deployed model itself, so we hand it over when we load the bundle.
+# A run exports a *bundle*, which is all that a service needs: an encoder, the parity model, a decoder, and the deployed
+# model.
 
 # %%
-deployed = result.module.deployed
-bundle = parmtrain.load(result.folder, deployed=deployed)
+bundle = parmtrain.load(result.folder)
+deployed = bundle.deployed
 
 # %% [markdown]
 # ## Encode two queries

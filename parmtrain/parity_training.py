@@ -15,6 +15,7 @@ from parmtrain.cache import key_of
 from parmtrain.config import assemble
 from parmtrain.config.identity import identity
 from parmtrain.config.schema import Teacher
+from parmtrain.deployed import DeployedModel
 from parmtrain.errors import TrainingError
 from parmtrain.files import replacing
 from parmtrain.metrics.measures import PROBABILITIES, kind_of
@@ -85,7 +86,10 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     pl.seed_everything(cfg.seed, verbose=False)
     frozen.cpu()  # parity models are built beside it, and then moved together
     module = assemble.parity_module(cfg, task, frozen, _kind(known.val, work.measures.kind))
-    if cfg.parity.model and (cfg.code.get("model") or not module.trains):
+    if module.code.remark:
+        log.info("code=%s: %s", module.code.name, module.code.remark)
+    own = all(isinstance(model, DeployedModel) for model in module.parity_models)
+    if cfg.parity.model and (cfg.code.get("model") or own):
         whose = "runs a student, code.model" if cfg.code.get("model") else "trains no parity model"
         log.warning("parity: not used, since code=%s %s", module.code.name, whose)
     prior = task.prior(splits.train.labels)

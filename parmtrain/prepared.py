@@ -1,6 +1,7 @@
 """The task, data and deployed model of a configuration, and scoring a code on them."""
 
 import copy
+import logging
 import os
 from dataclasses import replace
 from functools import cached_property
@@ -33,6 +34,7 @@ from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.deployed import Recipe, deployed_file, train_deployed
 from parmtrain.training.intact import require_intact
 
+log = logging.getLogger(__name__)
 FROM_PYTHON = "python"
 PASS_IT = "evaluate: --deployed-path FILE, serve: deployed=FILE"
 
@@ -50,6 +52,8 @@ class Prepared:
 
     def __init__(self, cfg: DictConfig, given: Network | None = None) -> None:
         self.cfg, self.given = cfg, None if given is None else private_copy(given)
+        if isinstance(self.given, nn.Module):
+            self.given.cpu()
 
     def under(self, cfg: DictConfig) -> "Prepared":
         """Return the same task, data and deployed model under a configuration with another code or training of it."""
@@ -239,16 +243,22 @@ def reopen(
         if above and name not in OmegaConf.select(cfg, above):
             raise ConfigError([f"{key} cannot be changed to {value}: task={bundle.about['task']} has no such key"])
         OmegaConf.update(cfg, key, value)
-    from_python = bundle.about["deployed"].get("origin") == FROM_PYTHON and given is None and cfg.deployed.path is None
-    if from_python and bundle.deployed is not None:
-        return Reopened(cfg, place, bundled=bundle.deployed), bundle
-    prepared = Reopened(cfg, place, given)
-    if from_python:
-        raise DeployedModelError(
-            f"the deployed model of {place.path} was given from Python; give it again (deployed=…), or pass its file "
-            f"({PASS_IT})"
-        )
-    expected, found = bundle.about["deployed"]["fingerprint"], prepared.deployed.fingerprint
+    own = bundle.deployed if given is None and not (changes or {}).get("deployed.path") else None
+    if bundle.about["deployed"].get("origin") == FROM_PYTHON and given is None and cfg.deployed.path is None:
+        if own is None:
+            raise DeployedModelError(
+                f"the deployed model of {place.path} was given from Python; give it again (deployed=…), or pass its "
+                f"file ({PASS_IT})"
+            )
+        return Reopened(cfg, place, bundled=own), bundle
+    prepared, expected = Reopened(cfg, place, given), bundle.about["deployed"]["fingerprint"]
+    try:
+        found = prepared.deployed.fingerprint
+    except DeployedModelError as fault:
+        if own is None:
+            raise
+        log.warning("%s; the bundle's own is taken", fault)
+        return Reopened(cfg, place, bundled=own), bundle
     if found != expected:
         raise DeployedModelError(
             f"the deployed model must be the one that the bundle in {bundle.folder} was trained for, {expected[:16]}…, "

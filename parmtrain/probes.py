@@ -61,8 +61,9 @@ def probes(query_shape: tuple[int, ...]) -> Tensor:
 
 def answers(network: Network, query_shape: tuple[int, ...]) -> list[list[float]]:
     """Return a network's predictions on the fixed queries, which identify one without weights."""
+    queries = probes(query_shape).to(getattr(network, "device", "cpu"))
     with torch.no_grad():
-        predictions: list[list[float]] = network(probes(query_shape)).float().tolist()
+        predictions: list[list[float]] = network(queries).float().tolist()
     return predictions
 
 

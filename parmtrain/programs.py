@@ -27,7 +27,7 @@ EXPORTED = "exported_program"  # key under which a graph module stores its expor
 def weights(network: Network) -> dict[str, Tensor]:
     """Return all parameters and buffers of a network by name; an empty dict for a plain callable.
 
-    What is around a network gives them no other names.
+    Wrappers (``Around``) do not change the names.
     """
     while isinstance(network, Around):
         network = network.network

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from parmtrain.bounds import Bounds, require
 from parmtrain.bundle import Bundle, export
@@ -39,6 +40,7 @@ from parmtrain.training.fit import quiet
 from parmtrain.training.groups import require_a_group, some_groups
 from parmtrain.training.parity_module import ParityModule
 
+SOME = 8  # queries
 log = logging.getLogger(__name__)
 SHOWN_GROUPS = 4
 SHARED_MEMORY = Path("/dev/shm")
@@ -152,8 +154,9 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "partial": work.cfg.partial or code.independent,
         "deployed": _deployed_of(work),
     }
-    format, whole = assemble.build(work.cfg.export), work.deployed if work.cfg.deployed.bundle else None
-    export(code, models, task.query_shape, task.outputs, about, place.export, format, whole)
+    format = assemble.build(work.cfg.export)
+    held = work.deployed if work.cfg.deployed.bundle else None
+    export(code, models, task.query_shape, task.outputs, about, place.export, format, held, _some_queries(work))
     queries = len(work.splits.train) // module.k * module.k
     record = RunRecord(
         task=task.name,
@@ -181,10 +184,18 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
     return result
 
 
+def _some_queries(work: Prepared) -> Tensor:
+    """Return a few prepared queries of the validation split ``[b, *query]``."""
+    stored, _ = work.splits.val[torch.arange(min(SOME, len(work.splits.val)))]
+    queries: Tensor = work.task.input.cpu()(stored.cpu())
+    return queries
+
+
 def _deployed_of(work: Prepared) -> dict[str, Any]:
     """Return what a bundle states about F, with its answers to fixed queries if it has no weights to know it by."""
     deployed = work.deployed
     known = {"fingerprint": deployed.fingerprint, "origin": work.origin, "output": work.cfg.deployed.get("output")}
+    known["flatten"] = work.task.input.flatten and work.task.input.features is None
     return known if deployed.has_weights else known | {"answers": answers(deployed, work.task.query_shape)}
 
 

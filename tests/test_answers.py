@@ -42,6 +42,13 @@ FORMS: dict[str, tuple[Any, int | str]] = {
 }
 
 
+class Mapping(Several):
+    """The one that returns a mapping, for a state dict."""
+
+    def __init__(self) -> None:
+        super().__init__(FORMS["a mapping"][0])
+
+
 @pytest.mark.parametrize(("form", "output"), FORMS.values(), ids=FORMS)
 def test_the_named_output_is_the_prediction(form: Any, output: int | str) -> None:
     network, queries = Several(form), torch.rand(3, 1, 8, 8)
@@ -104,5 +111,9 @@ def test_a_run_takes_the_output_that_is_named(tmp_path: Path) -> None:
     queries = torch.rand(3, 2, 1, 8, 8)
     answered = load(tmp_path / "run", deployed=network).reconstruct(queries, lost=2)
     assert torch.equal(answered.flatten(0, 1), network(queries.flatten(0, 1))["logits"])
+    torch.save(network.state_dict(), tmp_path / "f.pt")
+    named = (f"deployed.path={tmp_path / 'f.pt'}", "deployed.model={_target_: tests.test_answers.Mapping}")
+    other = small_run(tmp_path / "file", "deployed.output=logits", "code=concat_heads", *named)
+    assert other.metrics["available"] == result.metrics["available"]
     with pytest.raises(ConfigError, match=r"deployed\.output must be null without deployed\.path, got logits"):
         small_run(tmp_path / "other", "deployed.output=logits")

@@ -121,6 +121,19 @@ def test_strides_that_round_sizes_up_get_smaller_pictures(k: int, size: tuple[in
     assert LowRes(k).parity_shape((3, 32, 32)) == (k, 3, *small_size(32, 32, k))  # without a budget
 
 
+def test_sizes_that_a_network_does_not_take_are_passed_over() -> None:
+    def build(*_: Any, **__: Any) -> nn.Module:
+        layers = nn.PixelUnshuffle(2), nn.Conv2d(12, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        return nn.Sequential(*layers, nn.Linear(8, OUTPUTS))
+
+    code, deployed = LowRes(3, flops=0.8), DeployedModel(build())
+    code.parity_models((3, 32, 32), deployed, build)
+    assert code.parity_shape((3, 32, 32)) == (3, 3, 16, 16)  # not 18 × 18, too many FLOPs, nor 17 × 17
+    student_instead = LowRes(3, flops=0.3, otherwise=student)
+    student_instead.parity_models((3, 32, 32), deployed, fresh)
+    assert "a student runs the small pictures, since code=lowres with code.flops=0.3" in student_instead.remark
+
+
 @pytest.mark.parametrize("code", [LowRes(3, model=student, flops=1.0), LowRes(3, flops=1.0), Backup(3)])
 def test_models_are_handed_over_ready_to_train(code: BatchCode) -> None:
     (model,) = code.parity_models(QUERY, F, fresh)

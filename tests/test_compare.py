@@ -40,7 +40,7 @@ def test_every_code_has_its_rows_and_what_cannot_be_its_sentence(compared: Path)
     assert ("concat", "27", "1") not in rows
     assert ("linear", "27", "2") in rows
     text = (compared / "table.md").read_text()
-    assert "- left out: code=concat with k=27 needs images of 3×9 pixels or more, got 8×8" in text
+    assert "- left out: code=concat k=27: code=concat with k=27 needs images of 3×9 pixels or more, got 8×8" in text
     assert text.count("\n| ") == len(rows) + 1
     with Image.open(compared / "codes.png") as plot:
         assert min(plot.size) > 500
@@ -56,7 +56,7 @@ def test_a_code_that_cannot_be_trained_so_is_left_out_and_named(
         "code=sum needs all k queries of a group, so partial must be false; lowres, backup and codes with heads do not"
     )
     assert f"left out: code=sum: {reason}" in caplog.messages
-    assert f"- left out: {reason}" in (tmp_path / "table.md").read_text()
+    assert f"- left out: code=sum: {reason}" in (tmp_path / "table.md").read_text()
     with pytest.raises(ConfigError, match=reason):
         compare([*asked, "code=sum"], tmp_path)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from parmtrain.codes import Code
+from parmtrain.codes import Code, Sum, scheme_of
 from parmtrain.deployed import DeployedModel
 from parmtrain.training.parity_module import ParityModule
 from tests.made_up_task import OUTPUTS, QUERY, cheap
@@ -47,3 +47,16 @@ def test_a_code_stays_on_the_device_of_its_queries(name: str) -> None:
             assert coded.device.type == decoded.device.type == "cuda"
             if type(code).target is not Code.target:
                 assert code.target(predictions).device.type == "cuda"
+
+
+def test_a_scheme_asks_the_decoder_on_its_device() -> None:
+    code, seen = Sum(2), list[str]()
+    code.register_parameter("weight", nn.Parameter(torch.zeros(1, device="meta")))
+
+    def decode(outputs: Tensor, arrived: Tensor) -> Tensor:
+        seen.append(f"{outputs.device} {arrived.device}")
+        return torch.zeros(len(outputs), code.k, outputs.size(2))
+
+    code.decode = decode  # type: ignore[method-assign]
+    scheme_of(code, 1, 3)
+    assert set(seen) == {"meta meta"}

@@ -44,7 +44,7 @@ def test_hidden_features_of_every_code_are_mapped_to_those_of_each_query(code: C
     loss = Hints(kl, weight=2.0)
     made = module(code, loss)
     loss.begin(made, QUERY, GROUPS.labels[:1])
-    groups = loss.run(made, GROUPS)
+    groups = loss.run_groups(made, GROUPS)
     assert groups.hidden is not None
     assert groups.parity_hidden is not None
     assert groups.hidden.shape == (5, 4, HIDDEN)
@@ -61,7 +61,7 @@ def test_absent_queries_have_no_features_to_learn() -> None:
     loss, code = Hints(kl), Heads(Concat(4))
     made = module(code, loss)
     loss.begin(made, QUERY, GROUPS.labels[:1])
-    groups = loss.run(made, GROUPS, present=2)
+    groups = loss.run_groups(made, GROUPS, present=2)
     assert groups.hidden is not None
     groups.hidden[:, 2:] = 1e6
     assert loss(groups) < 100
@@ -78,7 +78,7 @@ def test_a_run_with_hints_is_repeated_and_exported_without_them(tmp_path: Path) 
 def test_predictions_that_are_known_are_kept() -> None:
     loss, known = Hints(kl), torch.full((5, 4, OUTPUTS), 7.0)
     made = module(LowRes(4), loss)
-    assert torch.equal(loss.run(made, GROUPS._replace(predictions=known)).predictions, known)
+    assert torch.equal(loss.run_groups(made, GROUPS._replace(predictions=known)).predictions, known)
 
 
 def test_codes_without_a_parity_model_have_no_hints(tmp_path: Path) -> None:

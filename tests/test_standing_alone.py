@@ -42,6 +42,13 @@ class Named(nn.Module):
         return {"hidden": queries, "logits": self.inner(queries)}
 
 
+class Vectors(Named):
+    """The same for queries as vectors."""
+
+    def forward(self, queries: torch.Tensor) -> dict[str, torch.Tensor]:
+        return super().forward(queries.unflatten(1, (1, 8, 8)))
+
+
 def scripted(network: nn.Module, _: Path) -> nn.Module:
     compiled: nn.Module = torch.jit.script(network.eval())
     return compiled
@@ -92,3 +99,34 @@ def test_without_the_deployed_model_a_bundle_says_what_it_lacks(
     shutil.copytree(tmp_path / "function" / "export", tmp_path / "elsewhere")
     with pytest.raises(DataError):
         read_served(ServeSettings(bundle=str(tmp_path / "elsewhere")))
+
+
+class Branching(nn.Module):
+    """A network that treats bright queries otherwise, which a trace does not keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = LeNet([1, 8, 8], 10, width=4)
+        self.told: dict[Any, Any] = {"a": 1, 2: "b"}  # not a type of TorchScript, so that it is traced
+
+    def forward(self, queries: torch.Tensor) -> torch.Tensor:
+        scaled = [query / len(self.told) if float(query.max()) > 100 else query for query in queries]
+        predictions: torch.Tensor = self.inner(torch.stack(scaled))
+        return predictions
+
+
+def test_a_program_that_answers_otherwise_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    small_run(tmp_path, "code=lowres", deployed=Branching())
+    (said,) = [message for message in caplog.messages if "does not hold the deployed model" in message]
+    assert "must give its own numbers to 1e-5 when exported" in said
+    assert not (tmp_path / "export" / "deployed.ts").exists()
+
+
+def test_a_network_that_takes_vectors_and_returns_a_mapping_is_brought(tmp_path: Path) -> None:
+    network = Vectors()
+    more = ("task.input.flatten=true", "deployed.output=logits", "deployed.bundle=false", "code=lowres")
+    result = small_run(tmp_path, *more, deployed=network)
+    bundle = load(tmp_path, deployed=network)
+    assert bundle.deployed is not None
+    asked = QUERIES.flatten(0, 1)
+    assert torch.equal(bundle.deployed(asked), result.module.deployed(asked))

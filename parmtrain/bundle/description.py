@@ -37,6 +37,7 @@ class _Deployed(BaseModel):
     origin: str = ""  # older bundles do not state it
     answers: list[list[Finite]] | None = None  # of a model without weights
     output: int | str | None = None  # which part of what it returns is the prediction
+    flatten: bool = False  # whether it takes each query as a vector
 
 
 class _Description(BaseModel):
@@ -63,7 +64,7 @@ class _Description(BaseModel):
             raise PydanticCustomError("counts", "must have n = k + r workers, of which coded ones run coded queries")
         parts = {ENCODER, DECODER, *(parity_model(j) for j in range(self.parity.models))}
         if {name.partition(".")[0] for name in self.files} - {DEPLOYED} != parts:
-            raise PydanticCustomError("files", "files must be those of an encoder, a decoder and its parity models")
+            raise PydanticCustomError("files", "files must be those of an encoder, a decoder and its models")
         return self
 
 

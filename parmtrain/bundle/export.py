@@ -16,14 +16,17 @@ from parmtrain.bundle.torchscript import TorchScript
 from parmtrain.codes import Code, scheme_of
 from parmtrain.deployed import DeployedModel, fingerprint, private_copy
 from parmtrain.errors import ExportError, reason_of
-from parmtrain.files import replacing, write_json
+from parmtrain.files import replacing, require_space, write_json
+from parmtrain.probes import probes
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 5)
+BRIGHT = 255.0  # times as strong as queries from 0 to 1
 SHAPES = {
     "encoder": "queries [g, k, *query] -> coded queries [g, coded, *parity_query]",
     "parity_model": "[b, *parity_query] -> [b, *worker_output]",
+    "deployed": "queries [b, *query] -> predictions [b, *prediction]",
     "decoder": "worker outputs [g, n, *worker_output], arrived [g, n] (bool) -> [g, k, *prediction]; predictions that "
     "are shorter than a worker output are padded with zeros",
 }
@@ -39,6 +42,7 @@ def export(
     folder: Path,
     format: ExportFormat | None = None,
     deployed: DeployedModel | None = None,
+    queries: Tensor | None = None,
 ) -> None:
     """Write a bundle, whole or not at all, and compare its programs with the original modules.
 
@@ -55,6 +59,7 @@ def export(
         folder: Folder to write; an existing one is replaced.
         format: Export format of the parts; TorchScript by default.
         deployed: The deployed model, for a bundle that stands alone; it is not changed.
+        queries: Real queries ``[b, *query]`` on which its program must answer as it does.
 
     Raises:
         ExportError: If a part cannot be exported, or its program does not give the module's numbers to 1e-5.
@@ -72,8 +77,9 @@ def export(
             _compare(part, _written(part, example, path, format), example, name_of(format))
             files[path.name] = _digest(path)
         if deployed is not None:
+            path = temporary / f"{DEPLOYED}{format.suffix}"
             try:
-                path = _write_deployed(deployed, query_shape, temporary / f"{DEPLOYED}{format.suffix}", format)
+                _write_deployed(deployed, _asked(query_shape, queries), path, format)
             except ExportError as fault:
                 log.warning("the bundle does not hold the deployed model, so loading it takes deployed=…: %s", fault)
             else:
@@ -116,8 +122,15 @@ class _AsServed(nn.Module):
         return predictions.to(queries.dtype)
 
 
-def _write_deployed(deployed: DeployedModel, query_shape: tuple[int, ...], path: Path, format: ExportFormat) -> Path:
-    """Write the deployed model as a program, compare the two, and return the path.
+def _asked(query_shape: tuple[int, ...], queries: Tensor | None) -> Tensor:
+    """Return different queries to compare a program of the deployed model with it: faint, bright and real ones."""
+    random = probes(query_shape)
+    real = [] if queries is None else [queries.cpu()]
+    return torch.cat([random, BRIGHT * random[:1], -random[:1], *real])
+
+
+def _write_deployed(deployed: DeployedModel, queries: Tensor, path: Path, format: ExportFormat) -> None:
+    """Write the deployed model as a program, and compare the two.
 
     Raises:
         ExportError: If it is a function, or cannot be exported, or its program gives other numbers.
@@ -126,13 +139,13 @@ def _write_deployed(deployed: DeployedModel, query_shape: tuple[int, ...], path:
     if not isinstance(network, nn.Module):
         raise ExportError("it is a function, not a module")
     part = _AsServed(copy.deepcopy(deployed.preprocess), network).cpu()
-    queries = torch.rand(3, *query_shape, generator=torch.Generator().manual_seed(0))
     try:
-        _compare(part, _written(part, (queries,), path, format), (queries,), name_of(format))
+        program = _written(part, (queries,), path, format)
+        _compare(part, program, (queries,), name_of(format))
+        _same(part, program, (queries,), name_of(format))
     except ExportError:
         path.unlink(missing_ok=True)
         raise
-    return path
 
 
 def _digest(path: Path) -> str:
@@ -162,22 +175,30 @@ def _written(part: nn.Module, example: tuple[Tensor, ...], path: Path, format: E
     try:
         format.save(part, example, path)
         return format.load(path)
-    except ExportError:
+    except (ExportError, OSError):
         raise
     except Exception as fault:  # a format can raise anything
+        require_space(fault, {path.name: path.parent})
         raise ExportError(
             f"{type(part).__name__} cannot be exported as {name_of(format)}: {reason_of(fault)}"
         ) from fault
 
 
-@torch.no_grad()
 def _compare(part: nn.Module, program: Program, example: tuple[Tensor, ...], format: str) -> None:
     """Raise an ``ExportError`` if a program differs from its module by more than 1e-5 for some batch size."""
     for batch in BATCHES:
         inputs = tuple(value[:1].expand(batch, *value.shape[1:]).contiguous() for value in example)
-        wanted, given = part(*inputs), program(*inputs)
-        if wanted.shape != given.shape or not torch.allclose(wanted, given, TOLERANCE, TOLERANCE, equal_nan=True):
-            raise ExportError(
-                f"{type(part).__name__} must give its own numbers to 1e-5 when exported as {format}, got others for a "
-                f"batch of {batch}"
-            )
+        _same(part, program, inputs, format)
+
+
+@torch.no_grad()
+def _same(part: nn.Module, program: Program, inputs: tuple[Tensor, ...], format: str) -> None:
+    """Raise an ``ExportError`` if a program differs from its module by more than 1e-5 on some inputs, or fails."""
+    name, batch = f"{type(part).__name__} must give its own numbers to 1e-5 when exported as {format}", len(inputs[0])
+    wanted = part(*inputs)
+    try:
+        given = program(*inputs)
+    except Exception as fault:  # a program can raise anything
+        raise ExportError(f"{name}, but raised for a batch of {batch}: {reason_of(fault)}") from fault
+    if wanted.shape != given.shape or not torch.allclose(wanted, given, TOLERANCE, TOLERANCE, equal_nan=True):
+        raise ExportError(f"{name}, got others for a batch of {batch}")

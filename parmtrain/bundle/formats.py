@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from parmtrain.errors import ExportError, reason_of
 
 Program = Callable[..., Tensor]
-"""Maps the inputs of an encoder, a parity model or a decoder to its output."""
+"""Maps the inputs of an encoder, a model or a decoder to its output."""
 
 
 @runtime_checkable
 class ExportFormat(Protocol):
-    """A format for exporting encoders, parity models and decoders.
+    """A format for exporting encoders, parity models, decoders and deployed models.
 
     ``bundle.json`` names the class of the format; loading the bundle calls it without arguments. A new format is one
     class with these three members, and one YAML file in the group ``export``.

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from parmtrain.answers import answering
 from parmtrain.bundle.description import (
@@ -82,9 +82,12 @@ class Bundle:
             model = deployed
         else:
             own = private_copy(deployed)
+            flat = nn.Flatten() if about.get("flatten") else nn.Identity()
+            if isinstance(own, nn.Module):
+                own.cpu()
             if fingerprint(own) == expected:
-                own = answering(own, about.get("output"), probes(self.query_shape), "the deployed model")
-            model = DeployedModel(own)
+                own = answering(own, about.get("output"), flat(probes(self.query_shape)), "the deployed model")
+            model = DeployedModel(own, preprocess=flat)
         if model.fingerprint != expected:
             raise ExportError(
                 f"the deployed model must be the one that the bundle in {self.folder} was trained for, "
@@ -171,8 +174,8 @@ class Bundle:
         self._require("coded queries", coded_queries, self.coded, *self.about["shapes"]["parity_query"])
         if self.coded and not self.parity_models:
             raise ExportError(
-                f"code={self.about['code']} runs coded queries on the deployed model, which bundles do not hold; pass "
-                "it to parmtrain.load(folder, deployed=…)"
+                f"code={self.about['code']} runs coded queries on the deployed model, which this bundle does not hold; "
+                "pass it to parmtrain.load(folder, deployed=…)"
             )
         return run_coded(self.parity_models, coded_queries)
 

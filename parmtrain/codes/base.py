@@ -68,6 +68,7 @@ class Code(nn.Module):
     systematic: ClassVar[bool] = True
     independent: ClassVar[bool] = False
     heads: int = 1
+    remark: str = ""  # what a user should know of the parity models that it chose
 
     def __init__(self, k: int, r: int, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """The low-resolution code: k small pictures in the place of one."""
 
+from contextlib import suppress
 from math import ceil, sqrt
 
 from torch import Tensor, nn
@@ -54,6 +55,10 @@ class LowResEncoder(nn.Module):
         super().__init__()
         self.k, self.layout, self.fewer = k, layout, 0
 
+    def extra_repr(self) -> str:
+        """Return what decides the size of the small images."""
+        return f"k={self.k}, layout={self.layout}, fewer={self.fewer}"
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of the small images."""
         return small_size(int(height), int(width), self.k, self.layout, self.fewer)  # tensors, in a trace
@@ -79,6 +84,8 @@ class LowRes(BatchCode):
         flops: As for ``BatchCode``.
         layout: As for ``small_size``.
         r: Extra workers, 1.
+        otherwise: Builds the student where F's own architecture is asked for, and takes no small pictures or too many
+            FLOPs. None refuses such a deployed model.
 
     Raises:
         UnsupportedError: If r is not 1 or the layout is unknown.
@@ -97,12 +104,14 @@ class LowRes(BatchCode):
         flops: Positive | None = None,
         layout: str = "grid",
         r: int | None = None,
+        otherwise: StudentModel | None = None,
     ) -> None:
         if require_divisor("lowres", r, require_k(k)) != 1:
             raise UnsupportedError(f"code=lowres makes one parity query per group: r must be 1, got {r}")
         if layout not in ("grid", "row"):
             raise UnsupportedError(f"code.layout must be grid or row, got {layout}")
         super().__init__(k, LowResEncoder(k, layout), model, flops, 1)
+        self.otherwise = otherwise
 
     @property
     def name(self) -> str:
@@ -128,10 +137,18 @@ class LowRes(BatchCode):
         self, query_shape: tuple[int, ...], deployed: DeployedModel, fresh: FreshModel
     ) -> list[nn.Module]:
         """Return the student, which runs all queries; choose the size of pictures for F's own architecture."""
-        most = self._most(query_shape, deployed) if self.model is None else None
-        if most is not None:
-            self._shrink(query_shape, SLACK * most, fresh)
-        return super().parity_models(query_shape, deployed, fresh)
+        if self.model is not None:
+            return super().parity_models(query_shape, deployed, fresh)
+        try:
+            most = self._most(query_shape, deployed)
+            if most is not None:
+                self._shrink(query_shape, SLACK * most, fresh)
+            return super().parity_models(query_shape, deployed, fresh)
+        except UnsupportedError as fault:
+            if self.otherwise is None:
+                raise
+            self.model, self.remark = self.otherwise, f"a student runs the small pictures, since {fault}"
+            return super().parity_models(query_shape, deployed, fresh)
 
     def _shrink(self, query_shape: tuple[int, ...], most: float, fresh: FreshModel) -> None:
         """Take the largest pictures, of sides down to three quarters, for which a network takes few enough FLOPs."""
@@ -139,6 +156,7 @@ class LowRes(BatchCode):
         side = largest[2 if self.encoder.layout == "row" else 1]
         for self.encoder.fewer in range(side // 4 + 1):
             shape = self.student_shape(query_shape)
-            if self._one_run(fresh(shape, model=None), shape) <= most:
-                return
+            with suppress(UnsupportedError):  # of a size that the network does not take
+                if self._one_run(fresh(shape, model=None), shape) <= most:
+                    return
         self.encoder.fewer = 0

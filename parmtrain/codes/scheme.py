@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import chain, combinations
 from math import comb
 from typing import Any, NamedTuple
 
@@ -207,7 +207,8 @@ def _quorums(code: Coder, width: int) -> tuple[tuple[Quorum, ...], ...]:
 def _given(code: Coder, width: int, sets: list[tuple[int, ...]]) -> dict[int, int]:
     """Return the positions that the decoder recovers from each of some sets of workers."""
     given: dict[int, int] = {}
-    device = next((value.device for value in code.buffers()), None) if isinstance(code, nn.Module) else None
+    held = chain(code.parameters(), code.buffers()) if isinstance(code, nn.Module) else ()
+    device = next((value.device for value in held), None)
     at_once = max(1, MOST_NUMBERS // (code.n * width))
     for begin in range(0, len(sets), at_once):
         some = sets[begin : begin + at_once]

@@ -55,6 +55,7 @@ class PlannedRun:
         content: Any = OmegaConf.to_container(cfg, resolve=True)
         content = {name: value for name, value in content.items() if name not in ELSEWHERE}
         content.pop("data")
+        content["deployed"].pop("bundle")
         source = content["task"].get("source") or {}
         for place, key in ((content["task"], "cache"), (source, "cache"), (source, "root")):
             place.pop(key, None)

@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from parmtrain import drawing
 from parmtrain.compare.budget import cost_of, front
+from parmtrain.compare.plan import AUTO
 from parmtrain.compare.table import GUESS, Row
 from parmtrain.config.sources import options
 
@@ -23,7 +24,7 @@ RESOURCES = {
 STRAIGHT_UNDER = 0.1
 TICKS = [0, *(round(step * 10.0**power, 1) for power in range(-1, 4) for step in (1, 2, 5))]
 POINTS = [-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5]
-COLOURS = [colour for name in ("tab10", "Dark2") for colour in colormaps[name].colors]  # type: ignore[attr-defined]
+COLOURS = [colour for name in ("tab20", "Dark2") for colour in colormaps[name].colors]  # type: ignore[attr-defined]
 APART = 15  # printer's points between the centres of two markers
 
 
@@ -44,7 +45,7 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
     for row in sorted(rows, key=lambda row: -row["degraded"]):
         if row["late"] == 1 and row["code"] != GUESS:
             groups[row["k"]].append(row)
-    ours = options("code")
+    ours = [name for name in options("code") if name != AUTO]
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(_in_order(ours, rows))}
     tallest = max(len(some) for some in groups.values())
     height = max(3.4, 0.2 * tallest + 0.8)

@@ -75,7 +75,8 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
             "[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title or one.folder.path.name, degraded, all_k
         )
     results = [(one.variant, _results(one)) for one in supported if one.folder.finished]
-    rows = _write(results, list(dict.fromkeys(unsupported.values())), budget, study) if results else []
+    left_out = [f"{title}: {reason}" for title, reason in unsupported.items()]
+    rows = _write(results, left_out, budget, study) if results else []
     if others := sum(RunFolder(path).finished for path in (study / RUNS).iterdir()) - len(results):
         log.info("the table has the runs of this command; %d other finished runs in %s are not in it", others, study)
     if failed:

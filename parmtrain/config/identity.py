@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "export", "metrics", "unavailable", "data")
-PLACES = ("task.source.root", "task.source.cache", "task.cache", "deployed.path")
+PLACES = ("task.source.root", "task.source.cache", "task.cache", "deployed.path", "deployed.bundle")
 MACHINE = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps"))
 
 

@@ -55,7 +55,7 @@ class Trial:
         except ConfigError as fault:
             self.found += [Fault(key, sentence) for sentence in fault.faults]
         except ParmtrainError as fault:
-            self.found.append(Fault(key, str(fault), isinstance(fault, UnsupportedError)))
+            self.found.append(Fault(key, str(fault), isinstance(fault, UnsupportedError) or key == "parity.model"))
         except Exception as fault:  # a part can raise anything
             require_space(fault, {"temporary files": Path(tempfile.gettempdir())})
             self.found.append(Fault(key, f"{key}: {reason_of(fault)}"))

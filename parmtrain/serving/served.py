@@ -21,11 +21,11 @@ from parmtrain.settings import require_valid, setting
 class ServeSettings(Limits):
     """Settings of the service."""
 
-    bundle: str = setting("", "folder of a run, or its export folder; the run's config.yaml names the deployed model")
+    bundle: str = setting("", "folder of a run, or its export folder")
     k: int | None = setting(
         None, "queries in a group: the bundle's k, or fewer where its code takes groups that are not full", above=0
     )
-    deployed: str | None = setting(None, "file of the deployed model, if it has moved")
+    deployed: str | None = setting(None, "file of the deployed model, in place of the bundle's own")
     coded: bool = setting(True, "false serves the deployed model alone; copy_after=0 then sends each query twice")
     replicas: int = setting(2, "instances of the deployed model, m", above=0)
     parity_replicas: int | None = setting(None, "instances of each parity model; m/k by default", above=0)
@@ -121,7 +121,7 @@ def read_served(settings: ServeSettings) -> Served:
 
     Raises:
         ConfigError: If the bundle has a smaller k, or another and takes full groups alone.
-        DataError: If the bundle is not in a run's folder, whose configuration names the deployed model.
+        DataError: If the bundle holds no deployed model, and is not in a run's folder, whose configuration names it.
         DeployedModelError: If the deployed model is not the one that the bundle was trained for.
         ExportError: If the bundle is incomplete or changed.
     """

@@ -60,14 +60,14 @@ class Hints(nn.Module):
             UnsupportedError: If a model has no linear layer, or is a program.
         """
         with torch.no_grad():
-            tried = self.run(module.eval(), GroupBatch(torch.zeros(1, module.k, *query_shape), labels, None))
+            tried = self.run_groups(module.eval(), GroupBatch(torch.zeros(1, module.k, *query_shape), labels, None))
         module.train()
         assert tried.hidden is not None
         assert tried.parity_hidden is not None
         ours, per_row = tried.parity_hidden.size(-1), tried.parity_hidden.numel() // tried.parity_hidden.size(-1)
         self.bridge = nn.Linear(ours, tried.hidden.numel() // per_row)
 
-    def run(self, module: "ParityModule", batch: GroupBatch, present: int | None = None) -> CodedGroups:
+    def run_groups(self, module: "ParityModule", batch: GroupBatch, present: int | None = None) -> CodedGroups:
         """Run a batch of groups, and keep the hidden features of the deployed model and of the parity models.
 
         Args:

@@ -28,7 +28,7 @@ class LossOfModels(Protocol):
     def begin(self, module: "ParityModule", query_shape: tuple[int, ...], labels: Tensor) -> None:
         """Prepare for a module that is to be trained, given labels of one group ``[1, k, …]`` of any value."""
 
-    def run(self, module: "ParityModule", batch: GroupBatch, present: int | None) -> CodedGroups:
+    def run_groups(self, module: "ParityModule", batch: GroupBatch, present: int | None) -> CodedGroups:
         """Run a batch of groups as ``ParityModule.coded_groups`` does, and keep what the loss compares."""
 
 
@@ -171,7 +171,7 @@ class ParityModule(pl.LightningModule):
     def training_groups(self, batch: GroupBatch, present: int | None = None) -> CodedGroups:
         """Run a batch as ``coded_groups`` does, or as the loss asks for."""
         if isinstance(self.loss, LossOfModels):
-            return self.loss.run(self, batch, present)
+            return self.loss.run_groups(self, batch, present)
         return self.coded_groups(batch, present)
 
     def require_partial(self, outputs: int) -> None:
@@ -233,6 +233,7 @@ class ParityModule(pl.LightningModule):
     def _identity(self) -> dict[str, Any]:
         return {
             "code": f"{self.code.name} k={self.code.k} r={self.code.r}",
+            "encoder": repr(self.code.encoder),
             "deployed model": self.deployed.fingerprint[:16],
             "steps": int(self.trainer.estimated_stepping_batches),
         }
