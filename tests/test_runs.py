@@ -36,6 +36,7 @@ def test_a_run_writes_everything(finished: Result) -> None:
         "export/encoder.ts",
         "export/parity_model.ts",
         "export/decoder.ts",
+        "export/deployed.ts",
     }
     cfg = OmegaConf.load(folder / "config.yaml")
     assert (cfg.k, cfg.code.k, cfg.task.name) == (2, 2, "digits")

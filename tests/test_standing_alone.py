@@ -92,6 +92,9 @@ def test_without_the_deployed_model_a_bundle_says_what_it_lacks(
     small_run(tmp_path / "without", "deployed.bundle=false")
     with pytest.raises(ExportError, match=r"reconstruct needs the deployed model; load .* deployed="):
         load(tmp_path / "without").reconstruct(QUERIES)
+    small_run(tmp_path / "untrained", "code=mean_parity", "deployed.bundle=false")
+    with pytest.raises(ExportError, match=r"code=mean_parity runs coded queries on the deployed model, which this"):
+        load(tmp_path / "untrained").predict(torch.zeros(1, 1, 1, 8, 8))
     network = LeNet([1, 8, 8], 10, width=4).eval()
     small_run(tmp_path / "function", "code=lowres", deployed=network.forward)
     (said,) = [message for message in caplog.messages if "does not hold the deployed model" in message]
