@@ -1,7 +1,7 @@
 """Shared parts of all plots and pictures: colours, style, and saving."""
 
 from collections.abc import Sequence
-from math import hypot
+from math import hypot, inf
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -37,15 +37,17 @@ def shifts_in(axes: Axes, places: Sequence[tuple[float, float]], apart: float) -
     figure = axes.get_figure(root=True)
     assert figure is not None
     dots = [axes.transData.transform(place) for place in places]
-    return aside([(INCH / figure.dpi * right, INCH / figure.dpi * up) for right, up in dots], apart)
+    low = INCH / figure.dpi * axes.bbox.y0 + apart / 2
+    return aside([(INCH / figure.dpi * right, INCH / figure.dpi * up) for right, up in dots], apart, low)
 
 
-def aside(places: Sequence[tuple[float, float]], apart: float) -> list[tuple[float, float]]:
+def aside(places: Sequence[tuple[float, float]], apart: float, low: float = -inf) -> list[tuple[float, float]]:
     """Return how far right and up each of some marks has to move, in order, so that none hides another.
 
     Args:
         places: Right and up coordinates of the marks.
         apart: Distance that two marks need.
+        low: None is moved below this.
 
     Example:
         >>> aside([(0, 0), (100, 0), (1, 0), (0, 1)], apart=10)
@@ -55,7 +57,8 @@ def aside(places: Sequence[tuple[float, float]], apart: float) -> list[tuple[flo
     shifts: list[tuple[float, float]] = []
     for right, up in places:
         steps = ((apart * across, apart * along) for across, along in STEPS)
-        free = ((x, y) for x, y in steps if all(hypot(right + x - a, up + y - b) > 0.8 * apart for a, b in taken))
+        able = ((x, y) for x, y in steps if y >= 0 or up + y >= low)
+        free = ((x, y) for x, y in able if all(hypot(right + x - a, up + y - b) > 0.8 * apart for a, b in taken))
         shifts.append(next(free, (0, 0)))
         taken.append((right + shifts[-1][0], up + shifts[-1][1]))
     return shifts

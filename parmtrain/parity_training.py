@@ -82,6 +82,13 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     assert known.val is not None
     available = work.measures.main(known.val, splits.val.labels).mean().item()
     log.info("deployed model: available %s A_a %.4f on the validation split", work.measures.name, available)
+    guessed = task.default(splits.train.labels, splits.val.labels)[work.measures.name]
+    if available <= guessed:
+        log.warning(
+            "deployed model: no better than one answer to all queries, %.4f; it may expect another task.input.scale, "
+            "mean, std or task.query_shape, or other classes",
+            guessed,
+        )
 
     pl.seed_everything(cfg.seed, verbose=False)
     frozen.cpu()  # parity models are built beside it, and then moved together

@@ -15,7 +15,8 @@ from parmtrain.errors import ConfigError
 from parmtrain.run_folder import RunFolder
 from tests.small_runs import SHORT
 
-TWO = ("~code.candidates.perceptrons", "~code.candidates.own", "code.most=2")
+CANDIDATES = ("lowres", "lowres_perceptron", "lowres_own", "sum_corrected", "sum")
+TWO = ("~code.candidates.lowres_perceptron", "~code.candidates.lowres_own", "code.most=2")
 
 
 def auto(*overrides: str) -> DictConfig:
@@ -32,9 +33,9 @@ def test_the_best_candidate_is_trained_and_none_is_tried_twice(
     said = re.search(r"code=auto takes (\w+), which has the best A_d on the validation split: (.*)", caplog.text)
     assert said is not None
     scores = {name: float(score) for name, score in (one.split() for one in said[2].split(", "))}
-    assert list(scores) == ["students", "corrected"]
+    assert list(scores) == ["lowres", "sum_corrected"]
     assert said[1] == max(scores, key=lambda name: scores[name])
-    assert result.record.code == {"students": "lowres", "corrected": "sum_corrected"}[said[1]]
+    assert result.record.code == said[1]
     stored = OmegaConf.load(tmp_path / "run" / "config.yaml")
     assert stored.trainer.max_epochs == 3
 
@@ -52,12 +53,14 @@ def test_what_does_not_support_the_task_is_passed_over(monkeypatch: pytest.Monke
 
     def scored(name: str, work: Any) -> float:
         tried.append(name)
-        return {"corrected": 0.2, "sum": 0.3}[name]
+        return {"sum_corrected": 0.2, "sum": 0.3}[name]
 
     monkeypatch.setattr("parmtrain.choice._score", scored)
-    cfg = auto("k=8", "code.candidates.students.r=2", "code.candidates.perceptrons.r=2", "~code.candidates.own")
+    cfg = auto(
+        "k=8", "code.candidates.lowres.r=2", "code.candidates.lowres_perceptron.r=2", "~code.candidates.lowres_own"
+    )
     assert settled(cfg, RunFolder(tmp_path)).code._target_ == "parmtrain.codes.Sum"
-    assert tried == ["corrected", "sum"]
+    assert tried == ["sum_corrected", "sum"]
 
 
 @pytest.mark.parametrize(
@@ -66,11 +69,14 @@ def test_what_does_not_support_the_task_is_passed_over(monkeypatch: pytest.Monke
         (["code.most=0"], "code.most must be 1 or more, got 0"),
         (["code.share=2"], "code.share must be from 0 to 1, got 2"),
         (["code.candidates=null"], "code.candidates must be"),
-        (["code.candidates.students=null"], "code.candidates.students must name a code with _target_, got None"),
+        (["code.candidates.lowres=null"], "code.candidates.lowres must name a code with _target_, got None"),
         (["trainer.max_epochs=0"], "trainer.max_epochs must be an integer of 1 or more, got 0"),
         (["groups=0"], "groups must be an integer of 1 or more, got 0"),
         (
-            [f"~code.candidates.{name}" for name in ("students", "perceptrons", "own", "corrected", "sum")],
+            [
+                f"~code.candidates.{name}"
+                for name in ("lowres", "lowres_perceptron", "lowres_own", "sum_corrected", "sum")
+            ],
             "code.candidates must be one or more codes by name, got none",
         ),
         (["+code.flops=2"], "code.flops must be an argument of parmtrain.choice.Auto"),

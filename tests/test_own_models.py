@@ -187,5 +187,5 @@ def test_a_student_of_ones_own_replaces_the_codes(tmp_path: Path) -> None:
     assert 0.9 < result.metrics["cost"]["parity_flops"] <= 1
     with pytest.raises(ConfigError, match=r"code\.model must be chosen once"):
         compose("code=lowres", named, "model@code.model=student")
-    with pytest.raises(ConfigError, match=r"code\.model must be given with one code that runs a student, such as"):
+    with pytest.raises(ConfigError, match=r"code\.model must be given with codes that run a student, such as"):
         compose("code=sum", named)

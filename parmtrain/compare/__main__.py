@@ -18,8 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
         "overrides",
         nargs="*",
         help="as for python -m parmtrain -m; code=all stands for every code; budget.flops=…, budget.bytes=… and "
-        "budget.dispatches=… bound what a group may take beyond F for its queries, and the best code within them is "
-        "named",
+        "budget.dispatches=… (1.05, 1 and 1) bound what a group may take beyond F for its queries, as the table rounds "
+        "it, and the best code within them is named",
     )
     parser.add_argument(
         "--folder", default="comparison", help="folder of the runs and the table; the same command resumes there"

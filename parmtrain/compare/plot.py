@@ -32,8 +32,9 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
     """Plot how far each code's reconstructions are from the deployed model's own score, against what they cost.
 
     Beside each row of panels, its codes are listed by their A_d, the best first, and numbered so in its panels. Each of
-    parmtrain's codes has one colour in all figures. Where markers would hide each other, they are moved aside, and a
-    line leads to their place. The front has black rims: no code has a better A_d for as much of the resource or less.
+    parmtrain's codes has one colour in all figures. A dot is where a code belongs; where numbers would hide each other,
+    they are moved aside, and a line leads to the dot. The front has black rims: no code has a better A_d for as much of
+    the resource or less.
 
     Args:
         rows: Rows of the table.
@@ -76,9 +77,9 @@ def _frame(axes: Axes, rows: Sequence[Row], resource: str) -> None:
         axes.step(*further, where="post", color=drawing.GREY, linewidth=1, zorder=1)
     axes.axhline(0, color="black", linestyle=":", linewidth=1)
     axes.set_xscale("symlog", linthresh=STRAIGHT_UNDER)
-    axes.set_yscale("symlog", linthresh=0.5)
+    axes.set_yscale("symlog", linthresh=0.5, linscale=0.4)
     every = [_points(row) for row in rows]
-    axes.set_ylim(1.6 * min(-1, *every), max(0.6, *(1.6 * one for one in every)))
+    axes.set_ylim(1.6 * min(-1, *every), max(0.3, *(1.6 * one for one in every)))
     axes.set_xlim(-0.02, 2.5 * max(1, *(cost_of(row)[resource] or 0 for row in rows)))
     for axis, ticks in ((axes.xaxis, TICKS), (axes.yaxis, POINTS)):
         axis.set_major_locator(FixedLocator(ticks))
@@ -95,6 +96,7 @@ def _markers(axes: Axes, rows: Sequence[Row], resource: str, colours: dict[str, 
     places = [(cost_of(row)[resource], _points(row)) for _, row in known]
     shifts = drawing.shifts_in(axes, places, APART)
     for (number, row), place, shift in zip(known, places, shifts, strict=True):
+        axes.plot(*place, ".", color=colours[row["code"]], markersize=4, zorder=2)
         rim = {"edgecolor": "black", "linewidth": 1.8} if row in ringed else {"edgecolor": "white", "linewidth": 0.5}
         axes.annotate(
             f"{number}",

@@ -66,7 +66,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
     for number, one in enumerate(waiting, 1):
         try:
             scores = run(one.cfg, one.folder.path).record.scores
-        except TrainingError as fault:
+        except (TrainingError, DataError) as fault:
             failed.append(f"{one.title}: {fault}")
             log.warning("[%d/%d] %s: %s", number, len(waiting), one.title or one.folder.path.name, fault)
             continue
@@ -159,6 +159,10 @@ def _write(
     chosen = best(rows, budget)
     table.write_markdown(rows, unsupported, title, study / "table.md", table.chosen_lines(chosen, str(budget)))
     plot.accuracy_against_resources(rows, metrics["measure"], f"{metrics['task']}, A_a = {spread}", study / "codes.png")
+    if not chosen:
+        log.info("no code is within %s", budget)
     for row in chosen:
-        log.info("best within %s, by validation: k=%d code=%s %s", budget, row["k"], row["code"], row["variant"])
+        named = " ".join(part for part in (f"code={row['code']}", row["variant"]) if part)
+        about = f"k={row['k']} {named}, A_d {row['validation']:.4f} on the validation split"
+        log.info("best within %s: %s", budget, about)
     return rows

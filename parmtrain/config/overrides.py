@@ -131,7 +131,7 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
         missing, group = (fault.missing_cfg_file or override).rpartition("/")[2], key.partition("@")[0]
         return f"unknown {group} '{missing}'; choose from {', '.join(fault.options or choices(group))}"
     if "override 'model@code.model'" in str(fault):
-        return "code.model must be given with one code that runs a student, such as code=lowres or code=backup"
+        return "code.model must be given with codes that run a student, such as lowres and backup, and with no other"
     cause = fault.__cause__
     if isinstance(cause, ValidationError):
         return reason_of(cause)

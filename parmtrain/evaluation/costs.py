@@ -81,8 +81,10 @@ def timings(bundle: Bundle) -> dict[str, Any]:
     arrived = torch.ones(1, bundle.n, dtype=torch.bool)
     arrived[0, 0] = False
     assert bundle.deployed is not None
-    one = partial(_run, _program(bundle.deployed, queries[:, 0]), queries[:, 0])
-    parity = partial(_run, bundle.parity_models[0], bundle.encode(queries)[:, 0]) if bundle.coded else None
+    whole = _program(bundle.deployed, queries[:, 0])
+    one = partial(_run, whole, queries[:, 0])
+    first = whole if bundle.parity_models[:1] == [bundle.deployed] else next(iter(bundle.parity_models), None)
+    parity = partial(_run, first, bundle.encode(queries)[:, 0]) if first is not None and bundle.coded else None
     (encode,) = _microseconds(lambda: bundle.encode(queries))
     (decode,) = _microseconds(lambda: bundle.decode(outputs, arrived))
     deployed_us, *parity_us = _microseconds(one, *([parity] if parity else []))

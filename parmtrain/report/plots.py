@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, MultipleLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator, NullFormatter
 
 from parmtrain.drawing import BLUE, GREY, ORANGE, finish, save
 from parmtrain.metrics import functional
@@ -38,6 +38,8 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
     best = best_epoch(epochs, f"degraded_{measure}")
     if best is not None and best.epoch is not None:
         accuracies.plot(best.epoch + 1, best.value, "o", color=BLUE, label="best epoch")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_minor_formatter(NullFormatter())
