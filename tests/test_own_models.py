@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from parmtrain import compose
 from parmtrain.__main__ import main
 from parmtrain.codes.batches import EachQuery
+from parmtrain.compare import planned_runs
 from parmtrain.config import assemble
 from parmtrain.config.check import check
+from parmtrain.config.identity import differences, identity
+from parmtrain.config.own_code import own_sources
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.models import LeNet
@@ -189,3 +192,27 @@ def test_a_student_of_ones_own_replaces_the_codes(tmp_path: Path) -> None:
         compose("code=lowres", named, "model@code.model=student")
     with pytest.raises(ConfigError, match=r"code\.model must be given with codes that run a student, such as"):
         compose("code=sum", named)
+
+
+def test_what_was_trained_with_ones_own_code_goes_with_that_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from torch import nn\n\n\nclass Net(nn.Sequential):\n    pass\n"
+    (tmp_path / "changing.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    named = "deployed.model={_target_: changing.Net}"
+
+    def keys() -> tuple[dict[str, Any], Path, Any]:
+        cfg = compose(named)
+        (planned,) = planned_runs(["code=sum", named], tmp_path / "study")
+        recipe = assemble.recipe(cfg, assemble.build(cfg.task))
+        return identity(cfg, trained_here=True), planned.folder.path, recipe.identity
+
+    before = keys()
+    assert keys() == before
+    (tmp_path / "changing.py").write_text(source + "# changed\n")
+    trained, folder, deployed = keys()
+    assert differences(before[0], trained)[0].startswith("the code of changing.Net=")
+    assert folder != before[1]
+    assert deployed != before[2]
+    assert own_sources({"model": {"_target_": "nowhere.Net"}, "code": {"_target_": "timm.create_model"}}) == {}

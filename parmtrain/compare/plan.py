@@ -16,6 +16,7 @@ from parmtrain.compare.budget import PREFIX
 from parmtrain.config import assemble
 from parmtrain.config.compose import compose, why_not
 from parmtrain.config.overrides import each_value, override_faults
+from parmtrain.config.own_code import own_sources
 from parmtrain.config.sources import is_group, key_of, options
 from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.run_folder import RunFolder
@@ -59,6 +60,8 @@ class PlannedRun:
         source = content["task"].get("source") or {}
         for place, key in ((content["task"], "cache"), (source, "cache"), (source, "root")):
             place.pop(key, None)
+        if sources := own_sources(content):
+            content["sources"] = sources
         code = cfg.code._target_.rpartition(".")[2].lower()
         name = f"{cfg.task.name}-{code}-k{cfg.k}-seed{cfg.seed}-{digest_of(content, 10)}"
         return RunFolder(self.study / RUNS / name)

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from parmtrain.answers import answering
 from parmtrain.codes import Code
+from parmtrain.config.own_code import own_sources
 from parmtrain.config.schema import Start
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, ParmtrainError, reason_of
@@ -201,6 +202,8 @@ def recipe(cfg: DictConfig, task: Task) -> Recipe:
         **{name: OmegaConf.to_object(cfg.task[name]) for name in ("augment", "augment_query") if cfg.task.get(name)},
         "precision": machine.get("precision"),
     }
+    if sources := own_sources(identity["model"]):
+        identity["sources"] = sources
     return Recipe(
         partial(architecture, cfg.deployed.model, task, task.query_shape),
         optim=build(fit.optim),

@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from parmtrain.config.own_code import own_sources
+
 ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "export", "metrics", "unavailable", "data")
 PLACES = ("task.source.root", "task.source.cache", "task.cache", "deployed.path", "deployed.bundle")
 MACHINE = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps"))
@@ -21,7 +23,8 @@ def identity(cfg: DictConfig, trained_here: bool) -> dict[str, Any]:
     assert isinstance(content, dict)
     leaves = _leaves({str(key): value for key, value in content.items() if key not in ELSEWHERE})
     left_out = {*PLACES, *MACHINE}
-    return {
+    sources = {f"the code of {name}": digest for name, digest in own_sources(content).items()}
+    return sources | {
         key: value
         for key, value in leaves.items()
         if key not in left_out and (trained_here or not key.startswith("deployed.fit."))
