@@ -255,7 +255,7 @@ def reopen(
     try:
         found = prepared.deployed.fingerprint
     except DeployedModelError as fault:
-        if own is None:
+        if own is None or Path(cfg.deployed.path or place.deployed).expanduser().is_file():
             raise
         log.warning("%s; the bundle's own is taken", fault)
         return Reopened(cfg, place, bundled=own), bundle

@@ -137,7 +137,14 @@ def test_the_teacher_sees_what_the_encoder_saw_or_the_unaugmented_image(
         return true_loss(groups)
 
     monkeypatch.setattr(losses, "kl", watched)
-    cifar = ("task=cifar10", f"data.root={data_root}", "task.source.validation=20", "groups=50", "parity=lenet")
+    cifar = (
+        "task=cifar10",
+        f"data.root={data_root}",
+        "task.source.validation=20",
+        "groups=50",
+        "code=sum",
+        "parity=lenet",
+    )
     epochs = ("trainer.max_epochs=3", f"teacher={teacher}")
     small_run(tmp_path, *cifar, *epochs, deployed=network.forward)  # a module would be copied
     first, second, third = taught  # one batch of all 80 training queries in each epoch
