@@ -33,7 +33,7 @@ def test_parity_models_begin_with_the_target_of_the_mean_box(data_root: Path) ->
 
     (model,) = started(cfg).parity_models
     assert torch.allclose(model.classifier.bias, 3 * mean)  # type: ignore[union-attr, arg-type]
-    cfg.code = compose("task=garment_boxes", "k=3").code
+    cfg.code = compose("code=concat_heads", "k=3").code
     (model,) = started(cfg).parity_models
     assert torch.allclose(model.classifier.bias, mean.repeat(3))  # type: ignore[union-attr, arg-type]
     cfg.code = compose("code=linear", "k=3").code

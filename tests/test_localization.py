@@ -179,7 +179,7 @@ def test_cub200_runs_to_the_exported_bundle(data_root: Path, tmp_path: Path) -> 
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["degraded"]["groups"] == 6
     assert 0 <= metrics["degraded"]["iou"] <= 1
     bundle = load(tmp_path / "run")
-    assert bundle.predict(bundle.encode(torch.rand(3, 2, 3, 96, 96))).shape == (3, 1, 4)
+    assert bundle.predict(bundle.encode(torch.rand(3, 2, 3, 96, 96))).shape == (3, 1, 8)
     picture = np.asarray(Image.open(tmp_path / "run" / "examples.png").convert("RGB"))
     assert picture.std() > 20
 
