@@ -67,7 +67,7 @@ def test_the_headline_command_on_cifar10s_own_format(data_root: Path, tmp_path: 
     assert ended.returncode == 0, ended.stderr
     assert "deployed.path is not set; training one and saving it in" in ended.stderr
     assert "62 of 62 tensors start from the deployed model's weights" in ended.stderr
-    (folder,) = tmp_path.glob("runs/cifar10-sum-k2/*")
+    (folder,) = tmp_path.glob("runs/cifar10-lowres_own-k2/*")
     assert (folder / "export" / "parity_model.ts").is_file()
 
 
