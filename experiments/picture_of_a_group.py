@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from parmtrain.drawing import save
-from parmtrain.prepared import reopen
+from parmtrain.reopened import reopen
 from parmtrain.report import pictures
 from parmtrain.training.groups import GroupBatch, prepare_batch
 

@@ -9,8 +9,8 @@ from typing import Any
 from parmtrain.bundle import Bundle
 from parmtrain.command import VERSION, ending_quietly, exit_status, log_to_terminal
 from parmtrain.evaluation.scores import Scores
-from parmtrain.prepared import reopen
 from parmtrain.programs import Network
+from parmtrain.reopened import reopen
 from parmtrain.report.table import show, title_of
 from parmtrain.training.fit import quiet
 

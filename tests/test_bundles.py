@@ -11,7 +11,7 @@ from parmtrain.codes import arrivals, decode_each
 from parmtrain.errors import ExportError
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
-from parmtrain.prepared import reopen
+from parmtrain.reopened import reopen
 from parmtrain.runs import Result
 from tests.small_runs import small_run
 

@@ -125,7 +125,7 @@ def read_served(settings: ServeSettings) -> Served:
         DeployedModelError: If the deployed model is not the one that the bundle was trained for.
         ExportError: If the bundle is incomplete or changed.
     """
-    from parmtrain.prepared import reopen  # imports all of training, which instances do not need
+    from parmtrain.reopened import reopen  # imports all of training, which instances do not need
 
     given = Bundle(settings.bundle)
     if settings.coded and settings.k not in (None, given.k) and not (takes_partial(given) and settings.k < given.k):
