@@ -200,9 +200,12 @@ def _deployed_of(work: Prepared) -> dict[str, Any]:
 
 
 def _timings(work: Prepared, place: RunFolder, device: torch.device) -> dict[str, Any]:
-    """Time the exported programs and F on the CPU, and move F back to its device."""
+    """Time the exported programs on the CPU; an F that is not among them is timed as it is, and moved back."""
+    bundle = Bundle(place.export)
+    if bundle.deployed is not None:
+        return timings(bundle)
     try:
-        return timings(Bundle(place.export, work.deployed))
+        return timings(bundle.take_deployed(work.deployed))
     finally:
         work.deployed.to(device)
 

@@ -72,6 +72,9 @@ def test_a_copied_bundle_reconstructs_and_can_be_served(
     alone, beside = load(tmp_path / "elsewhere"), load(tmp_path / "run", deployed=result.module.deployed)
     for lost in (0, 2):
         assert torch.allclose(alone.reconstruct(QUERIES, lost), beside.reconstruct(QUERIES, lost), atol=1e-5)
+    (tmp_path / "run" / "config.yaml").rename(tmp_path / "config.yaml")
+    read_served(ServeSettings(bundle=str(tmp_path / "run")))
+    (tmp_path / "config.yaml").rename(tmp_path / "run" / "config.yaml")
     served = read_served(ServeSettings(bundle=str(tmp_path / "elsewhere")))
     assert served.models[0] is served.deployed
     scores = evaluate(tmp_path / "run")

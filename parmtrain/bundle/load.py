@@ -4,9 +4,8 @@ import hashlib
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from parmtrain.answers import answering
 from parmtrain.bundle.description import (
     DECODER,
     DEPLOYED,
@@ -17,11 +16,11 @@ from parmtrain.bundle.description import (
     read_description,
 )
 from parmtrain.bundle.formats import format_named
+from parmtrain.bundle.recognised import recognised
 from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
-from parmtrain.deployed import DeployedModel, fingerprint, private_copy
+from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ExportError, InputError
 from parmtrain.inputs import as_folder, require_tensor
-from parmtrain.probes import probes, require_answers
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
 
@@ -76,26 +75,7 @@ class Bundle:
             DeployedModelError: If it has no weights, and answers otherwise than the deployed model did in training.
             ExportError: If it is not the deployed model that the bundle was trained for.
         """
-        about = self.about["deployed"]
-        expected = about["fingerprint"]
-        if isinstance(deployed, DeployedModel):
-            model = deployed
-        else:
-            own = private_copy(deployed)
-            flat = nn.Flatten() if about.get("flatten") else nn.Identity()
-            if isinstance(own, nn.Module):
-                own.cpu()
-            if fingerprint(own) == expected:
-                own = answering(own, about.get("output"), flat(probes(self.query_shape)), "the deployed model")
-            model = DeployedModel(own, preprocess=flat)
-        if model.fingerprint != expected:
-            raise ExportError(
-                f"the deployed model must be the one that the bundle in {self.folder} was trained for, "
-                f"{expected[:16]}…, got {model.fingerprint[:16]}…"
-            )
-        if (wanted := about.get("answers")) is not None:
-            require_answers(model, self.query_shape, wanted, "the deployed model")
-        return self._use(model.cpu())
+        return self._use(recognised(deployed, self.about["deployed"], self.query_shape, self.folder))
 
     def _use(self, deployed: DeployedModel) -> "Bundle":
         self.deployed = deployed

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.bundle import Bundle
-from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.codes import Code, run_coded
 from parmtrain.deployed import DeployedModel
 from parmtrain.flops import flops
@@ -81,9 +80,8 @@ def timings(bundle: Bundle) -> dict[str, Any]:
     arrived = torch.ones(1, bundle.n, dtype=torch.bool)
     arrived[0, 0] = False
     assert bundle.deployed is not None
-    whole = _program(bundle.deployed, queries[:, 0])
-    one = partial(_run, whole, queries[:, 0])
-    first = whole if bundle.parity_models[:1] == [bundle.deployed] else next(iter(bundle.parity_models), None)
+    one = partial(_run, bundle.deployed, queries[:, 0])
+    first = next(iter(bundle.parity_models), None)
     parity = partial(_run, first, bundle.encode(queries)[:, 0]) if first is not None and bundle.coded else None
     (encode,) = _microseconds(lambda: bundle.encode(queries))
     (decode,) = _microseconds(lambda: bundle.decode(outputs, arrived))
@@ -96,17 +94,6 @@ def timings(bundle: Bundle) -> dict[str, Any]:
         "parity_latency": parity_us[0] / deployed_us if parity_us else None,
         "threads": torch.get_num_threads(),
     }
-
-
-def _program(deployed: DeployedModel, queries: Tensor) -> Network:
-    """Return F as TorchScript, as parity models are; what is no eager module is run as it is."""
-    network = deployed.network
-    if not isinstance(network, nn.Module) or isinstance(network, torch.jit.ScriptModule | torch.fx.GraphModule):
-        return deployed
-    try:
-        return to_torchscript(nn.Sequential(deployed.preprocess, network), (queries,))
-    except Exception:  # not every module can be traced
-        return deployed
 
 
 @torch.no_grad()
