@@ -49,7 +49,7 @@ def score_again(
     prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path}, deployed)
     stated = prepared.place.read_metrics().get("data") if root is not None and prepared.place.finished else None
     if stated and stated != prepared.data:
-        log.warning("--data-root %s: the data there is not what the run used", root)
+        log.warning("--data-root %s: the data there, or its labels, are not what the run used", root)
     return bundle, prepared.evaluate(bundle)
 
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from parmtrain.errors import UnsupportedError, reason_of
 
 WIDEST = 256.0  # times as wide, and as narrow, as a model is by itself
+_others: ContextVar[list[int] | None] = ContextVar("_others", default=None)  # of what runs outside PyTorch
 
 
 def flops(network: Callable[..., Any], *inputs: Tensor) -> int:
@@ -22,10 +24,32 @@ def flops(network: Callable[..., Any], *inputs: Tensor) -> int:
         >>> flops(nn.Linear(4, 3), torch.ones(2, 4))
         48
     """
-    counter = FlopCounterMode(display=False)
-    with _unfused(), counter, torch.no_grad():
-        network(*inputs)
-    return int(counter.get_total_flops())
+    counter, others = FlopCounterMode(display=False), list[int]()
+    token = _others.set(others)
+    try:
+        with _unfused(), counter, torch.no_grad():
+            network(*inputs)
+    finally:
+        _others.reset(token)
+    return int(counter.get_total_flops()) + sum(others)
+
+
+def count(number: Callable[[], int]) -> None:
+    """Add the FLOPs of what runs outside PyTorch to those that ``flops`` is counting now, if it is.
+
+    Args:
+        number: Returns the FLOPs; it is called if they are counted.
+
+    Example:
+        >>> def elsewhere(queries: Tensor) -> Tensor:
+        ...     count(lambda: 100)
+        ...     return queries
+        >>> flops(elsewhere, torch.ones(2, 4))
+        100
+    """
+    others = _others.get()
+    if others is not None:
+        others.append(number())
 
 
 @contextmanager

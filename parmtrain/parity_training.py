@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,35 +80,34 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     device = trainer.strategy.root_device
     known = _known_predictions(work, device)
     assert known.val is not None
-    available = work.measures.main(known.val, splits.val.labels).mean().item()
-    log.info("deployed model: available %s A_a %.4f on the validation split", work.measures.name, available)
-    guessed = task.default(splits.train.labels, splits.val.labels)[work.measures.name]
-    if available <= guessed:
-        log.warning(
-            "deployed model: no better than one answer to all queries, %.4f; it may expect another task.input.scale, "
-            "mean, std or task.query_shape, or other classes",
-            guessed,
-        )
+    if splits.val.labelled:
+        _say_available(work, known.val)
+    else:
+        log.info("no labels: reconstructed predictions are compared with the deployed model's own")
 
     pl.seed_everything(cfg.seed, verbose=False)
     frozen.cpu()  # parity models are built beside it, and then moved together
-    module = assemble.parity_module(cfg, task, frozen, _kind(known.val, work.measures.kind))
+    measures = replace(work.measures, kind=_kind(known.val, work.measures.kind))
+    module = assemble.parity_module(cfg, task, frozen, measures)
     if module.code.remark:
         log.info("code=%s: %s", module.code.name, module.code.remark)
     own = all(isinstance(model, DeployedModel) for model in module.parity_models)
     if cfg.parity.model and (cfg.code.get("model") or own):
         whose = "runs a student, code.model" if cfg.code.get("model") else "trains no parity model"
         log.warning("parity: not used, since code=%s %s", module.code.name, whose)
-    prior = task.prior(splits.train.labels)
+    answered = work.answered(splits.train, "predicting training", device)
+    frozen.cpu()
+    prior = task.prior(answered.labels)
     if prior is not None:
         init_output_biases(module.parity_models, module.code, prior, frozen)
     if module.code.fits:
         module.to(device)
-        some = some_groups(splits.train, cfg.k, FITTING_GROUPS, cfg.seed, task.input, device)
-        module.code.fit(frozen, some.queries, some.labels, work.measures)
+        some = some_groups(answered, cfg.k, FITTING_GROUPS, cfg.seed, task.input, device)
+        module.code.fit(frozen, some.queries, some.labels, work.measures_of(splits.train))
     if module.trains:
+        scored = splits._replace(val=work.answered(splits.val, "predicting validation", device))
         data = GroupsDataModule(
-            splits, cfg.k, cfg.groups, cfg.seed, task.input, task.augmented, known, cfg.data.workers, task.augment_query
+            scored, cfg.k, cfg.groups, cfg.seed, task.input, task.augmented, known, cfg.data.workers, task.augment_query
         )
         started, of = shared_tensors(module.parity_models, frozen)
         if of:
@@ -122,6 +121,20 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         module.load_state_dict(best["state_dict"])
     module.to(device).eval()
     return Trained(module, history, known, device)
+
+
+def _say_available(work: Prepared, predictions: Tensor) -> None:
+    """Log A_a on the validation split, and warn of a deployed model that is no better than one answer to all."""
+    name = work.measures.name
+    available = work.measures.main(predictions, work.splits.val.labels).mean().item()
+    log.info("deployed model: available %s A_a %.4f on the validation split", name, available)
+    guessed = work.default(work.splits.val)[name]
+    if available <= guessed:
+        log.warning(
+            "deployed model: no better than one answer to all queries, %.4f; it may expect another task.input.scale, "
+            "mean, std or task.query_shape, or other classes",
+            guessed,
+        )
 
 
 def _kind(predictions: Tensor, kind: str) -> str:

@@ -23,7 +23,7 @@ from parmtrain.metrics import Measures
 from parmtrain.programs import Network, read_network, weights
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
-from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.tasks.queries import Answered, QuerySet, Splits
 from parmtrain.training.deployed import Recipe, train_deployed
 from parmtrain.training.intact import require_intact
 
@@ -72,8 +72,26 @@ class Prepared:
 
     @cached_property
     def measures(self) -> Measures:
-        """Kind of predictions, and the measures that score them."""
-        return assemble.measures(self.cfg, self.task)
+        """Kind of predictions, and the measures that score them in validation."""
+        return self.measures_of(self.splits.val)
+
+    def measures_of(self, queries: QuerySet) -> Measures:
+        """Return the measures that score predictions on queries: agreement alone if these have no labels."""
+        measures = assemble.measures(self.cfg, self.task)
+        return measures if queries.labelled else measures.of_agreement()
+
+    def answered(self, queries: QuerySet, title: str, device: torch.device | None = None) -> QuerySet:
+        """Return queries with labels; the deployed model's predictions take the place of those that are missing."""
+        return queries if queries.labelled else Answered(queries, self.predict(queries, title, device))
+
+    def default(self, queries: QuerySet, device: torch.device | None = None) -> dict[str, float]:
+        """Return what a fixed answer scores on queries, chosen on the training split."""
+        train = self.answered(self.splits.train, "predicting training", device).labels
+        if queries.labelled:
+            return self.task.default(train, queries.labels)
+        measures, own = self.measures_of(queries), self.predict(self.splits.train, "predicting training", device)
+        answers = self.answered(queries, "predicting", device).labels
+        return measures.means(measures.constant(own).expand(len(queries), -1), answers)
 
     def fetch(self) -> None:
         """Make sure that the data is available: download it if needed and allowed.
@@ -155,13 +173,14 @@ class Prepared:
             queries: The split to score; the test split by default.
         """
         chosen = self.splits.test if queries is None else queries
-        default = self.task.default(self.splits.train.labels, chosen.labels)
-        split = ScoredSplit(chosen, self.predict(chosen, "predicting", device), self.task.input, default)
+        predictions, measures = self.predict(chosen, "predicting", device), self.measures_of(chosen)
+        answered = self.answered(chosen, "predicting", device)
+        split = ScoredSplit(answered, predictions, self.task.input, self.default(chosen, device))
         cfg = self.cfg
 
         def scored(predictor: CodedPredictor) -> Scores:
             shares, workers = list(cfg.unavailable), cfg.data.workers
-            return score_groups(predictor, split, self.measures, cfg.seed, shares, device, workers)
+            return score_groups(predictor, split, measures, cfg.seed, shares, device, workers)
 
         sizes = range(1, predictor.k) if cfg.partial else ()
         partial = {size: scored(PartialGroups(predictor, size)).degraded for size in sizes}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.errors import DeployedModelError, ParmtrainError, reason_of
+from parmtrain.onnx_programs import SUFFIX, read_onnx
 from parmtrain.state_dicts import load_weights, read_state_dict
 
 OF_NO_HELP = ("weights_only", "PytorchStreamReader")  # PyTorch advises to run the file, or tells of its own insides
@@ -44,7 +45,7 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
 
     Args:
         path: A state dict (bare or in a checkpoint, as ``read_state_dict`` and ``load_weights`` take it), a TorchScript
-            archive, or a torch.export ``.pt2``.
+            archive, a torch.export ``.pt2``, or an ONNX model, whose name ends in ``.onnx``.
         build: Builds the architecture to load a state dict into.
         name: Name of the file in error messages; ``deployed.path=…`` by default.
 
@@ -58,8 +59,10 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
         raise DeployedModelError(f"{name}: file not found")
     try:
         entries = entries_of(path)
-        if any("/code/" in entry for entry in entries):
-            network: nn.Module = read_torchscript(path)
+        if path.suffix.lower() == SUFFIX:
+            network: nn.Module = read_onnx(path)
+        elif any("/code/" in entry for entry in entries):
+            network = read_torchscript(path)
         elif any(entry.endswith("archive_format") or entry.endswith("exported_program.json") for entry in entries):
             network = read_exported(path)
         else:
@@ -70,7 +73,7 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
         raise DeployedModelError(f"{name}: cannot be read: {fault.strerror}") from fault
     except Exception as fault:  # damaged files raise all kinds of errors
         raise DeployedModelError(
-            f"{name}: must be a state dict of tensors, a TorchScript archive or a .pt2 program, got "
+            f"{name}: must be a state dict of tensors, a TorchScript archive, a .pt2 program or an ONNX model, got "
             f"{_kind(path, fault)}"
         ) from fault
     parameters = {key for key, _ in network.named_parameters()}

@@ -10,19 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parmtrain.bundle.description import DECODER, DEPLOYED, DESCRIPTION, ENCODER, FORMAT, parity_model
-from parmtrain.bundle.formats import ExportFormat, Program, name_of
+from parmtrain.bundle.deployed_part import write_deployed
+from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_model
+from parmtrain.bundle.formats import ExportFormat, name_of
+from parmtrain.bundle.parts import compare, written
 from parmtrain.bundle.torchscript import TorchScript
 from parmtrain.codes import Code, scheme_of
-from parmtrain.deployed import DeployedModel, fingerprint, private_copy
-from parmtrain.errors import ExportError, reason_of
-from parmtrain.files import replacing, require_space, write_json
-from parmtrain.probes import probes
+from parmtrain.deployed import DeployedModel, fingerprint
+from parmtrain.errors import ExportError
+from parmtrain.files import replacing, write_json
 
 log = logging.getLogger(__name__)
-TOLERANCE = 1e-5
-BATCHES = (1, 2, 5)
-BRIGHT = 255.0  # times as strong as queries from 0 to 1
 SHAPES = {
     "encoder": "queries [g, k, *query] -> coded queries [g, coded, *parity_query]",
     "parity_model": "[b, *parity_query] -> [b, *worker_output]",
@@ -74,12 +72,11 @@ def export(
         files = {}
         for name, (part, example) in parts.items():
             path = temporary / f"{name}{format.suffix}"
-            _compare(part, _written(part, example, path, format), example, name_of(format))
+            compare(part, written(part, example, path, format), example, name_of(format))
             files[path.name] = _digest(path)
         if deployed is not None:
-            path = temporary / f"{DEPLOYED}{format.suffix}"
             try:
-                _write_deployed(deployed, _asked(query_shape, queries), path, format)
+                path = write_deployed(deployed, query_shape, queries, temporary, format)
             except ExportError as fault:
                 log.warning("the bundle does not hold the deployed model, so loading it takes deployed=…: %s", fault)
             else:
@@ -110,44 +107,6 @@ def export(
         write_json(temporary / DESCRIPTION, description)
 
 
-class _AsServed(nn.Module):
-    """A deployed model with its preprocessing, from queries to predictions of their type."""
-
-    def __init__(self, preprocess: nn.Module, network: nn.Module) -> None:
-        super().__init__()
-        self.preprocess, self.network = preprocess, network
-
-    def forward(self, queries: Tensor) -> Tensor:
-        predictions: Tensor = self.network(self.preprocess(queries))
-        return predictions.to(queries.dtype)
-
-
-def _asked(query_shape: tuple[int, ...], queries: Tensor | None) -> Tensor:
-    """Return different queries to compare a program of the deployed model with it: faint, bright and real ones."""
-    random = probes(query_shape)
-    real = [] if queries is None else [queries.cpu()]
-    return torch.cat([random, BRIGHT * random[:1], -random[:1], *real])
-
-
-def _write_deployed(deployed: DeployedModel, queries: Tensor, path: Path, format: ExportFormat) -> None:
-    """Write the deployed model as a program, and compare the two.
-
-    Raises:
-        ExportError: If it is a function, or cannot be exported, or its program gives other numbers.
-    """
-    network = private_copy(deployed.network)
-    if not isinstance(network, nn.Module):
-        raise ExportError("it is a function, not a module")
-    part = _AsServed(copy.deepcopy(deployed.preprocess), network).cpu()
-    try:
-        program = _written(part, (queries,), path, format)
-        _compare(part, program, (queries,), name_of(format))
-        _same(part, program, (queries,), name_of(format))
-    except ExportError:
-        path.unlink(missing_ok=True)
-        raise
-
-
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -168,37 +127,3 @@ def _parts(
         DECODER: (code.decoder, (worker_outputs, arrived)),
         **{parity_model(j): (model, (parity_queries[:, j],)) for j, model in enumerate(models)},
     }
-
-
-def _written(part: nn.Module, example: tuple[Tensor, ...], path: Path, format: ExportFormat) -> Program:
-    """Write a part and read it back."""
-    try:
-        format.save(part, example, path)
-        return format.load(path)
-    except (ExportError, OSError):
-        raise
-    except Exception as fault:  # a format can raise anything
-        require_space(fault, {path.name: path.parent})
-        raise ExportError(
-            f"{type(part).__name__} cannot be exported as {name_of(format)}: {reason_of(fault)}"
-        ) from fault
-
-
-def _compare(part: nn.Module, program: Program, example: tuple[Tensor, ...], format: str) -> None:
-    """Raise an ``ExportError`` if a program differs from its module by more than 1e-5 for some batch size."""
-    for batch in BATCHES:
-        inputs = tuple(value[:1].expand(batch, *value.shape[1:]).contiguous() for value in example)
-        _same(part, program, inputs, format)
-
-
-@torch.no_grad()
-def _same(part: nn.Module, program: Program, inputs: tuple[Tensor, ...], format: str) -> None:
-    """Raise an ``ExportError`` if a program differs from its module by more than 1e-5 on some inputs, or fails."""
-    name, batch = f"{type(part).__name__} must give its own numbers to 1e-5 when exported as {format}", len(inputs[0])
-    wanted = part(*inputs)
-    try:
-        given = program(*inputs)
-    except Exception as fault:  # a program can raise anything
-        raise ExportError(f"{name}, but raised for a batch of {batch}: {reason_of(fault)}") from fault
-    if wanted.shape != given.shape or not torch.allclose(wanted, given, TOLERANCE, TOLERANCE, equal_nan=True):
-        raise ExportError(f"{name}, got others for a batch of {batch}")

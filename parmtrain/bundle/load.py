@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from parmtrain.bundle.deployed_part import read_deployed, recognised
 from parmtrain.bundle.description import (
     DECODER,
-    DEPLOYED,
     DESCRIPTION,
     ENCODER,
     TORCHSCRIPT,
@@ -16,7 +16,6 @@ from parmtrain.bundle.description import (
     read_description,
 )
 from parmtrain.bundle.formats import format_named
-from parmtrain.bundle.recognised import recognised
 from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ExportError, InputError
@@ -62,11 +61,12 @@ class Bundle:
         self.encoder, self.decoder, *models = (format.load(self.folder / f"{name}{format.suffix}") for name in names)
         self.parity_models: list[Network] = models
         self.deployed: DeployedModel | None = None
-        own = f"{DEPLOYED}{format.suffix}"
         if deployed is not None:
             self.take_deployed(deployed)
-        elif own in self.about["files"]:
-            self._use(DeployedModel(format.load(self.folder / own)))
+            return
+        own = read_deployed(self.folder, self.about["files"], self.about["deployed"], self.query_shape, format)
+        if own is not None:
+            self._use(own)
 
     def take_deployed(self, deployed: Network) -> "Bundle":
         """Use a deployed model from now on, on the CPU, and return the bundle; a module is copied.

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +31,7 @@ from parmtrain.training.initial_weights import start_from
 from parmtrain.training.own_network import is_of, own_network
 from parmtrain.training.parity_module import LossOfModels, ParityModule
 from parmtrain.training.schedules import constant
+from parmtrain.training.stand_in import is_trainable, stand_in
 
 SET_HERE = {
     "trainer": {
@@ -124,8 +124,11 @@ def parity_model(
     """Build one parity model for parity queries of ``shape``, starting from F's weights if configured.
 
     With the architecture of a code (``model``), which is not F's, it starts from random weights. Where F is a module or
-    a program of another architecture than ``deployed.model``, its own network is taken.
+    a program of another architecture than ``deployed.model``, its own network is taken; where it has no parameters, a
+    student of as many FLOPs.
     """
+    if model is None and not cfg.parity.model and not is_trainable(deployed.network):
+        model = partial(stand_in, deployed, task.query_shape)
     if model is not None:
         built = model(query_shape=list(task.input.model_shape(shape)), outputs=heads * task.outputs, **more)
     elif not cfg.parity.model and (_is_other(cfg, task, deployed) or _takes_no_heads(cfg.deployed.model, heads)):
@@ -155,10 +158,10 @@ def _takes_no_heads(node: DictConfig, heads: int) -> bool:
 
 
 def _is_other(cfg: DictConfig, task: Task, deployed: DeployedModel) -> bool:
-    """Return whether F has weights, and is not of the configured architecture, which answers otherwise with them."""
+    """Return whether F is not of the configured architecture, which answers otherwise with its weights."""
     with torch.random.fork_rng(devices=[]):
         configured = architecture(cfg.deployed.model, task, task.query_shape)
-    return deployed.has_weights and not is_of(deployed, configured, task.query_shape)
+    return not is_of(deployed, configured, task.query_shape)
 
 
 def measures(cfg: DictConfig, task: Task) -> Measures:
@@ -166,17 +169,18 @@ def measures(cfg: DictConfig, task: Task) -> Measures:
     return task.measures.extended({name: build(node) for name, node in cfg.metrics.items()})
 
 
-def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel, kind: str | None = None) -> ParityModule:
+def parity_module(
+    cfg: DictConfig, task: Task, deployed: DeployedModel, scored_by: Measures | None = None
+) -> ParityModule:
     """Build the module that trains parity models.
 
     Args:
         cfg: The configuration.
         task: Its task.
         deployed: The deployed model.
-        kind: Kind of its predictions, if not the task's.
+        scored_by: Kind of its predictions, and what scores them in validation, if not the task's measures.
     """
     code: Code = build(cfg.code)
-    scored_by = measures(cfg, task)
     module = ParityModule(
         deployed,
         code,
@@ -184,11 +188,11 @@ def parity_module(cfg: DictConfig, task: Task, deployed: DeployedModel, kind: st
         loss=build(cfg.loss),
         optim=build(cfg.optim),
         schedule=schedule(cfg.scheduler),
-        measures=scored_by if kind is None else replace(scored_by, kind=kind),
+        measures=scored_by or measures(cfg, task),
         partial=cfg.partial,
     )
     if isinstance(module.loss, LossOfModels) and module.trains:
-        module.loss.begin(module, task.query_shape, task.blank_labels(1, code.k))
+        module.loss.begin(module, task.query_shape, task.trial_labels(1, code.k))
     return module
 
 

@@ -188,6 +188,11 @@ def _try_deployed(trial: Trial, cfg: DictConfig, task: Task, given: Network | No
         trial.found.append(
             Fault("deployed.output", f"deployed.output must be null without deployed.path, got {cfg.deployed.output}")
         )
+    if not task.source.labelled:
+        trial.found.append(
+            Fault("deployed", "deployed.path must name a deployed model: without labels, none can be trained, got null")
+        )
+        return None
     trial("deployed.fit", lambda: _try_fit(cfg))
     made = _fits(trial, cfg, "deployed.model", _untrained(cfg, task), task, "deployed.model")
     if made is not None and isinstance(made.network, Answer):
@@ -225,7 +230,7 @@ def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
         if cfg.ckpt_path is not None:
             raise ConfigError([f"ckpt_path must be null for code={module.code.name}, which has no training to resume"])
         return
-    batch = GroupBatch(torch.zeros(1, module.k, *task.query_shape), task.blank_labels(1, module.k), None)
+    batch = GroupBatch(torch.zeros(1, module.k, *task.query_shape), task.trial_labels(1, module.k), None)
     loss = module.loss(module.training_groups(batch, present=module.k if module.partial else None))
     if not isinstance(loss, torch.Tensor) or loss.shape:
         given = list(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__

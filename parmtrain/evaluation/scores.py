@@ -6,6 +6,7 @@ from typing import Any
 
 from parmtrain.metrics.figures import Figures
 from parmtrain.metrics.functional import overall_accuracy
+from parmtrain.metrics.measures import AGREEMENT
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Scores:
     unavailable: Sequence[float]
     default: dict[str, float]
     partial: dict[int, Figures] = field(default_factory=dict)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether predictions are scored by labels, and not by agreement with the deployed model."""
+        return self.measure != AGREEMENT
 
     @property
     def degraded(self) -> Figures:

@@ -12,6 +12,7 @@ from parmtrain.metrics.functional import agree, correct
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Maps predictions ``[..., c]`` and labels ``[...]`` or ``[..., l]`` to scores from 0 to 1 ``[...]``; NaN scores 0."""
 
+AGREEMENT = "agreement"
 CLASS_SCORES = "class scores"
 PROBABILITIES = "class probabilities"
 UNIT = 1e-3  # how far probabilities may be from a sum of 1
@@ -47,6 +48,17 @@ class Measures:
         """Return the mean of each measure over predictions ``[n, c]`` and their labels."""
         return {name: measure(predictions, labels).double().mean().item() for name, measure in self.every.items()}
 
+    def of_agreement(self) -> "Measures":
+        """Return measures for queries without labels, in whose place are the deployed model's own predictions.
+
+        Example:
+            >>> import torch
+            >>> measures = of_classes(3).of_agreement()
+            >>> measures.name, measures.main(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([[0.2, 0.5, 0.3]]))
+            ('agreement', tensor([1.]))
+        """
+        return Measures(self.kind, AGREEMENT, self.agreement, self.agreement, _mean)
+
     def extended(self, more: Mapping[str, Measure]) -> "Measures":
         """Return a copy with additional measures."""
         return replace(self, more={**self.more, **more})
@@ -80,6 +92,10 @@ def of_classes(outputs: int) -> Measures:
     """
     more: dict[str, Measure] = {"top5": partial(correct, top=5)} if outputs >= TOP5_CLASSES else {}
     return Measures(CLASS_SCORES, "accuracy", correct, agree, partial(_commonest, outputs=outputs), more)
+
+
+def _mean(predictions: Tensor) -> Tensor:
+    return predictions.mean(dim=0)
 
 
 def _commonest(labels: Tensor, outputs: int) -> Tensor:

@@ -15,9 +15,9 @@ from parmtrain.metrics.functional import (
     degraded_compute,
     degraded_update,
 )
-from parmtrain.metrics.measures import Measure, Measures
+from parmtrain.metrics.measures import AGREEMENT, Measure, Measures
 
-AGREEMENT, UNRECOVERABLE = "agreement", "unrecoverable"
+UNRECOVERABLE = "unrecoverable"
 
 
 class Tally(Metric):
@@ -72,7 +72,8 @@ class Tally(Metric):
                 self.means.append(
                     (values * self.counted.to(values.device)).double().sum(dim=(1, 2)) / self.counted.sum().item()
                 )
-        self._add(AGREEMENT, self.measures.agreement(decoded, own))
+        if AGREEMENT not in self.taken:
+            self._add(AGREEMENT, self.measures.agreement(decoded, own))
         self._add(UNRECOVERABLE, (~decoded.isfinite().all(dim=-1)).float())
         self.groups = self.groups + len(decoded)  # not in place: spawned processes share the tensor
 

@@ -50,19 +50,28 @@ def _accuracies(scores: Scores) -> list[tuple[str, str]]:
     measure, degraded, all_k = scores.measure, scores.degraded, scores.all_k
     positions = degraded.by_position[measure]
     others = [name for name in degraded.values if name != measure]
-    return [
+    word = "degraded A_d" if scores.labelled else "reconstructed"
+    of_labels = [
         ("available A_a: the deployed model", f"{scores.available[measure]:.4f}"),
         ("degraded A_d: reconstructed predictions", f"{degraded.main:.4f}"),
+    ]
+    own = [("reconstructed, against the deployed model's own", f"{degraded.main:.4f}")]
+    agreement = ("  agreement with the deployed model", f"{degraded.agreement:.4f}")
+    overall = [
+        (f"overall A_o, {share:.0%} unavailable", f"{scores.overall(share):.4f}") for share in scores.unavailable
+    ]
+    return [
+        *(of_labels if scores.labelled else own),
         ("  95 % interval", "{:.4f} to {:.4f}".format(*degraded.ci95)),
         ("  worst and best missing position", f"{min(positions):.4f} to {max(positions):.4f}"),
-        ("  agreement with the deployed model", f"{degraded.agreement:.4f}"),
+        *([agreement] if scores.labelled else []),
         *((f"  {name}", f"{degraded.values[name]:.4f}") for name in others),
         *(
-            (f"degraded A_d, {number} predictions missing", f"{late.degraded.main:.4f}")
+            (f"{word}, {number} predictions missing", f"{late.degraded.main:.4f}")
             for number, late in enumerate(scores.late[1:], 2)
         ),
-        *((f"degraded A_d, groups of {size}", f"{figures.main:.4f}") for size, figures in scores.partial.items()),
-        *((f"overall A_o, {share:.0%} unavailable", f"{scores.overall(share):.4f}") for share in scores.unavailable),
+        *((f"{word}, groups of {size}", f"{figures.main:.4f}") for size, figures in scores.partial.items()),
+        *(overall if scores.labelled else []),
         ("all k predictions, no straggler", f"{scores.nobody_late:.4f}"),
         ("all k predictions, one straggler anywhere", f"{all_k.main:.4f}"),
         ("  at the worst worker", f"{all_k.worst:.4f}"),

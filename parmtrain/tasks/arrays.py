@@ -1,5 +1,6 @@
 """Your own data: memory-mapped NumPy arrays, so a data set may be larger than memory."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from parmtrain.bounds import Count
 from parmtrain.cache import read_array
 from parmtrain.errors import DataError, MissingDataError, reason_of
 from parmtrain.tasks.classification import check_labels
-from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
+from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, no_labels
 from parmtrain.tasks.source import Source
 
 AT_ONCE = 2**24  # numbers
@@ -28,7 +29,7 @@ class MappedQueries(TensorQueries):
 
 
 class Arrays(Source):
-    """Six files, ``{train,val,test}_{queries,labels}.npy``.
+    """Files ``{train,val,test}_queries.npy``, and ``{train,val,test}_labels.npy`` of the splits that have labels.
 
     Args:
         root: Folder of the files.
@@ -40,11 +41,25 @@ class Arrays(Source):
         self.root, self.stored, self.classes = Path(root).expanduser(), list(stored), classes
 
     def locate(self) -> None:
-        """Raise a ``DataError`` that names the missing files, if any."""
-        names = [f"{split}_{part}.npy" for split in Splits._fields for part in ("queries", "labels")]
+        """Raise a ``DataError`` that names the missing files of queries, if any."""
+        names = [f"{split}_queries.npy" for split in Splits._fields]
         missing = [name for name in names if not (self.root / name).is_file()]
         if missing:
             raise MissingDataError(f"missing in {self.root}: {', '.join(missing)}; set data.root=… to their folder")
+        for split, later in pairwise(Splits._fields):
+            if self._labels(split).is_file() and not self._labels(later).is_file():
+                raise DataError(
+                    f"missing in {self.root}: {self._labels(later).name}, since {self._labels(split).name} is there; "
+                    "labels are those of all splits, of val and test, of test alone, or none"
+                )
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels of the training split."""
+        return self._labels("train").is_file()
+
+    def _labels(self, split: str) -> Path:
+        return self.root / f"{split}_labels.npy"
 
     def read(self) -> "Splits[QuerySet]":
         """Memory-map the queries and read the labels."""
@@ -52,16 +67,19 @@ class Arrays(Source):
         return Splits(*map(self._split, Splits._fields))
 
     def _split(self, split: str) -> MappedQueries:
-        queries, labels = self.root / f"{split}_queries.npy", self.root / f"{split}_labels.npy"
-        stored, classes = mapped(queries), mapped(labels)
-        if list(stored.shape[1:]) != self.stored or classes.shape != stored.shape[:1]:
-            raise DataError(
-                f"{queries} and {labels} must have shapes [n, {', '.join(map(str, self.stored))}] and [n], "
-                f"got {list(stored.shape)} and {list(classes.shape)}"
-            )
+        queries, labels = self.root / f"{split}_queries.npy", self._labels(split)
+        stored = mapped(queries)
+        if list(stored.shape[1:]) != self.stored or not stored.dim():
+            wanted = ", ".join(["n", *map(str, self.stored)])
+            raise DataError(f"{queries} must have shape [{wanted}], got {list(stored.shape)}")
+        require_finite(stored, str(queries))
+        if not labels.is_file():
+            return MappedQueries(stored, no_labels(len(stored)))
+        classes = mapped(labels)
+        if classes.shape != stored.shape[:1]:
+            raise DataError(f"{labels} must have shape {[len(stored)]}, one label per query, got {list(classes.shape)}")
         if classes.is_floating_point():
             raise DataError(f"{labels} must hold integers, got {str(classes.dtype).removeprefix('torch.')}")
-        require_finite(stored, str(queries))
         check_labels(classes, self.classes, str(labels))
         return MappedQueries(stored, classes.long())
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from parmtrain.bounds import Count, Name, twice
 from parmtrain.errors import ConfigError
 from parmtrain.metrics.measures import Measures
-from parmtrain.tasks.queries import QuerySet, Splits
+from parmtrain.tasks.queries import QuerySet, Splits, no_labels
 from parmtrain.tasks.source import Source
 
 if TYPE_CHECKING:
@@ -144,6 +144,10 @@ class Task(ABC):
     @abstractmethod
     def blank_labels(self, groups: int, k: int) -> Tensor:
         """Return placeholder labels ``[groups, k]`` or ``[groups, k, l]`` for trial runs."""
+
+    def trial_labels(self, groups: int, k: int) -> Tensor:
+        """Return placeholder labels for trial runs, as the training split has them: none, perhaps."""
+        return self.blank_labels(groups, k) if self.source.labelled else no_labels(groups, k)
 
     @abstractmethod
     def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:

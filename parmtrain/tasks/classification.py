@@ -12,6 +12,7 @@ from parmtrain.drawing import BLUE, GREY, ORANGE
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.metrics.measures import Measures, of_classes
 from parmtrain.tasks.base import Task, TaskInput
+from parmtrain.tasks.queries import are_labels
 from parmtrain.tasks.source import Source
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Classification(Task):
         if self.outputs > MOST_NAMED:
             return
         axes.set_xticks(places, self.classes, rotation=0 if max(map(len, self.classes)) < 4 else 60)
-        axes.get_xticklabels()[int(group.labels[lost])].set(color=BLUE, weight="bold")
+        if are_labels(group.labels):
+            axes.get_xticklabels()[int(group.labels[lost])].set(color=BLUE, weight="bold")
 
 
 def check_labels(labels: Tensor, classes: int, where: str) -> None:

@@ -44,7 +44,7 @@ class FolderImages(Source):
     def locate(self) -> None:
         """Raise a ``DataError`` that names missing, empty or unknown folders, if any."""
         wanted = [self.folder / split / word for split in Splits._fields for word in sorted(self.classes)]
-        missing = [folder for folder in wanted if not next(_images(folder), None)]
+        missing = [folder for folder in wanted if not next(images_in(folder), None)]
         if missing:
             instead = self._named(self._instead_of(missing))
             advice = "this data set is not downloaded automatically: set data.root=… to the folder that holds it"
@@ -79,7 +79,7 @@ class FolderImages(Source):
         """Return folders whose names are only like those of splits, or of no class, and files that are no images."""
         above = dict.fromkeys(path.parent for path in missing)
         splits = [path for path in _like_splits(self.folder) if path.name not in Splits._fields]
-        words = [path for folder in above for path in _folders(folder) if path.name not in self.classes]
+        words = [path for folder in above for path in folders_in(folder) if path.name not in self.classes]
         return [*splits, *words, *(path for folder in missing for path in sorted(_files(folder)))]
 
     def _named(self, paths: Sequence[Path]) -> str:
@@ -88,7 +88,9 @@ class FolderImages(Source):
         return ", ".join([*names, *(["…"] if paths[NAMED:] else [])])
 
     def _split(self, folder: Path) -> Photographs:
-        labelled = [(path, label) for label, word in enumerate(self.classes) for path in sorted(_images(folder / word))]
+        labelled = [
+            (path, label) for label, word in enumerate(self.classes) for path in sorted(images_in(folder / word))
+        ]
         paths = [path for path, _ in labelled]
         sizes(paths, f"looking at {folder}")
         fit = v2.Compose([v2.Resize(self.size), v2.CenterCrop(self.size), v2.PILToTensor()])
@@ -103,13 +105,13 @@ def require_known_folders(folder: Path, classes: Sequence[str], others: Sequence
         classes: Names of the classes.
         others: Names of folders that are no class.
     """
-    for path in _folders(folder):
+    for path in folders_in(folder):
         if path.name not in (*classes, *others):
             some = f"{', '.join(classes[:5])}{' …' if classes[5:] else ''}"
             raise DataError(f"{path} must be the folder of one of task.classes: {some}; move it elsewhere")
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
     """Return the visible folders in a folder, which need not exist."""
     inside = folder.iterdir() if folder.is_dir() else []
     return sorted(path for path in inside if path.is_dir() and not path.name.startswith("."))
@@ -117,10 +119,10 @@ def _folders(folder: Path) -> list[Path]:
 
 def _like_splits(folder: Path) -> list[Path]:
     """Return the folders in a folder whose names begin like those of splits: ``Train``, ``validation``."""
-    return [path for path in _folders(folder) if path.name.lower().startswith(Splits._fields)]
+    return [path for path in folders_in(folder) if path.name.lower().startswith(Splits._fields)]
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def images_in(folder: Path) -> Iterator[Path]:
     """Yield the images in a folder and in those below it, but no hidden ones."""
     return (path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
 

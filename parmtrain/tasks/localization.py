@@ -14,6 +14,7 @@ from parmtrain.errors import ConfigError
 from parmtrain.metrics import boxes
 from parmtrain.metrics.measures import Measures
 from parmtrain.tasks.base import Task, TaskInput
+from parmtrain.tasks.queries import are_labels
 from parmtrain.tasks.source import Source
 
 if TYPE_CHECKING:
@@ -67,7 +68,11 @@ class Localization(Task):
 
     def augmented(self, stored: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return stored images ``[b, c, h, w]`` and boxes ``[b, 4]``, changed at random by ``augment``."""
-        return (stored, labels) if self.augment is None else self.augment(stored, labels)
+        if self.augment is None:
+            return stored, labels
+        given = labels if are_labels(labels) else torch.zeros(len(stored), len(NUMBERS), device=stored.device)
+        changed, moved = self.augment(stored, given)
+        return changed, moved if are_labels(labels) else labels
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the sum of the smooth L1 distance and 1 − generalized IoU of boxes ``[b, 4]``."""
@@ -91,11 +96,13 @@ class Localization(Task):
         self.input.draw(axes, group.queries[lost])
         height, width = self.query_shape[1:]
         axes.set_autoscale_on(False)
-        for box, label, colour, thick in (
-            (group.labels[lost], "true", GREEN, 4),
+        drawn = [
             (group.predictions[lost], "deployed model's own", BLUE, 2),
             (group.reconstructed[lost], "reconstructed", ORANGE, 2),
-        ):
+        ]
+        if are_labels(group.labels):
+            drawn.insert(0, (group.labels[lost], "true", GREEN, 4))
+        for box, label, colour, thick in drawn:
             left, top, right, bottom = (boxes.pixels(box, height, width) - PIXEL_BEGINS).tolist()
             xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
             axes.plot(xs, ys, color=colour, linewidth=thick, label=label)

@@ -24,7 +24,7 @@ class QuerySet(Dataset[tuple[Tensor, Tensor]], ABC):
     """Stored queries and their labels.
 
     Attributes:
-        labels: True labels ``[n, …]``.
+        labels: True labels ``[n, …]``; ``[n, 0]``, as ``no_labels`` returns them, if there are none.
         streams: Whether queries are read one by one when accessed.
     """
 
@@ -35,6 +35,11 @@ class QuerySet(Dataset[tuple[Tensor, Tensor]], ABC):
     @abstractmethod
     def digest(self) -> str:
         """Fingerprint of the content."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+        return are_labels(self.labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,6 +93,51 @@ class TensorQueries(QuerySet):
     def subset(self, index: Tensor) -> "TensorQueries":
         """Return the queries at ``index`` ``[m]``."""
         return TensorQueries(self.stored[index], self.labels[index])
+
+
+class Answered(QuerySet):
+    """Queries without labels, in whose place are the deployed model's own predictions.
+
+    Args:
+        queries: The queries.
+        predictions: The predictions ``[n, c]``.
+
+    Example:
+        >>> queries = TensorQueries(torch.arange(6.0).view(3, 2), no_labels(3))
+        >>> queries.labelled, Answered(queries, torch.rand(3, 4))[torch.tensor([2, 0])][1].shape
+        (False, torch.Size([2, 4]))
+    """
+
+    def __init__(self, queries: QuerySet, predictions: Tensor) -> None:
+        self.queries, self.labels, self.streams = queries, predictions, queries.streams
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the queries."""
+        return self.queries.digest
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        stored, _ = self.queries[index]
+        return stored, self.labels[index.to(self.labels.device)]
+
+    def to(self, device: torch.device) -> "Answered":
+        """Return the queries on ``device``; unchanged if they stream."""
+        return self if self.streams else Answered(self.queries.to(device), self.labels.to(device))
+
+
+def no_labels(*shape: int) -> Tensor:
+    """Return the labels of queries without any: ``[*shape, 0]``."""
+    return torch.zeros(*shape, 0)
+
+
+def are_labels(labels: Tensor) -> bool:
+    """Return whether labels ``[..., l]`` or ``[...]`` are any.
+
+    Example:
+        >>> are_labels(torch.tensor([3, 1])), are_labels(no_labels(2))
+        (True, False)
+    """
+    return labels.dim() == 0 or labels.size(-1) > 0 or not len(labels)
 
 
 def hold_out(queries: TensorQueries, count: int) -> tuple[TensorQueries, TensorQueries]:

@@ -6,7 +6,7 @@ from parmtrain.tasks.queries import QuerySet, Splits
 
 
 class Source(ABC):
-    """Labelled queries in three splits."""
+    """Queries in three splits, with labels or without."""
 
     @abstractmethod
     def locate(self) -> None:
@@ -30,6 +30,11 @@ class Source(ABC):
             DataError: If that fails.
         """
         self.locate()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the queries of the training split have labels, as far as is known without reading them."""
+        return True
 
     @abstractmethod
     def read(self) -> "Splits[QuerySet]":

@@ -8,6 +8,7 @@ from torch import Tensor
 from parmtrain.codes import Code, decode_each
 from parmtrain.errors import UnsupportedError
 from parmtrain.metrics.measures import CLASS_SCORES
+from parmtrain.tasks.queries import are_labels
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,16 @@ class CodedGroups:
 
     @property
     def own_labels(self) -> Tensor:
-        """Labels of the same queries ``[g, m]`` or ``[g, m, l]``."""
+        """Labels of the same queries ``[g, m]`` or ``[g, m, l]``.
+
+        Raises:
+            UnsupportedError: If there are none.
+        """
+        if not are_labels(self.labels):
+            raise UnsupportedError(
+                "this loss compares with labels, and these queries have none; use one that compares with the deployed "
+                "model's predictions, such as loss=kl or loss=decoded_mse"
+            )
         return self.labels[:, self._missing[1]]
 
     def require_kind(self, loss: str, kind: str, others: str) -> None:

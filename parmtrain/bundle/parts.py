@@ -1,0 +1,47 @@
+"""Write one part of a bundle, and compare the program with the module that it was."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from parmtrain.bundle.formats import ExportFormat, Program, name_of
+from parmtrain.errors import ExportError, reason_of
+from parmtrain.files import require_space
+
+TOLERANCE = 1e-5
+BATCHES = (1, 2, 5)
+
+
+def written(part: nn.Module, example: tuple[Tensor, ...], path: Path, format: ExportFormat) -> Program:
+    """Write a part and read it back."""
+    try:
+        format.save(part, example, path)
+        return format.load(path)
+    except (ExportError, OSError):
+        raise
+    except Exception as fault:  # a format can raise anything
+        require_space(fault, {path.name: path.parent})
+        raise ExportError(
+            f"{type(part).__name__} cannot be exported as {name_of(format)}: {reason_of(fault)}"
+        ) from fault
+
+
+def compare(part: nn.Module, program: Program, example: tuple[Tensor, ...], format: str) -> None:
+    """Raise an ``ExportError`` if a program differs from its module by more than 1e-5 for some batch size."""
+    for batch in BATCHES:
+        inputs = tuple(value[:1].expand(batch, *value.shape[1:]).contiguous() for value in example)
+        require_same_numbers(part, program, inputs, format)
+
+
+@torch.no_grad()
+def require_same_numbers(part: nn.Module, program: Program, inputs: tuple[Tensor, ...], format: str) -> None:
+    """Raise an ``ExportError`` if a program differs from its module by more than 1e-5 on some inputs, or fails."""
+    name, batch = f"{type(part).__name__} must give its own numbers to 1e-5 when exported as {format}", len(inputs[0])
+    wanted = part(*inputs)
+    try:
+        given = program(*inputs)
+    except Exception as fault:  # a program can raise anything
+        raise ExportError(f"{name}, but raised for a batch of {batch}: {reason_of(fault)}") from fault
+    if wanted.shape != given.shape or not torch.allclose(wanted, given, TOLERANCE, TOLERANCE, equal_nan=True):
+        raise ExportError(f"{name}, got others for a batch of {batch}")
