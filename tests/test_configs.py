@@ -71,8 +71,9 @@ def test_every_group_is_found() -> None:
     ],
 )
 def test_every_yaml_composes_and_passes_the_check(option: Path, data_root: Path, tmp_path: Path) -> None:
-    offline = ["logger.offline=true"] if option == Path("logger/wandb.yaml") else []
-    assert faults(tmp_path, *overrides_for(option), f"data.root={data_root}", *offline) == []
+    more = {Path("logger/wandb.yaml"): ["logger.offline=true"]}
+    more[Path("task/folder.yaml")] = [f"data.root={data_root / 'cats_vs_dogs'}", "task.outputs=2"]
+    assert faults(tmp_path, *overrides_for(option), f"data.root={data_root}", *more.get(option, [])) == []
 
 
 @cache
