@@ -174,6 +174,7 @@ class Prepared:
         """
         chosen = self.splits.test if queries is None else queries
         predictions, measures = self.predict(chosen, "predicting", device), self.measures_of(chosen)
+        measures = measures.among(predictions)
         answered = self.answered(chosen, "predicting", device)
         split = ScoredSplit(answered, predictions, self.task.input, self.default(chosen, device))
         cfg = self.cfg

@@ -34,8 +34,10 @@ TASK_OF = {
 INCOMPLETE = {
     Path("code/auto.yaml"): "no code itself: see test_choice.py",
     Path("model/own.yaml"): "names no class: see test_own_models.py",
+    Path("task/module.yaml"): "names no data set: see test_own_data.py",
+    Path("task/embedding.yaml"): "names no deployed model: see test_own_data.py",
 }
-LARGE = ("cats_vs_dogs", "cub200")  # 224×224 pixels
+LARGE = ("cats_vs_dogs", "cub200", "folder")  # 224×224 pixels
 
 
 def overrides_for(option: Path) -> list[str]:
@@ -85,7 +87,12 @@ def code_node(option: str) -> DictConfig:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.thorough) if name in LARGE else name for name in options("task")]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.thorough) if name in LARGE else name
+        for name in options("task")
+        if Path(f"task/{name}.yaml") not in INCOMPLETE or name == "embedding"
+    ],
 )
 def test_every_task_is_taken_by_every_code_or_refused_with_a_reason(name: str) -> None:
     task_cfg = compose(f"task={name}", "k=4")
@@ -103,7 +110,9 @@ def test_every_task_is_taken_by_every_code_or_refused_with_a_reason(name: str) -
         if code is not None:
             try_code(trial, cfg, code, task, deployed)
         assert all(
-            fault.key in ("code", "parity.model") and f"code={option}" in fault.sentence for fault in trial.found
+            fault.key in ("code", "parity.model")
+            and (f"code={option}" in fault.sentence or "needs queries of shape" in fault.sentence)
+            for fault in trial.found
         ), trial.found
         taken |= set() if trial.found else {option}
     assert {"sum", "linear", "berrut_b", "replication", "default"} <= taken

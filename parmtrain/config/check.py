@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from parmtrain.bounds import Bounds
 from parmtrain.config import assemble
@@ -72,6 +72,8 @@ def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> l
         OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as fault:
         key = getattr(fault, "full_key", "") or ""
+        if isinstance(fault, MissingMandatoryValue):
+            return [Fault(key, f"{key} must be set, got none")]
         return [Fault(key, f"{key} cannot be resolved: {reason_of(fault)}".strip())]
     found = [
         *outside_limits(cfg),

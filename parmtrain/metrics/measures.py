@@ -30,6 +30,8 @@ class Measures:
         agreement: Maps reconstructed predictions and the deployed model's own ``[..., c]`` to their agreement.
         constant: Maps training labels ``[n, …]`` to the best constant prediction ``[c]``.
         more: Additional measures by name.
+        of_gallery: Makes more of them, which compare a prediction with the deployed model's own ones on a whole split,
+            from these ``[n, c]``.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Measures:
     agreement: Measure
     constant: Callable[[Tensor], Tensor]
     more: Mapping[str, Measure] = field(default_factory=dict)
+    of_gallery: Callable[[Tensor], Mapping[str, Measure]] | None = None
 
     @property
     def every(self) -> dict[str, Measure]:
@@ -57,7 +60,11 @@ class Measures:
             >>> measures.name, measures.main(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([[0.2, 0.5, 0.3]]))
             ('agreement', tensor([1.]))
         """
-        return Measures(self.kind, AGREEMENT, self.agreement, self.agreement, _mean)
+        return Measures(self.kind, AGREEMENT, self.agreement, self.agreement, _mean, of_gallery=self.of_gallery)
+
+    def among(self, predictions: Tensor) -> "Measures":
+        """Return measures for one split, given the deployed model's own predictions on it ``[n, c]``."""
+        return self if self.of_gallery is None else self.extended(self.of_gallery(predictions))
 
     def extended(self, more: Mapping[str, Measure]) -> "Measures":
         """Return a copy with additional measures."""

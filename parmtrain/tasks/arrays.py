@@ -35,10 +35,11 @@ class Arrays(Source):
         root: Folder of the files.
         stored: Shape of one stored query, without the axis of queries.
         classes: Number of classes; labels are integers from 0.
+        labels: Whether files of labels are read, if there are any.
     """
 
-    def __init__(self, root: str, stored: list[Count], classes: Count) -> None:
-        self.root, self.stored, self.classes = Path(root).expanduser(), list(stored), classes
+    def __init__(self, root: str, stored: list[Count], classes: Count, labels: bool = True) -> None:
+        self.root, self.stored, self.classes, self.labels = Path(root).expanduser(), list(stored), classes, labels
 
     def locate(self) -> None:
         """Raise a ``DataError`` that names the missing files of queries, if any."""
@@ -47,7 +48,7 @@ class Arrays(Source):
         if missing:
             raise MissingDataError(f"missing in {self.root}: {', '.join(missing)}; set data.root=… to their folder")
         for split, later in pairwise(Splits._fields):
-            if self._labels(split).is_file() and not self._labels(later).is_file():
+            if self._has_labels(split) and not self._has_labels(later):
                 raise DataError(
                     f"missing in {self.root}: {self._labels(later).name}, since {self._labels(split).name} is there; "
                     "labels are those of all splits, of val and test, of test alone, or none"
@@ -56,7 +57,10 @@ class Arrays(Source):
     @property
     def labelled(self) -> bool:
         """Whether there are labels of the training split."""
-        return self._labels("train").is_file()
+        return self._has_labels("train")
+
+    def _has_labels(self, split: str) -> bool:
+        return self.labels and self._labels(split).is_file()
 
     def _labels(self, split: str) -> Path:
         return self.root / f"{split}_labels.npy"
@@ -73,7 +77,7 @@ class Arrays(Source):
             wanted = ", ".join(["n", *map(str, self.stored)])
             raise DataError(f"{queries} must have shape [{wanted}], got {list(stored.shape)}")
         require_finite(stored, str(queries))
-        if not labels.is_file():
+        if not self._has_labels(split):
             return MappedQueries(stored, no_labels(len(stored)))
         classes = mapped(labels)
         if classes.shape != stored.shape[:1]:

@@ -72,6 +72,19 @@ def decoded_mse(groups: CodedGroups) -> Tensor:
     return mse_loss(groups.reconstructed, groups.own)
 
 
+def cosine(groups: CodedGroups) -> Tensor:
+    """Return the mean of 1 − the cosine of each reconstructed prediction and the deployed model's own.
+
+    Example:
+        >>> import torch
+        >>> from parmtrain.codes import Sum
+        >>> predictions = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+        >>> cosine(CodedGroups(Sum(k=2), predictions, torch.tensor([[[1.0, 4.0]]]), torch.tensor([[0, 1]])))
+        tensor(0.2764)
+    """
+    return 1 - functional.cosine_similarity(groups.reconstructed, groups.own, dim=-1).mean()
+
+
 def cross_entropy(groups: CodedGroups) -> Tensor:
     """Return the cross-entropy of reconstructed predictions against the true labels, in nats.
 
