@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.deployed import DeployedModel
 from parmtrain.models import MLP
-from parmtrain.programs import Network, pack, read_network
+from parmtrain.programs import Around, Network, pack, read_exported, read_network
 from parmtrain.serving.worker import Worker
 from tests.formats import save_exported, save_state_dict, save_torchscript
 
@@ -51,10 +52,34 @@ def test_an_instance_runs_every_kind_of_program(network: nn.Module) -> None:
     assert torch.allclose(torch.from_numpy(worker.run(query.numpy())), build()(query[None])[0], atol=1e-6)
 
 
-def flat(queries: torch.Tensor) -> torch.Tensor:
+def flat(queries: Tensor) -> Tensor:
     return queries.flatten(1)
 
 
 @pytest.mark.parametrize("network", [flat, nn.Flatten()])
 def test_modules_and_functions_are_carried_as_they_are(network: Network) -> None:
     assert pickle.loads(pickle.dumps(pack(network))).unpack()(torch.ones(2, 1, 3)).shape == (2, 3)
+
+
+class Recurrent(nn.Module):
+    """An LSTM, whose state is as large as the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, queries: Tensor) -> Tensor:
+        states, _ = self.lstm(queries)
+        predictions: Tensor = self.head(states[:, -1])
+        return predictions
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes")
+def test_an_exported_lstm_as_torchscript_takes_any_number_of_queries(tmp_path: Path) -> None:
+    network, batch = Recurrent().eval(), torch.export.Dim.DYNAMIC
+    exported = torch.export.export(network, (torch.rand(2, 6, 4),), dynamic_shapes=({0: batch},))
+    torch.export.save(exported, tmp_path / "f.pt2")
+    program = to_torchscript(Around(read_exported(tmp_path / "f.pt2")), (torch.rand(3, 6, 4),))
+    for count in (1, 3, 7):
+        queries = torch.rand(count, 6, 4)
+        assert torch.allclose(program(queries), network(queries), atol=1e-6)
