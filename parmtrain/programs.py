@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.errors import DeployedModelError, ParmtrainError, reason_of
+from parmtrain.hugging_face import is_of_hugging_face, read_hugging_face
 from parmtrain.onnx_programs import SUFFIX, read_onnx
 from parmtrain.state_dicts import load_weights, read_state_dict
 
@@ -45,7 +46,8 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
 
     Args:
         path: A state dict (bare or in a checkpoint, as ``read_state_dict`` and ``load_weights`` take it), a TorchScript
-            archive, a torch.export ``.pt2``, or an ONNX model, whose name ends in ``.onnx``.
+            archive, a torch.export ``.pt2``, an ONNX model, whose name ends in ``.onnx``, or a folder of Hugging
+            Face's transformers.
         build: Builds the architecture to load a state dict into.
         name: Name of the file in error messages; ``deployed.path=…`` by default.
 
@@ -53,6 +55,8 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
         DeployedModelError: If the file is missing, damaged or of another architecture, or holds NaN or infinity.
     """
     name = name or f"deployed.path={path}"
+    if is_of_hugging_face(path):
+        return read_hugging_face(path)
     if path.is_dir():
         raise DeployedModelError(f"{name}: must be a file, got a folder")
     if not path.is_file():
