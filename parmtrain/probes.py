@@ -135,7 +135,8 @@ def _predictions(network: Network, queries: Tensor, name: str) -> Any:
         if others and others != {"float32"}:
             held = ", ".join(sorted(others))
             raise DeployedModelError(
-                f"{name} must hold weights of type float32, got {held}; convert it with .float()"
+                f"{name} must be given queries in the type of its weights, {held}: set deployed.takes={held}, or "
+                "convert it with .float()"
             ) from fault
         raise DeployedModelError(
             f"{name} must accept a batch of {len(queries)} queries of shape {list(queries.shape[1:])}, but raised: "

@@ -196,6 +196,7 @@ def _deployed_of(work: Prepared) -> dict[str, Any]:
     deployed = work.deployed
     known = {"fingerprint": deployed.fingerprint, "origin": work.origin, "output": work.cfg.deployed.get("output")}
     known["flatten"] = work.task.input.flatten and work.task.input.features is None
+    known["takes"], known["scale"] = work.cfg.deployed.takes.name, work.task.input.settings.get("scale", 1.0)
     return known if deployed.has_weights else known | {"answers": answers(deployed, work.task.query_shape)}
 
 

@@ -18,6 +18,7 @@ from parmtrain.onnx_programs import SUFFIX as ONNX
 from parmtrain.onnx_programs import OnnxProgram, read_onnx
 from parmtrain.probes import probes, require_answers
 from parmtrain.programs import Around, Network
+from parmtrain.query_type import AsType, QueryType, as_type
 
 BRIGHT = 255.0  # times as strong as queries from 0 to 1
 
@@ -53,7 +54,7 @@ def write_deployed(
     """
     network = private_copy(deployed.network)
     if (program := _onnx(network)) is not None:
-        if not all(isinstance(part, nn.Flatten) for part in deployed.preprocess.children()):
+        if not all(isinstance(part, nn.Flatten | nn.Identity | AsType) for part in deployed.preprocess.children()):
             raise ExportError("it is an ONNX model behind features, which are no part of it")
         path = folder / f"{DEPLOYED}{ONNX}"
         path.write_bytes(program.content.cpu().numpy().tobytes())
@@ -126,12 +127,13 @@ def recognised(deployed: Network, about: dict[str, Any], query_shape: tuple[int,
         model = deployed
     else:
         own = private_copy(deployed)
-        flat = nn.Flatten() if about.get("flatten") else nn.Identity()
+        taken = as_type(QueryType[about.get("takes", QueryType.float32.name)], about.get("scale", 1.0))
+        prepared = nn.Sequential(*([nn.Flatten()] if about.get("flatten") else []), taken)
         if isinstance(own, nn.Module):
             own.cpu()
         if fingerprint(own) == expected:
-            own = answering(own, about.get("output"), flat(probes(query_shape)), "the deployed model")
-        model = DeployedModel(own, preprocess=flat)
+            own = answering(own, about.get("output"), prepared(probes(query_shape)), "the deployed model")
+        model = DeployedModel(own, preprocess=prepared)
     if model.fingerprint != expected:
         raise ExportError(
             f"the deployed model must be the one that the bundle in {bundle} was trained for, {expected[:16]}…, got "

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -38,6 +38,8 @@ class _Deployed(BaseModel):
     answers: list[list[Finite]] | None = None  # of a model without weights
     output: int | str | None = None  # which part of what it returns is the prediction
     flatten: bool = False  # whether it takes each query as a vector
+    takes: Literal["float32", "float16", "bfloat16", "float64", "uint8"] = "float32"  # type of its queries
+    scale: Finite = 1.0  # of queries, for one that takes bytes
 
 
 class _Description(BaseModel):

@@ -19,6 +19,7 @@ from parmtrain.config.overrides import each_value, override_faults
 from parmtrain.config.own_code import own_sources
 from parmtrain.config.sources import is_group, key_of, options
 from parmtrain.errors import ConfigError, UnsupportedError
+from parmtrain.query_type import QueryType
 from parmtrain.run_folder import RunFolder
 
 ALL, AUTO = "all", "auto"
@@ -57,6 +58,8 @@ class PlannedRun:
         content = {name: value for name, value in content.items() if name not in ELSEWHERE}
         content.pop("data")
         content["deployed"].pop("bundle")
+        if content["deployed"]["takes"] is QueryType.float32:  # older versions had no such key
+            content["deployed"].pop("takes")
         source = content["task"].get("source") or {}
         for place, key in ((content["task"], "cache"), (source, "cache"), (source, "root")):
             place.pop(key, None)

@@ -24,6 +24,7 @@ from parmtrain.errors import ConfigError, ParmtrainError, reason_of
 from parmtrain.metrics import Measures
 from parmtrain.probes import check_predictions, probes
 from parmtrain.programs import Network
+from parmtrain.query_type import QueryType, as_type
 from parmtrain.tasks.base import Task
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
@@ -105,11 +106,29 @@ def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> 
     Raises:
         DeployedModelError: If it does not fit the task.
     """
-    prepared = task.input.preprocess
+    prepared = nn.Sequential(*task.input.preprocess, as_type(cfg.deployed.takes, _scale(cfg, task)))
     network = answering(network, cfg.deployed.get("output"), prepared(probes(task.query_shape)), name)
     deployed = DeployedModel(network, preprocess=prepared)
     check_predictions(deployed, task.query_shape, task.outputs, name)
     return deployed
+
+
+def _scale(cfg: DictConfig, task: Task) -> float:
+    """Return what stored pixels are divided by, for a deployed model that takes them as they were.
+
+    Raises:
+        ConfigError: If queries are more than pixels that are scaled.
+    """
+    if cfg.deployed.takes is not QueryType.uint8:
+        return 1.0
+    settings = task.input.settings
+    if "scale" not in settings or task.input.features is not None:
+        raise ConfigError(["deployed.takes=uint8 needs queries that are scaled pixels, got others"])
+    for name, wanted in (("mean", 0), ("std", 1)):
+        given = settings[name] if isinstance(settings[name], list) else [settings[name]]
+        if any(value != wanted for value in given):
+            raise ConfigError([f"task.input.{name} must be [{wanted}.0] with deployed.takes=uint8, got {given}"])
+    return float(settings["scale"])
 
 
 def parity_model(

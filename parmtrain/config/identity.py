@@ -27,7 +27,9 @@ def identity(cfg: DictConfig, trained_here: bool) -> dict[str, Any]:
     return sources | {
         key: value
         for key, value in leaves.items()
-        if key not in left_out and (trained_here or not key.startswith("deployed.fit."))
+        if key not in left_out
+        and (trained_here or not key.startswith("deployed.fit."))
+        and (key, value) != ("deployed.takes", "float32")  # older versions had no such key
     }
 
 

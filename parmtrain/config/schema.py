@@ -7,6 +7,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from parmtrain.query_type import QueryType
+
 
 class Teacher(Enum):
     """The prediction of the deployed model that is the training target."""
@@ -48,6 +50,7 @@ class DeployedConfig:
 
     path: str | None = None
     output: Any = None
+    takes: QueryType = QueryType.float32
     bundle: bool = True
     model: dict[str, Any] = field(default_factory=dict)
     fit: FitConfig = field(default_factory=FitConfig)

@@ -32,7 +32,7 @@ def is_of(deployed: DeployedModel, architecture: nn.Module, query_shape: tuple[i
     queries = probes(query_shape)
     with torch.no_grad():
         wanted = deployed(queries.to(deployed.device)).cpu()
-        given = architecture.eval()(deployed.preprocess(queries.to(deployed.device)).cpu())
+        given = architecture.eval()(deployed.preprocess(queries.to(deployed.device)).cpu().float())
     if not isinstance(given, Tensor):  # of several outputs, of which F is one
         return False
     return wanted.shape == given.shape and torch.allclose(wanted, given, ALIKE, ALIKE * wanted.abs().max().item())
