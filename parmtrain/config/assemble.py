@@ -106,7 +106,7 @@ def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> 
     Raises:
         DeployedModelError: If it does not fit the task.
     """
-    prepared = nn.Sequential(*task.input.preprocess, as_type(cfg.deployed.takes, _scale(cfg, task)))
+    prepared = nn.Sequential(*task.input.preprocess.children(), as_type(cfg.deployed.takes, _scale(cfg, task)))
     network = answering(network, cfg.deployed.get("output"), prepared(probes(task.query_shape)), name)
     deployed = DeployedModel(network, preprocess=prepared)
     check_predictions(deployed, task.query_shape, task.outputs, name)
