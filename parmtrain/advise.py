@@ -46,6 +46,7 @@ class _Line(BaseModel):
     degraded: Share
     all_k: Share
     parity_flops: NotNegative = 0.0
+    parity_latency: NotNegative = 0.0
     variant: str = ""
     scheme: str = ""
 
@@ -62,7 +63,7 @@ _WORDS = {
     "r": "must be an integer of 0 or more",
     "late": "must be an integer of 1 or more",
     **dict.fromkeys(("nobody_late", "degraded", "all_k"), _SHARE),
-    "parity_flops": "must be a number of 0 or more",
+    **dict.fromkeys(("parity_flops", "parity_latency"), "must be a number of 0 or more"),
 }
 
 
@@ -181,9 +182,13 @@ def _candidates(line: _Line, scheme: Scheme, load: Load) -> Iterator[Candidate]:
 
 
 def _share(line: _Line, scheme: Scheme) -> float:
-    """Return the arithmetic of one run of a parity model ÷ that of one run of the deployed model; 1 if unknown."""
-    flops = line.parity_flops
-    return flops / len(scheme.pools) if flops > 0 and scheme.systematic and scheme.pools else 1.0
+    """Return the time of one run of a parity model ÷ that of one run of the deployed model; 1 if unknown.
+
+    It is the measured latency, or for older tables the FLOPs.
+    """
+    if not scheme.systematic or not scheme.pools:
+        return 1.0
+    return line.parity_latency or line.parity_flops / len(scheme.pools) or 1.0
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -122,3 +122,15 @@ def test_the_advice_is_accurate_then_fast_then_cheap() -> None:
     overloaded = [row("none", 12, 0.03, 0.9, refused=1)]
     assert advice(overloaded, 0.001).startswith("no advice, since every candidate refuses queries; lower rate=…")
     assert "needs queries=10000 or more" in advice([row("none", 12, 0.03, 0.9, queries=9_999)], 0.001)
+
+
+@pytest.mark.parametrize(("latency", "instances"), [("0.5", 3), ("2.0", 12), ("", 6)])
+def test_a_parity_model_takes_as_long_as_was_measured(latency: str, instances: int, tmp_path: Path) -> None:
+    columns = ["code", "k", "r", "late", "nobody_late", "degraded", "all_k", "parity_flops", "parity_latency", "scheme"]
+    scheme = json.dumps(scheme_of(Sum(2), 1, width=1).to_json())
+    with (tmp_path / "table.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, ["sum", 2, 1, 1, 0.9, 0.8, 0.87, 1.0, latency, scheme]])
+    found = advise.candidates(tmp_path / "table.csv", advise.AdviceSettings(instances=12))
+    (own,) = [one.strategy for one in found if one.strategy.name.startswith("sum")]
+    assert own.instances == (12, instances)
+    assert own.speed == (1.0, 12 / 2 / instances)
