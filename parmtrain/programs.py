@@ -121,6 +121,13 @@ def read_torchscript(source: Path | io.BytesIO) -> torch.jit.ScriptModule:
     return program
 
 
+def write_torchscript(program: torch.jit.ScriptModule, target: Path | io.BytesIO) -> None:
+    """Write a TorchScript archive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.save(program, target)
+
+
 def read_exported(source: Path | io.BytesIO) -> nn.Module:
     """Read a torch.export program as a network that ``pack`` can send to another process.
 
@@ -170,7 +177,7 @@ def pack(network: Network) -> Packed:
     """
     archive = io.BytesIO()
     if isinstance(network, torch.jit.ScriptModule):
-        torch.jit.save(network, archive)
+        write_torchscript(network, archive)
         return Packed(_unpacked_torchscript, archive.getvalue())
     if isinstance(network, torch.fx.GraphModule) and EXPORTED in network.meta:
         torch.export.save(network.meta[EXPORTED], archive)

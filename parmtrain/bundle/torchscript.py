@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.errors import ExportError, reason_of
-from parmtrain.programs import read_torchscript
+from parmtrain.programs import read_torchscript, write_torchscript
 
 SIZE = torch.ops.aten.sym_size.int
 
@@ -29,7 +29,7 @@ class TorchScript:
 
     def save(self, part: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
         """Compile a module, or trace it where its code cannot be compiled, and write it."""
-        to_torchscript(part, example).save(path)
+        write_torchscript(to_torchscript(part, example), path)
 
     def load(self, path: Path) -> torch.jit.ScriptModule:
         """Load an archive. It is a program: load only what you would run."""
