@@ -107,7 +107,9 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], name: str) -> 
         DeployedModelError: If names or shapes differ; the message lists the first three.
     """
     expected = network.state_dict()
-    prefix = _prefix(state, expected, name)
+    prefix, *others = prefixes(state, expected) or [""]
+    if others:
+        log.warning("%s holds several networks, under %s; taking the first", name, _listed([prefix, *others]))
     own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     beside = [key for key in state if not key.startswith(prefix) and key != AVERAGES]
     if beside:
@@ -138,15 +140,15 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], name: str) -> 
     return network
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Return whether a file begins as those of safetensors: the length of a header, and the header, in JSON."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
+def prefixes(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Return the prefix of names under which most of the expected tensors are, and others with as many of their shape.
 
+    The first is the shortest of those with as many; there is none where no name fits.
 
-def _prefix(state: Mapping[str, Tensor], expected: Mapping[str, Any], name: str) -> str:
-    """Return the prefix under which most of the expected tensors are; the shortest of those with the same number."""
+    Example:
+        >>> prefixes({"net.bias": torch.ones(2), "bias": torch.ones(3)}, {"bias": torch.zeros(2)})
+        ['net.']
+    """
     fitting: Counter[str] = Counter()
     named: Counter[str] = Counter()
     for key, value in state.items():
@@ -158,10 +160,14 @@ def _prefix(state: Mapping[str, Tensor], expected: Mapping[str, Any], name: str)
                 named[prefix] += 1
                 fitting[prefix] += wanted.shape == value.shape
     ordered = sorted(named, key=lambda prefix: (-fitting[prefix], -named[prefix], len(prefix)))
-    others = [prefix for prefix in ordered[1:] if fitting[prefix] == fitting[ordered[0]] > 0]
-    if others:
-        log.warning("%s holds several networks, under %s; taking the first", name, _listed([ordered[0], *others]))
-    return ordered[0] if ordered else ""
+    return ordered[:1] + [prefix for prefix in ordered[1:] if fitting[prefix] == fitting[ordered[0]] > 0]
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file begins as those of safetensors: the length of a header, and the header, in JSON."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
 def _listed(names: Any) -> str:

@@ -10,10 +10,13 @@ from torch.nn.functional import interpolate
 from parmtrain.codes import Code
 from parmtrain.deployed import DeployedModel
 from parmtrain.programs import weights
+from parmtrain.state_dicts import prefixes
 
 
 def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
     """Copy the deployed model's weights into ``model`` where names and shapes match, and return those names.
+
+    One of the two may have a prefix before its names, such as ``net.`` of a module around the network.
 
     The position embeddings of a vision transformer ``[1, n, d]`` also match those of another square grid of patches, to
     which they are interpolated.
@@ -23,13 +26,23 @@ def start_from(model: nn.Module, deployed: DeployedModel) -> list[str]:
     Example:
         >>> start_from(nn.Linear(4, 2), DeployedModel(nn.Linear(4, 2))), start_from(nn.Linear(8, 2), DeployedModel(abs))
         (['weight', 'bias'], [])
+        >>> start_from(nn.Linear(4, 2), DeployedModel(nn.Sequential(nn.Linear(4, 2))))
+        ['weight', 'bias']
     """
-    theirs = weights(deployed.network)
     ours = model.state_dict()
+    theirs = _without_prefix(weights(deployed.network), ours)
     fitted = {name: _fitted(name, theirs[name], ours[name].shape) for name in ours if name in theirs}
     matching = {name: tensor for name, tensor in fitted.items() if tensor is not None}
     model.load_state_dict({**ours, **matching})
     return list(matching)
+
+
+def _without_prefix(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the deployed model's weights under the names of ours, as far as only a prefix differs."""
+    if before := prefixes(theirs, ours)[:1]:
+        return {name.removeprefix(before[0]): value for name, value in theirs.items() if name.startswith(before[0])}
+    added = (prefixes(ours, theirs) or [""])[0]
+    return {added + name: value for name, value in theirs.items()}
 
 
 def _fitted(name: str, tensor: Tensor, shape: torch.Size) -> Tensor | None:
