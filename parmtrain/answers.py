@@ -31,7 +31,7 @@ class Answer(Around):
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
-        prediction: Tensor = _flat(_part(self.network(queries), self.output))
+        prediction: Tensor = _flat(part_of(self.network(queries), self.output))
         return prediction
 
 
@@ -48,7 +48,7 @@ class FunctionAnswer:
 
     def __call__(self, queries: Tensor) -> Tensor:
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""
-        prediction: Tensor = _flat(_part(self.function(queries), self.output))
+        prediction: Tensor = _flat(part_of(self.function(queries), self.output))
         return prediction
 
 
@@ -88,7 +88,7 @@ def answering(network: Network, output: int | str | None, queries: Tensor, name:
             f"{name} returns a {type(given).__name__} of {listed}; name one: deployed.output={first}"
         )
     try:
-        part = _part(given, output)
+        part = part_of(given, output)
     except (KeyError, IndexError, AttributeError, TypeError):
         held = ", ".join(map(str, list(_parts(given))[:LISTED])) or f"a {type(given).__name__} alone"
         raise DeployedModelError(f"{name} must return an output {output} (deployed.output), got {held}") from None
@@ -106,7 +106,12 @@ def _parts(given: Any) -> dict[int | str, Any]:
     return {} if isinstance(given, Tensor) else dict(getattr(given, "__dict__", {}))
 
 
-def _part(given: Any, output: int | str | None) -> Any:
+def part_of(given: Any, output: int | str | None) -> Any:
+    """Return the part of a network's output that a number, a key or an attribute names.
+
+    Raises:
+        AttributeError, IndexError, KeyError, TypeError: If it has no such part.
+    """
     if output is None:
         return given
     if isinstance(given, Tensor) or isinstance(output, bool):

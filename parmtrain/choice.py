@@ -85,7 +85,7 @@ def settled(cfg: DictConfig, folder: RunFolder, deployed: Network | None = None)
         raise TrainingError("code=auto: the training of every candidate failed; name a code, or lower optim.lr")
     best = max(scores, key=lambda name: scores[name])
     listed = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
-    log.info("code=auto takes %s, which has the best A_d on the validation split: %s", best, listed)
+    log.info("code=auto takes %s, which scores best on the validation split: %s", best, listed)
     return _with_code(cfg, best)
 
 

@@ -10,7 +10,9 @@ from torch import nn
 from parmtrain.errors import DeployedModelError, reason_of
 
 log = logging.getLogger(__name__)
-CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")  # in one file, or in several
+LISTED = 3
 KINDS = ("ForImageClassification", "ForAudioClassification", "ForSequenceClassification")
 STATED = ("size", "crop_size", "image_mean", "image_std", "sampling_rate")
 
@@ -40,8 +42,10 @@ def read_hugging_face(folder: Path) -> nn.Module:
         raise DeployedModelError(
             f"{folder} is of Hugging Face's transformers: pip install 'parmtrain[hugging_face]'"
         ) from fault
-    if not (folder / WEIGHTS).is_file():
-        raise DeployedModelError(f"{folder} must hold {WEIGHTS}, got none; save the model with safe_serialization=True")
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        raise DeployedModelError(
+            f"{folder} must hold {WEIGHTS[0]}, got none; save it with save_pretrained(…, safe_serialization=True)"
+        )
     name = _architecture(folder)
     if not name.endswith(KINDS) or not hasattr(transformers, name):
         raise DeployedModelError(
@@ -49,11 +53,15 @@ def read_hugging_face(folder: Path) -> nn.Module:
         )
     transformers.utils.logging.disable_progress_bar()
     try:
-        network: nn.Module = getattr(transformers, name).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True
+        network: nn.Module
+        network, about = getattr(transformers, name).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except Exception as fault:  # a folder of others can raise anything
         raise DeployedModelError(f"{folder} cannot be read as a {name}: {reason_of(fault)}") from fault
+    if lacking := sorted(map(str, [*about["missing_keys"], *about["mismatched_keys"]])):
+        some = ", ".join(lacking[:LISTED]) + (f" and {len(lacking) - LISTED} more" if lacking[LISTED:] else "")
+        raise DeployedModelError(f"{folder} must hold all weights of a {name}, but {some} would be random")
     if (folder / PREPROCESSOR).is_file():
         stated = _json(folder / PREPROCESSOR)
         named = ", ".join(f"{key} {stated[key]}" for key in STATED if key in stated)

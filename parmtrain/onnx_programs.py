@@ -1,8 +1,6 @@
 """ONNX models as networks: run by onnxruntime, on the CPU, without gradients."""
 
-from collections.abc import Iterator
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +10,15 @@ from torch import Tensor, nn
 
 from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.flops import count
+from parmtrain.onnx_flops import onnx_flops
 
 if TYPE_CHECKING:
-    import onnx
     import onnxruntime
 
 SUFFIX = ".onnx"
 INSTALL = "pip install 'parmtrain[onnx]'"
+LARGEST = 2**31  # bytes, of a model as ONNX writes it
 SILENT = 4  # onnxruntime reports by itself what it also raises
-WEIGHTS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}  # input with the weights of a convolution
-PRODUCTS = {"Gemm": 1, "MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "QGemm": 3, "FusedMatMul": 1}
-RECURRENT = ("RNN", "GRU", "LSTM")
 
 
 class OnnxProgram(nn.Module):
@@ -64,7 +60,10 @@ class OnnxProgram(nn.Module):
         options.log_severity_level = SILENT
         options.intra_op_num_threads = torch.get_num_threads()
         content = self.content.cpu().numpy().tobytes()
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        try:
+            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as fault:  # onnxruntime has a class for each kind
+            raise DeployedModelError(f"an ONNX model must be one that onnxruntime takes: {reason_of(fault)}") from fault
 
     @cached_property
     def _arithmetic(self) -> dict[tuple[int, ...], int]:
@@ -73,7 +72,7 @@ class OnnxProgram(nn.Module):
     def forward(self, queries: Tensor) -> Any:
         """Map queries ``[b, *query]`` to the model's output, or to a dictionary if it has several."""
         (taken,) = self._session.get_inputs()
-        given = queries.detach().cpu().numpy().astype(_dtype(taken.type))
+        given = _as_taken(queries.detach().cpu(), _dtype(taken.type))
         single = taken.shape and taken.shape[0] == 1
         parts = [given[i : i + 1] for i in range(len(given))] if single else [given]
         answers = [self._session.run(None, {taken.name: part}) for part in parts]
@@ -84,11 +83,15 @@ class OnnxProgram(nn.Module):
         return {output.name: one for output, one in zip(self._session.get_outputs(), whole, strict=True)}
 
     def flops(self, shape: tuple[int, ...]) -> int:
-        """Return the FLOPs of matrix products, convolutions and recurrent layers for queries of ``shape``."""
+        """Return the FLOPs of matrix products, convolutions and recurrent layers for queries of ``shape``.
+
+        It is 0 if not all of them can be counted.
+        """
         if shape not in self._arithmetic:
             (taken,) = self._session.get_inputs()
             one = (1, *shape[1:])
-            self._arithmetic[shape] = shape[0] * _flops(self.content.cpu().numpy().tobytes(), taken.name, one)
+            example = np.zeros(one, _dtype(taken.type))
+            self._arithmetic[shape] = shape[0] * onnx_flops(self.content.cpu().numpy().tobytes(), {taken.name: example})
         return self._arithmetic[shape]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -107,7 +110,22 @@ def read_onnx(path: Path) -> OnnxProgram:
         import onnx
     except ImportError as fault:
         raise DeployedModelError(f"{path} is an ONNX model: {INSTALL}") from fault
-    return OnnxProgram(onnx.load(path).SerializeToString())
+    model = onnx.load(path)
+    if model.ByteSize() >= LARGEST:
+        raise DeployedModelError(f"{path} must be smaller than 2 GiB with its weights, got {model.ByteSize():,} bytes")
+    return OnnxProgram(model.SerializeToString())
+
+
+def _as_taken(queries: Tensor, wanted: "np.dtype[Any]") -> "np.ndarray[Any, Any]":
+    """Return queries as an ONNX model takes them; floating-point numbers are converted to its precision."""
+    given = queries.float().numpy() if queries.dtype == torch.bfloat16 else queries.numpy()
+    if given.dtype.kind != wanted.kind:
+        takes = f"set deployed.takes={wanted.name}" if wanted.name == "uint8" else "put a conversion into the model"
+        raise DeployedModelError(
+            f"an ONNX model must be given queries in the type of its input, {wanted.name}, got {given.dtype.name}; "
+            f"{takes}"
+        )
+    return given.astype(wanted)
 
 
 def _dtype(name: str) -> Any:
@@ -117,45 +135,3 @@ def _dtype(name: str) -> Any:
         return np.dtype({"float": "float32", "double": "float64"}.get(inner, inner))
     except TypeError as fault:
         raise DeployedModelError(f"an ONNX model must take numbers, got {name} ({reason_of(fault)})") from fault
-
-
-def _flops(content: bytes, name: str, shape: tuple[int, ...]) -> int:
-    """Return the FLOPs of a model, given the shape of its input."""
-    import onnx
-
-    model = onnx.load_from_string(content)
-    for taken in model.graph.input:
-        if taken.name == name:
-            for axis, length in zip(taken.type.tensor_type.shape.dim, shape, strict=False):
-                axis.dim_value = length
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    known = {one.name: _shape(one) for one in [*graph.input, *graph.value_info, *graph.output]}
-    known |= {one.name: tuple(one.dims) for one in graph.initializer}
-    return sum(_of_node(node, known) for node in graph.node)
-
-
-def _of_node(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
-    """Return the FLOPs of one node; 0 for one that is no product, or whose shapes are not known."""
-    kind, inputs = node.op_type, [shapes.get(name, ()) for name in node.input]
-    output = shapes.get(node.output[0], ()) if node.output else ()
-    if kind in WEIGHTS and output:
-        weight = inputs[WEIGHTS[kind]]
-        places = prod(inputs[0]) if kind == "ConvTranspose" else prod(output)
-        return 2 * places * prod(weight[1:])
-    if kind in PRODUCTS and output and inputs[0]:
-        transposed = any(one.name == "transA" and one.i for one in node.attribute)
-        return 2 * prod(output) * inputs[0][-2 if transposed else -1]
-    if kind in RECURRENT and inputs[0]:
-        weight, again = inputs[1], inputs[2]  # [directions, gates·hidden, in] and [directions, gates·hidden, hidden]
-        return 2 * prod(inputs[0][:2]) * (prod(weight) + prod(again))
-    return 0
-
-
-def _shape(value: "onnx.ValueInfoProto") -> tuple[int, ...]:
-    """Return the shape of a value, () if an axis is not known."""
-    axes = list(_axes(value))
-    return tuple(axes) if all(axes) else ()
-
-
-def _axes(value: "onnx.ValueInfoProto") -> Iterator[int]:
-    yield from (axis.dim_value for axis in value.type.tensor_type.shape.dim)

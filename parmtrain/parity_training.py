@@ -81,7 +81,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     known = _known_predictions(work, device)
     assert known.val is not None
     if splits.val.labelled:
-        _say_available(work, known.val)
+        _say_available(work, known.val, device)
     else:
         log.info("no labels: reconstructed predictions are compared with the deployed model's own")
 
@@ -96,6 +96,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         whose = "runs a student, code.model" if cfg.code.get("model") else "trains no parity model"
         log.warning("parity: not used, since code=%s %s", module.code.name, whose)
     answered = work.answered(splits.train, "predicting training", device)
+    scored = splits._replace(val=work.answered(splits.val, "predicting validation", device))
     frozen.cpu()
     prior = task.prior(answered.labels)
     if prior is not None:
@@ -105,7 +106,6 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         some = some_groups(answered, cfg.k, FITTING_GROUPS, cfg.seed, task.input, device)
         module.code.fit(frozen, some.queries, some.labels, work.measures_of(splits.train))
     if module.trains:
-        scored = splits._replace(val=work.answered(splits.val, "predicting validation", device))
         data = GroupsDataModule(
             scored, cfg.k, cfg.groups, cfg.seed, task.input, task.augmented, known, cfg.data.workers, task.augment_query
         )
@@ -123,12 +123,12 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     return Trained(module, history, known, device)
 
 
-def _say_available(work: Prepared, predictions: Tensor) -> None:
+def _say_available(work: Prepared, predictions: Tensor, device: torch.device) -> None:
     """Log A_a on the validation split, and warn of a deployed model that is no better than one answer to all."""
     name = work.measures.name
     available = work.measures.main(predictions, work.splits.val.labels).mean().item()
     log.info("deployed model: available %s A_a %.4f on the validation split", name, available)
-    guessed = work.default(work.splits.val)[name]
+    guessed = work.default(work.splits.val, device)[name]
     if available <= guessed:
         log.warning(
             "deployed model: no better than one answer to all queries, %.4f; it may expect another task.input.scale, "

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from parmtrain.cache import key_of
 from parmtrain.codes import CodedPredictor
 from parmtrain.config import assemble
+from parmtrain.config.deployed_model import deployed_model
 from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import MissingDataError
 from parmtrain.evaluation.partial import PartialGroups
@@ -43,6 +44,7 @@ class Prepared:
 
     def __init__(self, cfg: DictConfig, given: Network | None = None) -> None:
         self.cfg, self.given = cfg, None if given is None else private_copy(given)
+        self._predictions: dict[str, Tensor] = {}
         if isinstance(self.given, nn.Module):
             self.given.cpu()
 
@@ -86,12 +88,12 @@ class Prepared:
 
     def default(self, queries: QuerySet, device: torch.device | None = None) -> dict[str, float]:
         """Return what a fixed answer scores on queries, chosen on the training split."""
-        train = self.answered(self.splits.train, "predicting training", device).labels
+        train, title = self.splits.train, "predicting training"
         if queries.labelled:
-            return self.task.default(train, queries.labels)
-        measures, own = self.measures_of(queries), self.predict(self.splits.train, "predicting training", device)
+            return self.task.default(self.answered(train, title, device).labels, queries.labels)
+        fixed = self.measures_of(queries).constant(self.predict(train, title, device))
         answers = self.answered(queries, "predicting", device).labels
-        return measures.means(measures.constant(own).expand(len(queries), -1), answers)
+        return self.measures_of(queries).means(fixed.expand(len(queries), -1), answers)
 
     def fetch(self) -> None:
         """Make sure that the data is available: download it if needed and allowed.
@@ -132,7 +134,7 @@ class Prepared:
             network = read_network(path, self._architecture)
         else:
             network = self._trained()
-        return assemble.deployed_model(cfg, task, network, name)
+        return deployed_model(cfg, task, network, name)
 
     def _architecture(self) -> nn.Module:
         return assemble.architecture(self.cfg.deployed.model, self.task, self.task.query_shape)
@@ -158,9 +160,17 @@ class Prepared:
         return key_of([part.digest for part in self.splits])
 
     def predict(self, queries: QuerySet, title: str, device: torch.device | None = None) -> Tensor:
-        """Return the deployed model's predictions on queries ``[n, c]``, from the cache if possible."""
+        """Return the deployed model's predictions on queries ``[n, c]``, from the cache if possible.
+
+        Those of a model without weights, which nothing identifies, are kept in memory.
+        """
+        if queries.digest in self._predictions:
+            return self._predictions[queries.digest]
         cache, workers = assemble.cache_folder(self.cfg), self.cfg.data.workers
-        return predict_all(self.deployed, queries, self.task.input, cache, title, device, workers)
+        found = predict_all(self.deployed, queries, self.task.input, cache, title, device, workers)
+        if not self.deployed.has_weights:
+            self._predictions[queries.digest] = found
+        return found
 
     def evaluate(
         self, predictor: CodedPredictor, device: torch.device | None = None, queries: QuerySet | None = None

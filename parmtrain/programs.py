@@ -56,7 +56,7 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
     """
     name = name or f"deployed.path={path}"
     if is_of_hugging_face(path):
-        return read_hugging_face(path)
+        return _finite(read_hugging_face(path), name)
     if path.is_dir():
         raise DeployedModelError(f"{name}: must be a file, got a folder")
     if not path.is_file():
@@ -80,6 +80,11 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
             f"{name}: must be a state dict of tensors, a TorchScript archive, a .pt2 program or an ONNX model, got "
             f"{_kind(path, fault)}"
         ) from fault
+    return _finite(network, name)
+
+
+def _finite(network: nn.Module, name: str) -> nn.Module:
+    """Return a network; raise a ``DeployedModelError`` if a weight is NaN or infinite."""
     parameters = {key for key, _ in network.named_parameters()}
     for key, value in weights(network).items():
         if value.isnan().any() or (key in parameters and not value.isfinite().all()):  # buffers may mask with -inf

@@ -35,6 +35,10 @@ class AsType(nn.Module):
         self.scale, self.bytes = scale, type is QueryType.uint8
         self.dtype: torch.dtype = getattr(torch, type.name)
 
+    def extra_repr(self) -> str:
+        """Return the type and the scale."""
+        return f"{self.dtype}, scale={self.scale}"
+
     def forward(self, queries: Tensor) -> Tensor:
         """Convert queries ``[b, *query]`` (float32)."""
         if self.bytes:

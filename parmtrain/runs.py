@@ -173,7 +173,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
     )
     result = Result(record, module, place.path, task, work.splits)
     if trained.history.epochs:
-        plots.training_curves(trained.history.epochs, measure, place.training_curves)
+        plots.training_curves(trained.history.epochs, work.measures.name, place.training_curves)
     plots.overall_accuracy(record, place.overall_accuracy)
     save(result.picture(), place.examples)
     if logger:

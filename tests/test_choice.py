@@ -30,7 +30,7 @@ def test_the_best_candidate_is_trained_and_none_is_tried_twice(
     caplog.set_level(logging.INFO)
     cfg = auto(*TWO, "code.share=0.7", f"cache={tmp_path / 'cache'}")
     result = run(cfg, tmp_path / "run")
-    said = re.search(r"code=auto takes (\w+), which has the best A_d on the validation split: (.*)", caplog.text)
+    said = re.search(r"code=auto takes (\w+), which scores best on the validation split: (.*)", caplog.text)
     assert said is not None
     scores = {name: float(score) for name, score in (one.split() for one in said[2].split(", "))}
     assert list(scores) == ["lowres", "sum_corrected"]

@@ -50,6 +50,17 @@ def test_folders_of_classes_are_labels_in_alphabetical_order(tmp_path: Path) -> 
     assert not any(part.labelled for part in source(tmp_path, labels=False).read())
 
 
+def test_shares_go_by_names_alone(tmp_path: Path) -> None:
+    for word in ("a", "b"):
+        write(tmp_path / word, 20)
+    first, turned = source(tmp_path).read(), source(tmp_path, classes=["b", "a"]).read()
+    tested = [sorted(part.test.paths) for part in (first, turned)]  # type: ignore[attr-defined]
+    assert tested[0] == tested[1]
+    write(tmp_path / "a" / "later", 1)
+    again = source(tmp_path).read()
+    assert len(set(again.train.paths) & set(first.test.paths)) <= 1  # type: ignore[attr-defined]
+
+
 def test_folders_of_splits_are_the_splits(tmp_path: Path) -> None:
     for number, split in enumerate(Splits._fields, 3):
         write(tmp_path / split, number)
@@ -68,11 +79,17 @@ def test_what_is_neither_is_refused(tmp_path: Path) -> None:
         source(tmp_path / "many", 3).locate()
     for word in ("a", "b"):
         write(tmp_path / "split" / "train" / word, 1)
-    with pytest.raises(DataError, match=r"val must be a folder of photographs .*, got none"):
+    with pytest.raises(DataError, match=r"or folders of classes, got train; rename them, or set task.source.labels=f"):
+        source(tmp_path / "split").locate()
+    (tmp_path / "split" / "val").mkdir()
+    with pytest.raises(DataError, match=r"val must hold photographs .*, got none"):
         source(tmp_path / "split").locate()
     write(tmp_path / "split" / "val" / "a", 1)
     write(tmp_path / "split" / "test" / "a", 1)
     with pytest.raises(DataError, match=r"has 1 folders of classes"):
+        source(tmp_path / "split").locate()
+    write(tmp_path / "split" / "more", 1)
+    with pytest.raises(DataError, match=r"must hold folders train, val and test alone, got more, too; move them"):
         source(tmp_path / "split").locate()
     with pytest.raises(DataError, match=r"must leave photographs to train on, got 0.5 and 0.5"):
         source(tmp_path, val=0.5, test=0.5)

@@ -3,11 +3,13 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from parmtrain.answers import Answer
 from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.deployed import DeployedModel
 from parmtrain.models import MLP
@@ -83,3 +85,29 @@ def test_an_exported_lstm_as_torchscript_takes_any_number_of_queries(tmp_path: P
     for count in (1, 3, 7):
         queries = torch.rand(count, 6, 4)
         assert torch.allclose(program(queries), network(queries), atol=1e-6)
+
+
+class Several(nn.Module):
+    """A network whose prediction is one of several outputs, with an axis of length one, of a batch that it asks for."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.head = kind, nn.Linear(8, 3)
+
+    def forward(self, queries: Tensor) -> Any:
+        logits = self.head(queries).view(queries.shape[0], 3, 1)
+        return {"logits": logits, "features": queries} if self.kind == "dict" else (logits,)
+
+
+@pytest.mark.parametrize(("kind", "output"), [("dict", "logits"), ("tuple", 0)])
+def test_one_of_several_outputs_of_an_exported_program_is_compiled(kind: str, output: Any, tmp_path: Path) -> None:
+    network, batch = Several(kind).eval(), torch.export.Dim.DYNAMIC
+    torch.export.save(
+        torch.export.export(network, (torch.rand(2, 8),), dynamic_shapes=({0: batch},)), tmp_path / "f.pt2"
+    )
+    answer = Answer(read_exported(tmp_path / "f.pt2"), output)
+    program = to_torchscript(answer, (torch.rand(3, 8),))
+    for count in (1, 3, 7):
+        queries = torch.rand(count, 8)
+        assert program(queries).shape == (count, 3)
+        assert torch.allclose(program(queries), network.head(queries), atol=1e-6)

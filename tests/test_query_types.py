@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain import load
+from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
+from parmtrain.training.initial_weights import start_from
 from tests.formats import save_torchscript
 from tests.small_runs import small_run
 
@@ -73,3 +75,6 @@ def test_a_file_of_its_architecture_keeps_its_weights(tmp_path: Path) -> None:
         tmp_path / "run", f"deployed.path={tmp_path / 'f.ts'}", "deployed.takes=float64", "code=backup"
     ).metrics
     assert metrics["code"] == "backup"
+    network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 10))
+    assert len(start_from(network, DeployedModel(made("float64")))) == 4
+    assert torch.allclose(network(QUERIES[:, 0]), made("float32")(QUERIES[:, 0]), atol=1e-6)

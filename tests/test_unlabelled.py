@@ -1,5 +1,7 @@
 """Queries without labels: agreement with the deployed model takes the place of accuracy, and labels may come later."""
 
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,13 @@ def test_what_needs_labels_says_so(root: Path, network: nn.Module) -> None:
         train(root, network)
 
 
-def test_without_labels_a_code_is_chosen_by_agreement(root: Path, network: nn.Module) -> None:
-    metrics = train(root, network, "code=auto", "trainer.max_epochs=2").metrics
+def test_without_labels_a_code_is_chosen_by_agreement(
+    root: Path, network: nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        metrics = train(root, network, "code=auto", "trainer.max_epochs=2").metrics
     assert metrics["measure"] == "agreement"
+    (said,) = [message for message in caplog.messages if message.startswith("code=auto takes")]
+    scores = {name: float(score) for name, score in re.findall(r"(\w+) (\d\.\d{4})", said)}
+    assert len(scores) == 3
+    assert said.startswith(f"code=auto takes {max(scores, key=lambda name: scores[name])}, which scores best")

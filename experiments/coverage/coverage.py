@@ -71,23 +71,12 @@ def of_timm(name: str, **more: object) -> Callable[[], nn.Module]:
     return partial(timm.create_model, name, num_classes=OUTPUTS, **more)
 
 
+OF_TORCHVISION = (
+    *("resnet18", "densenet121", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "mnasnet0_5"),
+    *("shufflenet_v2_x0_5", "squeezenet1_1", "regnet_y_400mf", "vgg11", "alexnet"),
+)
 ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    **{
-        name: (of_torchvision(name), PICTURE)
-        for name in (
-            "resnet18",
-            "densenet121",
-            "mobilenet_v2",
-            "mobilenet_v3_small",
-            "efficientnet_b0",
-            "mnasnet0_5",
-            "shufflenet_v2_x0_5",
-            "squeezenet1_1",
-            "regnet_y_400mf",
-            "vgg11",
-            "alexnet",
-        )
-    },
+    **{name: (of_torchvision(name), PICTURE) for name in OF_TORCHVISION},
     "resnext26ts": (of_timm("resnext26ts"), PICTURE),
     "convnext_atto": (of_timm("convnext_atto"), PICTURE),
     "efficientnet_lite0": (of_timm("efficientnet_lite0"), PICTURE),

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_unflatten
 
+from parmtrain.answers import Answer, part_of
 from parmtrain.errors import ExportError, reason_of
 from parmtrain.programs import read_torchscript, write_torchscript
 
@@ -74,20 +76,38 @@ def _sized(part: nn.Module) -> bool:
 
 def _compilable(part: nn.Module) -> nn.Module:
     """Replace exported graphs in a module by ones that TorchScript compiles, and return it."""
+    if isinstance(part, Answer) and isinstance(part.network, torch.fx.GraphModule):
+        return _plain(part.network, part.output) or part
     if isinstance(part, torch.fx.GraphModule):
-        return _plain(part)
+        return _plain(part, None) or part
     for name, inner in part.named_children():
         setattr(part, name, _compilable(inner))
     return part
 
 
-def _plain(exported: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Return a graph of one output without the checks of inputs of an exported one, and in the terms of TorchScript."""
+def _plain(exported: torch.fx.GraphModule, output: int | str | None) -> nn.Module | None:
+    """Return a graph of one output without the checks of inputs of an exported one, and in the terms of TorchScript.
+
+    Args:
+        exported: The graph.
+        output: Which of its outputs is the prediction, as for ``Answer``; None for the only one.
+
+    Returns:
+        The graph, whose predictions are ``[b, c]`` if ``output`` is given; None if it has no such output.
+    """
     graph = torch.fx.Graph()
-    output: Any = graph.graph_copy(exported.graph, {})
-    if not isinstance(output, tuple) or len(output) != 1:  # named outputs
-        return exported
-    graph.output(output[0])
+    every: Any = graph.graph_copy(exported.graph, {})
+    spec = getattr(exported.graph._codegen, "pytree_info", None)
+    if not isinstance(every, tuple) or spec is None or spec.out_spec is None:
+        return None
+    try:
+        chosen = part_of(tree_unflatten(list(range(len(every))), spec.out_spec), output)
+        predictions = every[chosen]
+    except (KeyError, IndexError, AttributeError, TypeError):
+        return None
+    if output is not None and predictions.meta["val"].dim() > 2:
+        predictions = graph.call_method("flatten", (predictions, 1))
+    graph.output(predictions)
     for node in list(graph.nodes):
         if node.op == "call_module" and not node.users:  # it checks sizes
             graph.erase_node(node)
@@ -95,4 +115,7 @@ def _plain(exported: torch.fx.GraphModule) -> torch.fx.GraphModule:
             node.op, node.target = "call_method", "size"
         elif isinstance(node.target, torch._ops.OpOverload):
             node.target = node.target.overloadpacket
-    return torch.fx.GraphModule(exported, graph)
+    plain = torch.fx.GraphModule(exported, graph)
+    plain.graph.eliminate_dead_code()
+    plain.recompile()
+    return plain

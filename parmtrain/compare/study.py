@@ -19,6 +19,7 @@ from parmtrain.config.resuming import resuming
 from parmtrain.errors import ConfigError, DataError, InputError, TrainingError
 from parmtrain.files import cannot_write
 from parmtrain.inputs import as_folder
+from parmtrain.metrics.measures import AGREEMENT
 from parmtrain.outputs import COMPARISON, TABLE
 from parmtrain.prepared import Prepared
 from parmtrain.run_folder import RunFolder
@@ -154,11 +155,14 @@ def _write(
     every = [row["available"] for row in rows]
     available = min(every)
     spread = f"{available:.4f}" if f"{available:.4f}" == f"{max(every):.4f}" else f"{available:.4f} to {max(every):.4f}"
-    title = f"{metrics['task']}: codes compared, {metrics['measure']}, A_a = {spread}"
+    scored = f"A_a = {spread}"
+    if metrics["measure"] == AGREEMENT:
+        scored = "without labels: A_d is the agreement with the deployed model's own predictions"
+    title = f"{metrics['task']}: codes compared, {metrics['measure']}, {scored}"
     table.write_csv(rows, study / TABLE)
     chosen = best(rows, budget)
     table.write_markdown(rows, unsupported, title, study / "table.md", table.chosen_lines(chosen, str(budget)))
-    plot.accuracy_against_resources(rows, metrics["measure"], f"{metrics['task']}, A_a = {spread}", study / "codes.png")
+    plot.accuracy_against_resources(rows, metrics["measure"], f"{metrics['task']}, {scored}", study / "codes.png")
     if not chosen:
         log.info("no code is within %s", budget)
     for row in chosen:

@@ -15,16 +15,13 @@ from pytorch_lightning.callbacks import ModelSummary
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from parmtrain.answers import answering
 from parmtrain.codes import Code
 from parmtrain.config.own_code import own_sources
 from parmtrain.config.schema import Start
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, ParmtrainError, reason_of
 from parmtrain.metrics import Measures
-from parmtrain.probes import check_predictions, probes
-from parmtrain.programs import Network
-from parmtrain.query_type import QueryType, as_type
+from parmtrain.probes import probes
 from parmtrain.tasks.base import Task
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
@@ -92,43 +89,6 @@ def architecture(node: DictConfig, task: Task, shape: tuple[int, ...], heads: in
     own = {"query_shape": list(task.input.model_shape(shape)), "outputs": heads * task.outputs}
     model: nn.Module = build(node, **{name: value for name, value in own.items() if name in node})
     return model
-
-
-def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> DeployedModel:
-    """Wrap a network as the deployed model of a task.
-
-    Args:
-        cfg: The configuration.
-        task: The task.
-        network: A module or a function.
-        name: Its name in error messages.
-
-    Raises:
-        DeployedModelError: If it does not fit the task.
-    """
-    prepared = nn.Sequential(*task.input.preprocess.children(), as_type(cfg.deployed.takes, _scale(cfg, task)))
-    network = answering(network, cfg.deployed.get("output"), prepared(probes(task.query_shape)), name)
-    deployed = DeployedModel(network, preprocess=prepared)
-    check_predictions(deployed, task.query_shape, task.outputs, name)
-    return deployed
-
-
-def _scale(cfg: DictConfig, task: Task) -> float:
-    """Return what stored pixels are divided by, for a deployed model that takes them as they were.
-
-    Raises:
-        ConfigError: If queries are more than pixels that are scaled.
-    """
-    if cfg.deployed.takes is not QueryType.uint8:
-        return 1.0
-    settings = task.input.settings
-    if "scale" not in settings or task.input.features is not None:
-        raise ConfigError(["deployed.takes=uint8 needs queries that are scaled pixels, got others"])
-    for name, wanted in (("mean", 0), ("std", 1)):
-        given = settings[name] if isinstance(settings[name], list) else [settings[name]]
-        if any(value != wanted for value in given):
-            raise ConfigError([f"task.input.{name} must be [{wanted}.0] with deployed.takes=uint8, got {given}"])
-    return float(settings["scale"])
 
 
 def parity_model(

@@ -2,9 +2,7 @@
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,54 +10,26 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from parmtrain.answers import Answer
 from parmtrain.bundle import ExportFormat
 from parmtrain.bundle.formats import format_named, name_of
 from parmtrain.codes import Code
 from parmtrain.config import assemble
-from parmtrain.config.faults import Fault, any_about
+from parmtrain.config.deployed_trial import try_deployed
+from parmtrain.config.faults import Fault, Trial, any_about
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import ConfigError, MissingDataError, ParmtrainError, StorageError, UnsupportedError, reason_of
-from parmtrain.files import require_space
+from parmtrain.errors import (
+    ConfigError,
+    MissingDataError,
+    reason_of,
+)
 from parmtrain.metrics.figures import RESERVED
 from parmtrain.probes import check_predictions
-from parmtrain.programs import Network, read_network
+from parmtrain.programs import Network
 from parmtrain.tasks.base import Task
 from parmtrain.training.callbacks import Bar, Checkpoints
 from parmtrain.training.fit import starts_processes
 from parmtrain.training.groups import GroupBatch
 from parmtrain.training.parity_module import ParityModule
-
-
-class Trial:
-    """Build parts and record the faults of those that fail.
-
-    Args:
-        known: Faults found before; the parts that they are about are not tried.
-
-    Attributes:
-        found: Faults found here.
-    """
-
-    def __init__(self, known: Iterable[Fault]) -> None:
-        self.known, self.found = list(known), list[Fault]()
-
-    def __call__(self, key: str, build: Callable[[], Any]) -> Any:
-        """Return the part, or None if it fails or is already known to be faulty."""
-        if any_about(self.known, key):
-            return None
-        try:
-            return build()
-        except (StorageError, OSError):
-            raise
-        except ConfigError as fault:
-            self.found += [Fault(key, sentence) for sentence in fault.faults]
-        except ParmtrainError as fault:
-            self.found.append(Fault(key, str(fault), isinstance(fault, UnsupportedError) or key == "parity.model"))
-        except Exception as fault:  # a part can raise anything
-            require_space(fault, {"temporary files": Path(tempfile.gettempdir())})
-            self.found.append(Fault(key, f"{key}: {reason_of(fault)}"))
-        return None
 
 
 def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault]) -> list[Fault]:
@@ -83,7 +53,7 @@ def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault]) -> 
     if optimizer is not None:
         trial("scheduler", lambda: assemble.schedule(cfg.scheduler)(optimizer, total_steps=10))
     if task is not None:
-        deployed = _try_deployed(trial, cfg, task, given)
+        deployed = try_deployed(trial, cfg, task, given)
         trial("metrics", lambda: _try_metrics(cfg, task))
         if code is not None and deployed is not None:
             try_code(trial, cfg, code, task, deployed)
@@ -176,44 +146,6 @@ def _try_metrics(cfg: DictConfig, task: Task) -> None:
             raise ConfigError([f"metrics.{name} must return 0 for a prediction that is NaN, got {values.tolist()}"])
 
 
-def _try_deployed(trial: Trial, cfg: DictConfig, task: Task, given: Network | None) -> DeployedModel | None:
-    if given is not None:
-        return _fits(trial, cfg, "deployed", lambda: given, task, "the deployed model")
-    if cfg.deployed.path is not None:
-        path = Path(cfg.deployed.path).expanduser()
-        return _fits(
-            trial, cfg, "deployed", lambda: read_network(path, _untrained(cfg, task)), task, f"deployed.path={path}"
-        )
-    if cfg.deployed.get("output") is not None:
-        trial.found.append(
-            Fault("deployed.output", f"deployed.output must be null without deployed.path, got {cfg.deployed.output}")
-        )
-    if not task.source.labelled:
-        trial.found.append(
-            Fault("deployed", "deployed.path must name a deployed model: without labels, none can be trained, got null")
-        )
-        return None
-    trial("deployed.fit", lambda: _try_fit(cfg))
-    made = _fits(trial, cfg, "deployed.model", _untrained(cfg, task), task, "deployed.model")
-    if made is not None and isinstance(made.network, Answer):
-        trial.found.append(Fault("deployed.model", "deployed.model must return predictions [b, c] to be trained"))
-    return made
-
-
-def _untrained(cfg: DictConfig, task: Task) -> Callable[[], nn.Module]:
-    return lambda: assemble.architecture(cfg.deployed.model, task, task.query_shape)
-
-
-def _fits(
-    trial: Trial, cfg: DictConfig, key: str, network: Callable[[], Network], task: Task, name: str
-) -> DeployedModel | None:
-    def built() -> DeployedModel:
-        return assemble.deployed_model(cfg, task, network(), name)
-
-    made: DeployedModel | None = trial(key, built)
-    return made
-
-
 def _try_models(module: ParityModule, task: Task) -> ParityModule:
     shape = module.code.parity_shape(task.query_shape)
     module.eval()
@@ -240,8 +172,3 @@ def _try_step(cfg: DictConfig, module: ParityModule, task: Task) -> None:
         raise ConfigError(
             [f"the deployed model must pass gradients back for code={module.code.name}, got none; choose another code"]
         )
-
-
-def _try_fit(cfg: DictConfig) -> None:
-    optimizer = assemble.build(cfg.deployed.fit.optim)([nn.Parameter(torch.zeros(1))])
-    assemble.schedule(cfg.deployed.fit.scheduler)(optimizer, total_steps=10)

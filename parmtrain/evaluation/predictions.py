@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from parmtrain.command import progress
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.probes import require_alone
+from parmtrain.query_type import AsType
 from parmtrain.tasks.base import TaskInput
 from parmtrain.tasks.queries import QuerySet
 from parmtrain.training.loading import WholeBatches
@@ -51,7 +53,8 @@ def predict_all(
     device = device or torch.device("cpu")
     deployed.to(device)
     prepare.to(device)
-    key = key_of({"weights": deployed.fingerprint, "data": queries.digest, "input": prepare.settings})
+    identity = {"weights": deployed.fingerprint, "data": queries.digest, "input": prepare.settings}
+    key = key_of(identity | _taken(deployed))
     path = cache / "predictions" / f"{key}.npy"
     cached = intact_array(path) if deployed.has_weights else None
     first = _run(deployed, prepare, queries[torch.arange(min(PROBES, len(queries)))][0], device)
@@ -65,6 +68,13 @@ def predict_all(
     if not deployed.has_weights:
         return torch.cat(list(batches))
     return write_array(path, (len(queries), *first.shape[1:]), first.numpy().dtype, batches)
+
+
+def _taken(deployed: DeployedModel) -> dict[str, Any]:
+    """Return how queries are given to a deployed model, and which of its outputs counts, as far as it is stated."""
+    output = getattr(deployed.network, "output", None)
+    types = [str(part) for part in deployed.preprocess.modules() if isinstance(part, AsType)]
+    return {**({"output": output} if output is not None else {}), **({"takes": types} if types else {})}
 
 
 def _consistent(batches: Iterator[Tensor], first: Tensor) -> Iterator[Tensor]:

@@ -40,8 +40,10 @@ def finds(embeddings: Tensor, own: Tensor, gallery: Tensor) -> Tensor:
     given, wanted = normalize(embeddings, dim=-1), normalize(own, dim=-1)
     right, nearest = (given * wanted).sum(dim=-1), torch.full(given.shape[:-1], -1.0, device=given.device)
     for some in gallery.to(given.device).split(AT_ONCE):
-        nearest = torch.maximum(nearest, (given @ normalize(some, dim=-1).T).amax(dim=-1))
-    return ((right >= nearest - TIE) & given.isfinite().all(dim=-1)).to(embeddings.dtype)
+        nearest = torch.maximum(nearest, (given @ normalize(some, dim=-1).T).nan_to_num(-1.0).amax(dim=-1))
+    known = given.isfinite().all(dim=-1) & (embeddings.norm(dim=-1) > 0)
+    found: Tensor = (right >= nearest - TIE) & known
+    return found.to(embeddings.dtype)
 
 
 def _of_gallery(predictions: Tensor) -> Mapping[str, Measure]:

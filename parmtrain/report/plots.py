@@ -9,6 +9,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator, NullForm
 
 from parmtrain.drawing import BLUE, GREY, ORANGE, finish, save
 from parmtrain.metrics import functional
+from parmtrain.metrics.measures import AGREEMENT
 from parmtrain.report.metrics_json import RunRecord, best_epoch
 
 MOST_UNAVAILABLE = 0.2
@@ -29,7 +30,7 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
     for axes, name, label, colour in (
         (losses, "train/loss", "training", GREY),
         (losses, "val/loss", "validation", BLUE),
-        (accuracies, chosen_by, f"degraded-mode {measure} $A_d$", BLUE),
+        *([(accuracies, chosen_by, f"degraded-mode {measure} $A_d$", BLUE)] if measure != AGREEMENT else []),
         (accuracies, "val/agreement", "agreement with the deployed model", ORANGE),
     ):
         axes.plot(numbers, [epoch.get(name, np.nan) for epoch in epochs], label=label, color=colour)
@@ -73,7 +74,7 @@ def overall_accuracy(record: RunRecord, path: Path) -> None:
     axes.set(
         title=record.task,
         xlabel="fraction of predictions unavailable $f_u$",
-        ylabel=f"overall {measure} $A_o$",
+        ylabel=f"overall {measure}" + (" $A_o$" if scores.labelled else " with the deployed model"),
         xlim=(0, MOST_UNAVAILABLE),
     )
     axes.xaxis.set_major_locator(MultipleLocator(0.05))

@@ -84,7 +84,7 @@ class Datasets(Source):
     @property
     def labelled(self) -> bool:
         """Whether items of the training split are pairs."""
-        return self._label(self.train[0]) is not None
+        return bool(len(self.train)) and self._query(self.train, 0, Splits._fields[0])[1] is not None
 
     def read(self) -> "Splits[QuerySet]":
         """Read all queries."""
@@ -111,10 +111,10 @@ class Datasets(Source):
             if not all(label is None for label in labels):
                 raise DataError(f"the {name} data set must hold pairs of a query and its label, or queries alone")
             return TensorQueries(stored, no_labels(len(stored)))
-        try:
-            whole = torch.tensor([int(label) for label in labels])
-        except (TypeError, ValueError) as fault:
-            raise DataError(f"the {name} data set must have whole numbers as labels: {reason_of(fault)}") from fault
+        for index, label in enumerate(labels):
+            if not _is_whole(label):
+                raise DataError(f"the {name} data set must have whole numbers as labels, got {label} for item {index}")
+        whole = torch.tensor([int(label) for label in labels])
         check_labels(whole, self.classes, f"the {name} data set")
         return TensorQueries(stored, whole)
 
@@ -124,15 +124,24 @@ class Datasets(Source):
         except Exception as fault:  # a data set can raise anything
             raise DataError(f"the {name} data set must return item {index}, but raised: {reason_of(fault)}") from fault
         query = item[0] if isinstance(item, tuple | list) and item else item
-        query = torch.from_numpy(query) if isinstance(query, np.ndarray) else query
+        if isinstance(query, np.ndarray) and query.dtype.kind in "uif":
+            query = torch.from_numpy(query.astype(query.dtype.newbyteorder("="), order="C"))
         if not isinstance(query, Tensor) or query.shape != self.stored:
             given = f"shape {list(query.shape)}" if isinstance(query, Tensor) else type(query).__name__
             raise DataError(
                 f"the {name} data set must return tensors or arrays of shape {list(self.stored)} (task.query_shape), "
                 f"got {given} for item {index}"
             )
-        return query, self._label(item)
+        return query.clone(), self._label(item)  # a data set may use one buffer for all
 
     @staticmethod
     def _label(item: Any) -> Any:
         return item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
+
+
+def _is_whole(label: Any) -> bool:
+    """Return whether a label is a whole number: an integer, or a tensor or an array of one."""
+    try:
+        return float(label).is_integer()
+    except (TypeError, ValueError, RuntimeError):
+        return False

@@ -1,5 +1,6 @@
 """Your own photographs: in folders of splits or in one that is split here, in folders of classes or without labels."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +20,10 @@ SHOWN = 3
 class PhotographFolder(Source):
     """Photographs below one folder; their layout says what they are.
 
-    With folders ``train``, ``val`` and ``test``, these are the splits. Without any of them, the photographs are shared
-    out at random, always alike. Those in folders have these as their labels, in alphabetical order unless ``classes``
-    names another; those that are in none have no labels.
+    With folders ``train``, ``val`` and ``test``, these are the splits. Without them, the photographs are shared out at
+    random by their names below the folder: one that comes later leaves nearly all others where they are. Those in
+    folders have these as their labels, in alphabetical order unless ``classes`` names another; those that are in none
+    have no labels.
 
     Args:
         root: The folder.
@@ -55,8 +57,8 @@ class PhotographFolder(Source):
 
     @property
     def split(self) -> bool:
-        """Whether the folder holds one folder for each split."""
-        return any((self.root / split).is_dir() for split in Splits._fields)
+        """Whether the folder holds folders of splits: two of the three names or more."""
+        return sum((self.root / split).is_dir() for split in Splits._fields) > 1
 
     @property
     def labelled(self) -> bool:
@@ -65,6 +67,7 @@ class PhotographFolder(Source):
 
     def locate(self) -> None:
         """Raise a ``DataError`` if there are no photographs, or folders that are neither all splits nor all classes."""
+        self._require_plain_names()
         if self.split:
             for split in Splits._fields:
                 self._require_images(self.root / split)
@@ -81,11 +84,32 @@ class PhotographFolder(Source):
         if self.split:
             return Splits(*(self._read(self.root / split) for split in Splits._fields))
         paths, labels = self._found(self.root)
-        order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(self.seed))
+        order = torch.tensor(sorted(range(len(paths)), key=lambda i: self._drawn(paths[i])))
         val, test = round(self.val * len(paths)), round(self.test * len(paths))
         shares = order.split([len(paths) - val - test, val, test])
         sizes(paths, f"looking at {self.root}")
         return Splits(*(self._photographs([paths[i] for i in share], labels[share]) for share in map(_sorted, shares)))
+
+    def _drawn(self, path: Path) -> str:
+        """Return a random number of a photograph that depends on its name below the folder and on the seed alone."""
+        return hashlib.sha256(f"{self.seed} {path.relative_to(self.root).as_posix()}".encode()).hexdigest()
+
+    def _require_plain_names(self) -> None:
+        """Raise a ``DataError`` for folders of which it is not plain whether they are splits or classes."""
+        every = folders_in(self.root)
+        if self.split:
+            others = [path.name for path in every if path.name not in Splits._fields]
+            if others:
+                raise DataError(
+                    f"{self.root} must hold folders train, val and test alone, got {self._some(others)}, too; move them"
+                )
+            return
+        like = [path.name for path in every if path.name.lower().startswith(Splits._fields)]
+        if like and self.labels:
+            raise DataError(
+                f"{self.root} must hold folders train, val and test, or folders of classes, got {self._some(like)}; "
+                "rename them, or set task.source.labels=false to read all photographs without labels"
+            )
 
     def _classes(self, folder: Path) -> list[str]:
         """Return the names of the folders of classes, in the order of the outputs; none without labels."""
