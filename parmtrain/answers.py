@@ -52,17 +52,20 @@ class FunctionAnswer:
         return prediction
 
 
-def answering(network: Network, output: int | str | None, queries: Tensor, name: str) -> Network:
+def answering(
+    network: Network, output: int | str | None, queries: Tensor, name: str, outputs: int | None = None
+) -> Network:
     """Return a network whose output is the prediction: the one given, or one that takes it from what that returns.
 
     Args:
         network: A module or a function.
-        output: Which part of its output, as for ``Answer``.
+        output: Which part of its output, as for ``Answer``; None for the only one that is as long as a prediction.
         queries: Queries that it takes, to try it ``[b, *query]``.
         name: Its name in error messages.
+        outputs: Length of one prediction, if it is known.
 
     Raises:
-        DeployedModelError: If its output has no such part, or has several and none is named.
+        DeployedModelError: If its output has no such part, or has several that may be it and none is named.
 
     Example:
         >>> network = nn.Linear(4, 3)
@@ -82,8 +85,11 @@ def answering(network: Network, output: int | str | None, queries: Tensor, name:
         return network
     if output is None and not isinstance(given, Tensor) and _parts(given):
         parts = _parts(given)
+        fitting = [key for key, part in parts.items() if outputs is not None and _fits(part, len(queries), outputs)]
+        if len(fitting) == 1:
+            return answering(network, fitting[0], queries, name)
         listed = " and ".join([f"{key} {_about(part)}" for key, part in list(parts.items())[:LISTED]])
-        first = next((key for key, part in parts.items() if isinstance(part, Tensor)), next(iter(parts)))
+        first = next((key for key in [*fitting, *parts] if isinstance(parts[key], Tensor)), next(iter(parts)))
         raise DeployedModelError(
             f"{name} returns a {type(given).__name__} of {listed}; name one: deployed.output={first}"
         )
@@ -95,6 +101,16 @@ def answering(network: Network, output: int | str | None, queries: Tensor, name:
     if output is None and (not isinstance(part, Tensor) or part.dim() <= 2):
         return network
     return Answer(network, output) if isinstance(network, nn.Module) else FunctionAnswer(network, output)
+
+
+def output_of(network: Network) -> int | str | None:
+    """Return which part of its output a network of ``answering`` takes; None for one that is taken as it is.
+
+    Example:
+        >>> output_of(Answer(nn.LSTM(4, 3), output=0)), output_of(nn.Linear(4, 3))
+        (0, None)
+    """
+    return network.output if isinstance(network, Answer | FunctionAnswer) else None
 
 
 def _parts(given: Any) -> dict[int | str, Any]:
@@ -119,6 +135,11 @@ def part_of(given: Any, output: int | str | None) -> Any:
     if isinstance(given, Mapping):
         return given[output] if output in given else given[str(output)]
     return getattr(given, output) if isinstance(output, str) else given[output]
+
+
+def _fits(part: Any, queries: int, outputs: int) -> bool:
+    """Return whether a part of an output may be the predictions on so many queries."""
+    return isinstance(part, Tensor) and _flat(part).shape == (queries, outputs)
 
 
 def _flat(prediction: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ log = logging.getLogger(__name__)
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")  # in one file, or in several
 LISTED = 3
-KINDS = ("ForImageClassification", "ForAudioClassification", "ForSequenceClassification")
 STATED = ("size", "crop_size", "image_mean", "image_std", "sampling_rate")
 
 
@@ -47,11 +47,12 @@ def read_hugging_face(folder: Path) -> nn.Module:
             f"{folder} must hold {WEIGHTS[0]}, got none; save it with save_pretrained(…, safe_serialization=True)"
         )
     name = _architecture(folder)
-    if not name.endswith(KINDS) or not hasattr(transformers, name):
+    if name not in _classifiers():
         raise DeployedModelError(
             f"{folder / CONFIG} must name a classifier of images or sounds under architectures, got {name or 'none'}"
         )
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     try:
         network: nn.Module
         network, about = getattr(transformers, name).from_pretrained(
@@ -64,9 +65,23 @@ def read_hugging_face(folder: Path) -> nn.Module:
         raise DeployedModelError(f"{folder} must hold all weights of a {name}, but {some} would be random")
     if (folder / PREPROCESSOR).is_file():
         stated = _json(folder / PREPROCESSOR)
-        named = ", ".join(f"{key} {stated[key]}" for key in STATED if key in stated)
-        log.info("deployed model: its preprocessor states %s; task.input must do the same", named)
+        _say(", ".join(f"{key} {stated[key]}" for key in STATED if key in stated))
     return network
+
+
+@cache
+def _say(stated: str) -> None:
+    """Log what a preprocessor states, once."""
+    log.info("deployed model: its preprocessor states %s; task.input must do the same", stated)
+
+
+def _classifiers() -> set[str]:
+    """Return the names of the classes of transformers that classify images or sounds."""
+    from transformers.models.auto import modeling_auto as auto
+
+    mappings = (auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES)
+    every = [names for mapping in mappings for names in mapping.values()]
+    return {name for names in every for name in ([names] if isinstance(names, str) else names)}
 
 
 def _architecture(folder: Path) -> str:

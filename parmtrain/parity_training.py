@@ -18,7 +18,7 @@ from parmtrain.config.schema import Teacher
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import TrainingError
 from parmtrain.files import replacing
-from parmtrain.metrics.measures import PROBABILITIES, kind_of
+from parmtrain.metrics.measures import AGREEMENT, PROBABILITIES, kind_of
 from parmtrain.prepared import Prepared
 from parmtrain.run_folder import BEST, RunFolder
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -30,6 +30,7 @@ from parmtrain.training.parity_module import ParityModule
 
 log = logging.getLogger(__name__)
 FITTING_GROUPS = 1024
+MOST_ALIKE = 0.95
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         _say_available(work, known.val, device)
     else:
         log.info("no labels: reconstructed predictions are compared with the deployed model's own")
+        _warn_of_one_answer(work, device)
 
     pl.seed_everything(cfg.seed, verbose=False)
     frozen.cpu()  # parity models are built beside it, and then moved together
@@ -110,8 +112,10 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
             scored, cfg.k, cfg.groups, cfg.seed, task.input, task.augmented, known, cfg.data.workers, task.augment_query
         )
         started, of = shared_tensors(module.parity_models, frozen)
-        if of:
+        if started:
             log.info("parity models: %d of %d tensors start from the deployed model's weights", started, of)
+        elif of:
+            log.info("parity models: they start from random weights")
         fit(trainer, module.train(), data, _checkpoint_to_resume(cfg, checkpoints))
         if not checkpoints.best.is_file():
             raise TrainingError(
@@ -134,6 +138,17 @@ def _say_available(work: Prepared, predictions: Tensor, device: torch.device) ->
             "deployed model: no better than one answer to all queries, %.4f; it may expect another task.input.scale, "
             "mean, std or task.query_shape, or other classes",
             guessed,
+        )
+
+
+def _warn_of_one_answer(work: Prepared, device: torch.device) -> None:
+    """Warn of a deployed model that one answer to all queries agrees with, which may expect other queries."""
+    same = work.default(work.splits.val, device)[AGREEMENT]
+    if same >= MOST_ALIKE:
+        log.warning(
+            "deployed model: one answer to all queries agrees with it by %.4f; it may expect another task.input.scale, "
+            "mean, std, task.query_shape or deployed.takes, and agreement says little",
+            same,
         )
 
 

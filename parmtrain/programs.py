@@ -58,7 +58,7 @@ def read_network(path: Path, build: Callable[[], nn.Module], name: str | None = 
     if is_of_hugging_face(path):
         return _finite(read_hugging_face(path), name)
     if path.is_dir():
-        raise DeployedModelError(f"{name}: must be a file, got a folder")
+        raise DeployedModelError(f"{name}: must be a file, or a folder of transformers with config.json, got a folder")
     if not path.is_file():
         raise DeployedModelError(f"{name}: file not found")
     try:

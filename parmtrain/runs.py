@@ -1,8 +1,6 @@
 """One run: prepare, train, evaluate, write."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -10,19 +8,21 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
+from parmtrain.answers import output_of
 from parmtrain.bounds import Bounds, require
 from parmtrain.bundle import Bundle, export
 from parmtrain.choice import settled
 from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults, unknown_keys
 from parmtrain.config.faults import named
+from parmtrain.config.logger import started_logger
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
-from parmtrain.errors import ConfigError, InputError, Interrupted, reason_of
+from parmtrain.errors import ConfigError, InputError, Interrupted
 from parmtrain.evaluation.costs import resources, timings
 from parmtrain.evaluation.scores import Scores
 from parmtrain.files import naming_full_disks, write_json, write_text
@@ -46,7 +46,7 @@ SHOWN_GROUPS = 4
 SHARED_MEMORY = Path("/dev/shm")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The result of a run.
 
@@ -63,6 +63,12 @@ class Result:
     folder: Path
     task: Task
     splits: "Splits[QuerySet]"
+
+    def __repr__(self) -> str:
+        """Return what was trained, how it scores, and where it is."""
+        record, scores = self.record, self.record.scores
+        about = f"task={record.task} code={record.code} k={record.scheme.k}"
+        return f"<Result {about}: {scores.measure} {scores.degraded.main:.4f} degraded, in {self.folder}>"
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
     work.require_intact()
     begin(cfg, place)
     try:
-        with _logger(cfg, place) as logger:
+        with started_logger(cfg, place) as logger:
             trained = train(work, place, logger)
             scores = work.evaluate(trained.module, trained.device)
             work.deployed.check_unchanged()
@@ -192,12 +198,12 @@ def _some_queries(work: Prepared) -> Tensor:
 
 
 def _deployed_of(work: Prepared) -> dict[str, Any]:
-    """Return what a bundle states about F, with its answers to fixed queries if it has no weights to know it by."""
+    """Return what a bundle states about F, with its answers to fixed queries, since weights do not say what it does."""
     deployed = work.deployed
-    known = {"fingerprint": deployed.fingerprint, "origin": work.origin, "output": work.cfg.deployed.get("output")}
+    known = {"fingerprint": deployed.fingerprint, "origin": work.origin, "output": output_of(deployed.network)}
     known["flatten"] = work.task.input.flatten and work.task.input.features is None
     known["takes"], known["scale"] = work.cfg.deployed.takes.name, work.task.input.settings.get("scale", 1.0)
-    return known if deployed.has_weights else known | {"answers": answers(deployed, work.task.query_shape)}
+    return known | {"answers": answers(deployed, work.task.query_shape)}
 
 
 def _timings(work: Prepared, place: RunFolder, device: torch.device) -> dict[str, Any]:
@@ -226,23 +232,3 @@ def _with_absolute_paths(cfg: DictConfig) -> DictConfig:
     if cfg.deployed.path is not None:
         absolute.deployed.path = str(Path(cfg.deployed.path).expanduser().absolute())
     return absolute
-
-
-@contextmanager
-def _logger(cfg: DictConfig, place: RunFolder) -> Iterator[Any]:
-    """Build and start the logger, since some log in first, and close it at the end."""
-    if not cfg.logger:
-        yield False
-        return
-    logger = assemble.build(cfg.logger, save_dir=str(place.logs))
-    try:
-        experiment = logger.experiment
-    except Exception as fault:  # each service has its own errors
-        raise ConfigError([f"logger={cfg.logger._target_} cannot start: {reason_of(fault)}"]) from fault
-    logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-    try:
-        yield logger
-    finally:
-        logger.finalize("")
-        if hasattr(experiment, "finish"):  # a run at Weights & Biases stays open until then
-            experiment.finish()

@@ -89,7 +89,14 @@ def _state_in(content: Mapping[Any, Any], name: str) -> dict[str, Tensor]:
         log.warning("%s holds state dicts under %s; taking the first", name, _listed(held))
     if held:
         return inner[held[0]]
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if own := {str(key): value for key, value in content.items() if isinstance(value, Tensor)}:
+        return own
+    found = {str(key): _state_in(value, name) for key, value in content.items() if isinstance(value, Mapping)}
+    held = [key for key, state in found.items() if state]
+    if len(held) == 1:
+        log.info("%s: taking the state dict under %s", name, held[0])
+        return found[held[0]]
+    return {}
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], name: str) -> nn.Module:

@@ -46,7 +46,7 @@ def widen_outputs(network: nn.Module, factor: int, queries: Tensor) -> nn.Module
             _replace(owner, *before)
     raise UnsupportedError(
         f"{factor} predictions in one output need a last layer that is linear or a 1×1 convolution with {outputs} "
-        f"outputs, found none in {type(network).__name__} that can be widened (not before a softmax, or with tied or "
+        f"outputs, found none in {_named(network)} that can be widened (not before a softmax, or with tied or "
         "normalised weights); code=lowres and code=backup take any deployed model, and parity.model=… names an "
         "architecture of your own"
     )
@@ -81,9 +81,17 @@ def widen_inputs(network: nn.Module, factor: int, queries: Tensor) -> nn.Module:
         _replace(owner, *before)
     raise UnsupportedError(
         f"code=stack needs a first layer that is linear or a convolution without channel groups, and reads "
-        f"{queries.size(1)} channels, found none in {type(network).__name__} that can be widened; code=sum takes any "
+        f"{queries.size(1)} channels, found none in {_named(network)} that can be widened; code=sum takes any "
         "model"
     )
+
+
+def _named(network: nn.Module) -> str:
+    """Return the class of a network, without wrappers."""
+    while isinstance(inner := getattr(network, "network", None), nn.Module):
+        network = inner
+    named = {torch.jit.ScriptModule: "a TorchScript archive", torch.fx.GraphModule: "a .pt2 program"}
+    return next((words for kind, words in named.items() if isinstance(network, kind)), type(network).__name__)
 
 
 def _weights(network: nn.Module) -> Iterator[tuple[nn.Module, Tensor]]:

@@ -131,7 +131,7 @@ def test_sizes_that_a_network_does_not_take_are_passed_over() -> None:
     assert code.parity_shape((3, 32, 32)) == (3, 3, 16, 16)  # not 18 × 18, too many FLOPs, nor 17 × 17
     student_instead = LowRes(3, flops=0.3, otherwise=student)
     student_instead.parity_models((3, 32, 32), deployed, fresh)
-    assert "a student runs the small pictures, since code=lowres with code.flops=0.3" in student_instead.remark
+    assert "within the budget (code=lowres with code.flops=0.3" in student_instead.remark
 
 
 @pytest.mark.parametrize("code", [LowRes(3, model=student, flops=1.0), LowRes(3, flops=1.0), Backup(3)])

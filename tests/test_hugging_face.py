@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from parmtrain import load
-from parmtrain.errors import ConfigError, DeployedModelError
+from parmtrain.errors import DeployedModelError
 from parmtrain.hugging_face import read_hugging_face
 from tests.small_runs import small_run
 
@@ -34,15 +34,21 @@ def test_a_folder_is_a_deployed_model(code: str, folder: Path, tmp_path: Path) -
     for split, count in (("train", 40), ("val", 16), ("test", 16)):
         np.save(tmp_path / f"{split}_queries.npy", np.random.default_rng(0).random((count, 1, 16, 16)))
     task = ("task=arrays", f"data.root={tmp_path}", "task.query_shape=[1,16,16]", "task.outputs=3", "groups=8")
-    with pytest.raises(ConfigError, match=r"returns a ImageClassifierOutput.* of logits .*: deployed.output=logits"):
-        small_run(tmp_path / "run", *task, f"deployed.path={folder}")
-    named = (f"deployed.path={folder}", "deployed.output=logits", "trainer.max_epochs=1")
-    result = small_run(tmp_path / "run", *task, *named, f"code={code}")
+    result = small_run(tmp_path / "run", *task, f"deployed.path={folder}", "trainer.max_epochs=1", f"code={code}")
     assert result.metrics["cost"]["parity_flops"] == pytest.approx(1, abs=0.1)
     shutil.copytree(tmp_path / "run" / "export", tmp_path / "elsewhere")
     queries = torch.rand(3, 2, 1, 16, 16)
     own = read_hugging_face(folder)(queries.flatten(0, 1)).logits.unflatten(0, (3, 2))
     assert torch.allclose(load(tmp_path / "elsewhere").reconstruct(queries)[:, 1], own[:, 1], atol=1e-5)
+
+
+def test_a_folder_without_all_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    model = transformers.ResNetForImageClassification.from_pretrained(folder)
+    model.resnet.save_pretrained(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["ResNetForImageClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(DeployedModelError, match=r"all weights of a ResNetForImageClassification, but .*random"):
+        read_hugging_face(tmp_path)
 
 
 def test_what_is_no_classifier_is_refused(folder: Path, tmp_path: Path) -> None:

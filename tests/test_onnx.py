@@ -6,14 +6,18 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from parmtrain import load
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, DeployedModelError
 from parmtrain.flops import flops
+from parmtrain.onnx_flops import onnx_flops
 from parmtrain.programs import read_network
 from parmtrain.serving.served import ServeSettings, read_served
 from tests.onnx_models import write_onnx
@@ -65,12 +69,45 @@ def test_a_copied_bundle_holds_it_and_reconstructs(code: str, path: Path, tmp_pa
     assert torch.allclose(served.deployed(QUERIES), result.module.deployed(QUERIES), atol=1e-5)
 
 
-def test_one_of_several_outputs_is_named(network: nn.Sequential, tmp_path: Path) -> None:
+def test_the_output_that_is_as_long_as_a_prediction_is_taken(network: nn.Sequential, tmp_path: Path) -> None:
     write_onnx(network, tmp_path / "two.onnx", outputs=2)
-    with pytest.raises(ConfigError, match=r"returns a dict of logits .*; name one: deployed.output=logits"):
-        small_run(tmp_path / "run", f"deployed.path={tmp_path / 'two.onnx'}")
-    small_run(tmp_path / "run", f"deployed.path={tmp_path / 'two.onnx'}", "deployed.output=logits", "code=lowres")
-    assert load(tmp_path / "run").reconstruct(QUERIES[:2].unsqueeze(0)).shape == (1, 2, 10)
+    small_run(tmp_path / "run", f"deployed.path={tmp_path / 'two.onnx'}", "code=lowres")
+    assert load(tmp_path / "run").about["deployed"]["output"] == "logits"
+    own = network(QUERIES[:2])
+    assert torch.allclose(load(tmp_path / "run").reconstruct(QUERIES[:2].unsqueeze(0))[0, 1], own[1], atol=1e-5)
+    with pytest.raises(ConfigError, match=r"must return an output scores .deployed.output., got logits, features"):
+        small_run(tmp_path / "again", f"deployed.path={tmp_path / 'two.onnx'}", "deployed.output=scores")
+
+
+def test_products_behind_operators_of_others_are_counted() -> None:
+    weights = {"w1": torch.rand(4, 8), "w2": torch.rand(8, 3)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Gelu", ["a"], ["b"], domain="com.microsoft"),
+        helper.make_node("MatMul", ["b", "w2"], ["y"]),
+    ]
+    taken, given = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", n]) for name, n in (("x", 4), ("y", 3))
+    )
+    constants = [numpy_helper.from_array(value.numpy(), name) for name, value in weights.items()]
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph(nodes, "g", [taken], [given], constants)
+    model = helper.make_model(graph, opset_imports=domains, ir_version=8)
+    assert onnx_flops(model.SerializeToString(), {"x": np.zeros((1, 4), np.float32)}) == 2 * (4 * 8 + 8 * 3)
+
+
+def test_a_model_of_bytes_is_never_given_fractions(tmp_path: Path) -> None:
+    taken = helper.make_tensor_value_info("x", TensorProto.UINT8, ["b", 1, 8, 8])
+    given = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", 64])
+    nodes = [
+        helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["c"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [taken], [given])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "f.onnx")
+    with pytest.raises(DeployedModelError, match=r"type of its input, uint8, got float32; set deployed.takes=uint8"):
+        read(tmp_path / "f.onnx")(QUERIES)
+    assert read(tmp_path / "f.onnx")((255 * QUERIES).byte()).max() > 200
 
 
 def test_what_is_no_model_of_queries_is_refused(network: nn.Sequential, path: Path, tmp_path: Path) -> None:

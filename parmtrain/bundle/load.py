@@ -68,6 +68,10 @@ class Bundle:
         if own is not None:
             self._use(own)
 
+    def __repr__(self) -> str:
+        """Return what it codes, and where it is."""
+        return f"<Bundle task={self.about['task']} code={self.about['code']} k={self.k} in {self.folder}>"
+
     def take_deployed(self, deployed: Network) -> "Bundle":
         """Use a deployed model from now on, on the CPU, and return the bundle; a module is copied.
 

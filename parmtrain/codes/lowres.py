@@ -147,7 +147,11 @@ class LowRes(BatchCode):
         except UnsupportedError as fault:
             if self.otherwise is None:
                 raise
-            self.model, self.remark = self.otherwise, f"a student runs the small pictures, since {fault}"
+            self.model = self.otherwise
+            self.remark = (
+                "a student runs the small pictures, since the deployed model's own network takes none of them within "
+                f"the budget ({fault})"
+            )
             return super().parity_models(query_shape, deployed, fresh)
 
     def _shrink(self, query_shape: tuple[int, ...], most: float, fresh: FreshModel) -> None:

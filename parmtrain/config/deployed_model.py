@@ -25,7 +25,7 @@ def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> 
         DeployedModelError: If it does not fit the task.
     """
     prepared = nn.Sequential(*task.input.preprocess.children(), as_type(cfg.deployed.takes, _scale(cfg, task)))
-    network = answering(network, cfg.deployed.get("output"), prepared(probes(task.query_shape)), name)
+    network = answering(network, cfg.deployed.get("output"), prepared(probes(task.query_shape)), name, task.outputs)
     deployed = DeployedModel(network, preprocess=prepared)
     check_predictions(deployed, task.query_shape, task.outputs, name)
     return deployed

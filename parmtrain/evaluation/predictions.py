@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parmtrain.answers import output_of
 from parmtrain.cache import intact_array, key_of, write_array
 from parmtrain.command import progress
 from parmtrain.deployed import DeployedModel
@@ -72,7 +73,7 @@ def predict_all(
 
 def _taken(deployed: DeployedModel) -> dict[str, Any]:
     """Return how queries are given to a deployed model, and which of its outputs counts, as far as it is stated."""
-    output = getattr(deployed.network, "output", None)
+    output = output_of(deployed.network)
     types = [str(part) for part in deployed.preprocess.modules() if isinstance(part, AsType)]
     return {**({"output": output} if output is not None else {}), **({"takes": types} if types else {})}
 

@@ -140,7 +140,8 @@ def accuracy_with_one_straggler(available: float, degraded: float, k: int) -> fl
 def confidence95(scores: Tensor) -> tuple[float, float]:
     """Return the 95 % confidence interval of the mean score, by the normal approximation over groups.
 
-    The reconstructions of one group share a parity output, so the group is the unit of sampling.
+    The reconstructions of one group share a parity output, so the group is the unit of sampling. Where all scores are
+    0, or all are 1, it is Wilson's interval, which does not take that for certain.
 
     Args:
         scores: Score of each reconstruction ``[g, k]``, between 0 and 1.
@@ -157,4 +158,7 @@ def confidence95(scores: Tensor) -> tuple[float, float]:
     if means.numel() < 2:
         return 0.0, 1.0
     mean, margin = means.mean().item(), 1.96 * means.std().item() / sqrt(means.numel())
+    if mean in (0.0, 1.0):
+        apart = 1.96**2 / (means.numel() + 1.96**2)
+        return (0.0, apart) if mean == 0.0 else (1 - apart, 1.0)
     return max(mean - margin, 0.0), min(mean + margin, 1.0)
