@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         bundle, scores = score_again(given.folder, given.data_root, given.deployed_path)
         title = title_of(bundle.about["task"], bundle.about["code"], bundle.k, bundle.about["r"])
-        show(title, scores, Path(given.folder))
+        show(title, scores)
 
     return exit_status(work)
 

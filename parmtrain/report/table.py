@@ -13,16 +13,16 @@ from parmtrain.evaluation.scores import Scores
 def show(
     title: str,
     scores: Scores,
-    folder: Path,
+    folder: Path | None = None,
     cost: Mapping[str, float | None] | None = None,
     console: Console | None = None,
 ) -> None:
-    """Print the figures of one run, and where its files are.
+    """Print the figures of one run, and where its files are, if any were written.
 
     Args:
         title: What was scored.
         scores: Scores on the test split.
-        folder: Folder of the run.
+        folder: Folder that was written.
         cost: Costs of the code, if they were measured.
         console: Console to print to.
     """
@@ -33,7 +33,8 @@ def show(
     for row in [*_accuracies(scores), *_costs(cost or {})]:
         table.add_row(*row)
     console.print(table)
-    console.print(f"in {folder}", soft_wrap=True, highlight=False)
+    if folder is not None:
+        console.print(f"in {folder}", soft_wrap=True, highlight=False)
 
 
 def title_of(task: str, code: str, k: int, r: int) -> str:
