@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from math import hypot, inf
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from parmtrain.files import replacing
@@ -12,6 +14,7 @@ from parmtrain.files import replacing
 BLUE, ORANGE, GREY, GREEN = "#2563ab", "#d9772b", "#8a8a8a", "#2f9e44"
 INCH = 72  # printer's points
 STEPS = sorted(((right, up) for right in range(-4, 5) for up in range(-2, 3)), key=lambda step: hypot(*step))
+LIGHT = 0.65  # luminance
 
 
 def finish(axes: Axes) -> None:
@@ -25,6 +28,17 @@ def save(figure: Figure, path: Path) -> None:
     """Save a figure atomically."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def on(colour: Any) -> str:
+    """Return the colour of text that can be read on another colour.
+
+    Example:
+        >>> on("navy"), on("pink")
+        ('white', 'black')
+    """
+    red, green, blue = to_rgb(colour)
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > LIGHT else "white"
 
 
 def settle(figure: Figure) -> None:

@@ -60,7 +60,7 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
         line[-1].legend(handles=_legend(some, rows, colours), **place)
     for axes, unit in zip(grid[-1], RESOURCES.values(), strict=True):
         axes.set_xlabel(unit)
-    figure.suptitle(title)
+    figure.suptitle(f"{title}\na number beside a dot belongs to the dot")
     drawing.settle(figure)
     for line, (_, some) in zip(grid, sorted(groups.items()), strict=True):
         for axes, resource in zip(line, RESOURCES, strict=True):
@@ -105,7 +105,7 @@ def _markers(axes: Axes, rows: Sequence[Row], resource: str, colours: dict[str, 
             textcoords="offset points",
             ha="center",
             va="center",
-            color="white",
+            color=drawing.on(colours[row["code"]]),
             fontsize=7,
             fontweight="bold",
             bbox={"boxstyle": f"circle,pad={0.3 if number < 10 else 0.1}", "facecolor": colours[row["code"]], **rim},
