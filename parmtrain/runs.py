@@ -158,7 +158,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "preprocessing": task.input.settings,
         "metrics": scores.to_json(),
         "partial": work.cfg.partial or code.independent,
-        "deployed": _deployed_of(work),
+        "deployed": _deployed_of(work, trained.device),
     }
     format = assemble.build(work.cfg.export)
     held = work.deployed if work.cfg.deployed.bundle else None
@@ -197,13 +197,16 @@ def _some_queries(work: Prepared) -> Tensor:
     return queries
 
 
-def _deployed_of(work: Prepared) -> dict[str, Any]:
+def _deployed_of(work: Prepared, device: torch.device) -> dict[str, Any]:
     """Return what a bundle states about F, with its answers to fixed queries, since weights do not say what it does."""
     deployed = work.deployed
     known = {"fingerprint": deployed.fingerprint, "origin": work.origin, "output": output_of(deployed.network)}
     known["flatten"] = work.task.input.flatten and work.task.input.features is None
     known["takes"], known["scale"] = work.cfg.deployed.takes.name, work.task.input.settings.get("scale", 1.0)
-    return known | {"answers": answers(deployed, work.task.query_shape)}
+    try:
+        return known | {"answers": answers(deployed.cpu(), work.task.query_shape)}  # as whoever loads it will ask
+    finally:
+        deployed.to(device)
 
 
 def _timings(work: Prepared, place: RunFolder, device: torch.device) -> dict[str, Any]:
