@@ -53,6 +53,15 @@ def test_a_missing_folder_of_yaml_files_is_named(tmp_path: Path) -> None:
         compose(config_dir=tmp_path / "missing")
 
 
+def test_an_option_with_the_name_of_another_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "kl.yaml").write_text("_target_: mine.kl")
+    with pytest.raises(
+        ConfigError, match=r"--config-dir .*: loss/kl.yaml has the name of an option of parmtrain; rename"
+    ):
+        compose("loss=kl", config_dir=tmp_path)
+
+
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (fault,) = faults(tmp_path / "file" / "run")

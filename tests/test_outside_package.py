@@ -23,9 +23,9 @@ from parmtrain.serving.worker import Worker
 
 HERE = Path(__file__).parent / "outside"
 EVERYTHING = (
-    "task=embedding",
+    "task=patterns",
     "code=alternating",
-    "loss=cosine",
+    "loss=angle",
     "metrics=[same_orthant]",
     "optim=sign_descent",
     "scheduler=constant",
@@ -60,7 +60,7 @@ class Instance:
 @pytest.mark.slow
 def test_a_package_of_ones_own_adds_one_of_everything(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert __main__.main(["--config-dir", "conf", *EVERYTHING, "hydra.run.dir=run"]) == 0
-    assert "embedding  code=alternating  k=2  r=1" in capsys.readouterr().out
+    assert "patterns  code=alternating  k=2  r=1" in capsys.readouterr().out
     metrics = RunFolder(folder / "run").read_metrics()
     assert metrics["measure"] == "cosine"
     assert metrics["available"]["cosine"] > 0.9
@@ -73,9 +73,9 @@ def test_a_package_of_ones_own_adds_one_of_everything(folder: Path, capsys: pyte
     assert evaluate.main(["run"]) == 0
     assert f"{metrics['degraded']['cosine']:.4f}" in capsys.readouterr().out
 
-    every = planned_runs(["task=embedding", "code=all"], folder, config_dir="conf")
+    every = planned_runs(["task=patterns", "code=all"], folder, config_dir="conf")
     assert {"code=alternating", "code=sum", "code=learned_mlp"} <= {one.title for one in every}
-    overrides = ("task=embedding", "code=alternating,concat_heads,berrut_b,mean_parity", "k=2", "trainer.max_epochs=1")
+    overrides = ("task=patterns", "code=alternating,concat_heads,berrut_b,mean_parity", "k=2", "trainer.max_epochs=1")
     assert compare.main(["--config-dir", "conf", "--folder", "compared", *overrides]) == 0
     assert advise.main(["results=compared/table.csv", "queries=1500", "slow=0.02", "folder=advised"]) == 0
     for table, column in (("compared", "code"), ("advised", "strategy")):
@@ -103,17 +103,17 @@ def test_what_a_package_of_ones_own_exported_is_served(folder: Path) -> None:
     ("overrides", "sentence"),
     [
         (
-            ("task=embedding", "loss=giou"),
+            ("task=patterns", "loss=giou"),
             "loss=giou compares boxes, and this task predicts embeddings; use loss=kl for class scores, "
             "loss=decoded_mse for others",
         ),
         (
-            ("task=embedding", "loss=kl"),
+            ("task=patterns", "loss=kl"),
             "loss=kl compares class scores, and this task predicts embeddings; use loss=mse or loss=decoded_mse",
         ),
         (
-            ("loss=cosine",),
-            "loss=cosine compares embeddings, and this task predicts class scores; use loss=kl for class scores",
+            ("loss=angle",),
+            "loss=angle compares embeddings, and this task predicts class scores; use loss=kl for class scores",
         ),
     ],
 )

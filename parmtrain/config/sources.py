@@ -141,9 +141,15 @@ def options(group: str, config_dir: str | Path | None = None) -> list[str]:
 
 
 def require_folder(config_dir: str | Path | None) -> None:
-    """Raise a ``ConfigError`` unless a folder of YAML files exists, or none is given."""
-    if config_dir is not None and not (isinstance(config_dir, str | Path) and Path(config_dir).is_dir()):
+    """Raise a ``ConfigError`` unless a folder of YAML files exists, with names of its own, or none is given."""
+    if config_dir is None:
+        return
+    if not (isinstance(config_dir, str | Path) and Path(config_dir).is_dir()):
         raise ConfigError([f"--config-dir {config_dir}: folder not found"])
+    for path in sorted(Path(config_dir).glob("*/*.yaml")):
+        name = path.relative_to(config_dir)
+        if (config_folder() / name).is_file():
+            raise ConfigError([f"--config-dir {config_dir}: {name} has the name of an option of parmtrain; rename it"])
 
 
 def _searchpath(config_dir: str | Path | None) -> list[str]:
