@@ -38,7 +38,7 @@ INCOMPLETE = {
     Path("task/module.yaml"): "names no data set: see test_own_data.py",
     Path("task/embedding.yaml"): "names no deployed model: see test_own_data.py",
 }
-LARGE = ("cats_vs_dogs", "cub200", "folder")  # 224×224 pixels
+QUICK = ("digits", "vectors", "garment_boxes")  # tasks of each kind that take a few seconds with every code
 
 
 def overrides_for(option: Path) -> list[str]:
@@ -99,7 +99,7 @@ def code_node(option: str) -> DictConfig:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.thorough) if name in LARGE else name
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.thorough)
         for name in options("task")
         if Path(f"task/{name}.yaml") not in INCOMPLETE or name == "embedding"
     ],

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("code", ["sum", "concat_heads"])
+@pytest.mark.parametrize("code", [pytest.param("sum", marks=pytest.mark.thorough), "concat_heads"])
 def test_a_folder_is_a_deployed_model(code: str, folder: Path, tmp_path: Path) -> None:
     for split, count in (("train", 40), ("val", 16), ("test", 16)):
         np.save(tmp_path / f"{split}_queries.npy", np.random.default_rng(0).random((count, 1, 16, 16)))

@@ -57,7 +57,9 @@ def test_a_model_for_one_query_at_a_time_runs_them_one_by_one(network: nn.Sequen
     assert torch.allclose(read(tmp_path / "one.onnx")(QUERIES), network(QUERIES), atol=1e-5)
 
 
-@pytest.mark.parametrize("code", ["lowres", "sum", "concat_heads"])
+@pytest.mark.parametrize(
+    "code", ["lowres", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("sum", "concat_heads"))]
+)
 def test_a_copied_bundle_holds_it_and_reconstructs(code: str, path: Path, tmp_path: Path) -> None:
     result = small_run(tmp_path / "run", f"code={code}", f"deployed.path={path}")
     assert 0.5 < result.metrics["cost"]["parity_flops"] <= 1.0

@@ -40,7 +40,10 @@ def train(root: Path, network: nn.Module | None, *overrides: str) -> Any:
     return small_run(root / "run", *shape, *overrides, deployed=network)
 
 
-@pytest.mark.parametrize("code", ["lowres", "sum", "sum_corrected", "default"])
+@pytest.mark.parametrize(
+    "code",
+    ["lowres", "sum_corrected", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("sum", "default"))],
+)
 def test_a_run_is_scored_by_agreement(
     code: str, root: Path, network: nn.Module, capsys: pytest.CaptureFixture[str]
 ) -> None:
