@@ -11,6 +11,7 @@ TRANSPOSED = "ConvTranspose"
 PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul", "QGemm")
 RECURRENT = ("RNN", "GRU", "LSTM")
 UNKNOWN = ("Einsum", "Attention", "MultiHeadAttention", "If", "Loop", "Scan")  # whose arithmetic is not counted
+SILENT = 4  # onnxruntime reports by itself what it also raises
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -37,7 +38,7 @@ def onnx_flops(content: bytes, inputs: dict[str, Any]) -> int:
     made = list(dict.fromkeys(name for node in graph.node for name in node.output if name))
     graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in made if name not in given)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = SILENT
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_outputs()]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.flops import count
-from parmtrain.onnx_flops import onnx_flops
+from parmtrain.onnx_flops import SILENT, onnx_flops
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 INSTALL = "pip install 'parmtrain[onnx]'"
 LARGEST = 2**31  # bytes, of a model as ONNX writes it
-SILENT = 4  # onnxruntime reports by itself what it also raises
 
 
 class OnnxProgram(nn.Module):
