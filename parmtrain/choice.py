@@ -27,6 +27,7 @@ from parmtrain.probes import answers
 from parmtrain.programs import Network
 from parmtrain.report.metrics_json import best_epoch
 from parmtrain.run_folder import RunFolder
+from parmtrain.tasks.source import Source
 
 log = logging.getLogger(__name__)
 ABOUT_A_CODE = ("code", "parity.model", "loss")  # faults that another candidate may not have
@@ -51,7 +52,9 @@ def is_auto(cfg: DictConfig) -> bool:
     return isinstance(code, DictConfig) and code.get("_target_") == f"{Auto.__module__}.{Auto.__name__}"
 
 
-def settled(cfg: DictConfig, folder: RunFolder, deployed: Network | None = None) -> DictConfig:
+def settled(
+    cfg: DictConfig, folder: RunFolder, deployed: Network | None = None, data: Source | None = None
+) -> DictConfig:
     """Return a configuration with the code of the best candidate by A_d on the validation split, if it asks for that.
 
     Each candidate is trained for a share of the epochs; its score is cached. No other configuration is changed.
@@ -60,6 +63,7 @@ def settled(cfg: DictConfig, folder: RunFolder, deployed: Network | None = None)
         cfg: A composed configuration.
         folder: Folder that the run will write.
         deployed: The deployed model, in place of ``deployed.path``.
+        data: Data in place of ``task.source``.
 
     Raises:
         ConfigError: If no candidate fits, or the configuration has other faults.
@@ -71,8 +75,8 @@ def settled(cfg: DictConfig, folder: RunFolder, deployed: Network | None = None)
         return cfg
     _require_candidates(cfg)
     given = None if deployed is None else private_copy(deployed)
-    candidates = _supported(cfg, folder, given)
-    work = Prepared(next(iter(candidates.values())), given)
+    candidates = _supported(cfg, folder, given, data)
+    work = Prepared(next(iter(candidates.values())), given, data)
     work.fetch()
     _ = work.splits, work.deployed  # read once, for all candidates
     scores: dict[str, float] = {}
@@ -100,7 +104,7 @@ def _require_candidates(cfg: DictConfig) -> None:
             raise ConfigError([f"code.candidates.{name!s} must name a code with _target_, got {node}"])
 
 
-def _supported(cfg: DictConfig, folder: RunFolder, given: Network | None) -> dict[str, DictConfig]:
+def _supported(cfg: DictConfig, folder: RunFolder, given: Network | None, data: Source | None) -> dict[str, DictConfig]:
     """Return the configurations of the first candidates that can be trained.
 
     Raises:
@@ -111,7 +115,7 @@ def _supported(cfg: DictConfig, folder: RunFolder, given: Network | None) -> dic
     for name in cfg.code.candidates:
         candidate = _with_code(cfg, name)
         candidate.ckpt_path = None
-        faults = check(candidate, folder, given)
+        faults = check(candidate, folder, given, data)
         require_no_faults(fault for fault in faults if not any(any_about([fault], key) for key in ABOUT_A_CODE))
         if faults:
             refused += faults

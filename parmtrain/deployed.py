@@ -2,13 +2,14 @@
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from parmtrain.errors import DeployedModelError, InputError, reason_of
+from parmtrain.flops import flops
 from parmtrain.programs import Network, pack, weights
 
 
@@ -24,6 +25,10 @@ class DeployedModel(nn.Module):
             predictions ``[b, c]``. A module is put into evaluation mode.
         preprocess: Module without weights that is applied to queries first, such as ``nn.Flatten()``.
 
+    Attributes:
+        stated_flops: FLOPs of one query, as its user states them; None: they are counted.
+        timed_flops: FLOPs that a student takes in the time of one query; None: not estimated.
+
     Raises:
         DeployedModelError: If the network cannot be called.
 
@@ -36,6 +41,8 @@ class DeployedModel(nn.Module):
 
     def __init__(self, network: Network, preprocess: nn.Module | None = None) -> None:
         super().__init__()
+        self.stated_flops: float | None = None
+        self.timed_flops: float | None = None
         if not callable(network):
             raise DeployedModelError(f"the deployed model must be a module or a function, got {type(network).__name__}")
         self.preprocess = preprocess or nn.Identity()
@@ -58,6 +65,19 @@ class DeployedModel(nn.Module):
     def device(self) -> torch.device:
         """Device of the weights; the CPU if there are none."""
         return next((value.device for value in weights(self.network).values()), torch.device("cpu"))
+
+    def counted_flops(self, query_shape: Sequence[int]) -> float:
+        """Return the FLOPs of one query, stated or counted; 0 if they cannot be counted.
+
+        Example:
+            >>> DeployedModel(nn.Linear(4, 2)).counted_flops([4])
+            16
+        """
+        return self.stated_flops or flops(self, torch.zeros(1, *query_shape, device=self.device))
+
+    def flops(self, query_shape: Sequence[int]) -> float:
+        """Return the FLOPs of one query, stated, counted, or estimated from its time; 0 if there is no estimate."""
+        return self.counted_flops(query_shape) or self.timed_flops or 0
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map queries ``[b, *query]`` to predictions ``[b, c]``."""

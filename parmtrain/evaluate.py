@@ -18,7 +18,11 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(
-    folder: str | Path, root: str | None = None, path: str | None = None, deployed: Network | None = None
+    folder: str | Path,
+    root: str | None = None,
+    path: str | None = None,
+    deployed: Network | None = None,
+    data: Any = None,
 ) -> dict[str, Any]:
     """Score a run's bundle on the test split of its task.
 
@@ -27,6 +31,7 @@ def evaluate(
         root: Data root, if it differs from the run's.
         path: File of the deployed model, if it differs from the run's.
         deployed: The deployed model itself, in place of a file.
+        data: The data sets, where the run had them from Python.
 
     Returns:
         The scores, as ``metrics.json`` has them.
@@ -36,17 +41,21 @@ def evaluate(
         DeployedModelError: If the deployed model is not the one that the bundle was trained for.
         ExportError: If the bundle is incomplete or changed.
     """
-    bundle, scores = score_again(folder, root, path, deployed)
+    bundle, scores = score_again(folder, root, path, deployed, data)
     about = bundle.about
     return {"task": about["task"], "code": about["code"], "k": bundle.k, "r": about["r"], **scores.to_json()}
 
 
 def score_again(
-    folder: str | Path, root: str | None = None, path: str | None = None, deployed: Network | None = None
+    folder: str | Path,
+    root: str | None = None,
+    path: str | None = None,
+    deployed: Network | None = None,
+    data: Any = None,
 ) -> tuple[Bundle, Scores]:
     """Return a run's bundle and its scores; the arguments and errors are those of ``evaluate``."""
     quiet()
-    prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path}, deployed)
+    prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path}, deployed, data)
     stated = prepared.place.read_metrics().get("data") if root is not None and prepared.place.finished else None
     if stated and stated != prepared.data:
         log.warning("--data-root %s: the data there, or its labels, are not what the run used", root)

@@ -91,12 +91,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     frozen.cpu()  # parity models are built beside it, and then moved together
     measures = replace(work.measures, kind=_kind(known.val, work.measures.kind))
     module = assemble.parity_module(cfg, task, frozen, measures)
-    if module.code.remark:
-        log.info("code=%s: %s", module.code.name, module.code.remark)
-    own = all(isinstance(model, DeployedModel) for model in module.parity_models)
-    if cfg.parity.model and (cfg.code.get("model") or own):
-        whose = "runs a student, code.model" if cfg.code.get("model") else "trains no parity model"
-        log.warning("parity: not used, since code=%s %s", module.code.name, whose)
+    _say_what_is_trained(work, module)
     answered = work.answered(splits.train, "predicting training", device)
     scored = splits._replace(val=work.answered(splits.val, "predicting validation", device))
     frozen.cpu()
@@ -125,6 +120,22 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         module.load_state_dict(best["state_dict"])
     module.to(device).eval()
     return Trained(module, history, known, device)
+
+
+def _say_what_is_trained(work: Prepared, module: ParityModule) -> None:
+    """Say what a budget is a share of, what the code chose, and what it left unused."""
+    if work.deployed.timed_flops:
+        log.info(
+            "the deployed model's FLOPs cannot be counted; in the time of one query a student takes about %s, of which "
+            "code.flops is a share (deployed.flops=… states another number)",
+            f"{work.deployed.timed_flops:,.0f}",
+        )
+    if module.code.remark:
+        log.info("code=%s: %s", module.code.name, module.code.remark)
+    own = all(isinstance(model, DeployedModel) for model in module.parity_models)
+    if work.cfg.parity.model and (work.cfg.code.get("model") or own):
+        whose = "runs a student, code.model" if work.cfg.code.get("model") else "trains no parity model"
+        log.warning("parity: not used, since code=%s %s", module.code.name, whose)
 
 
 def _say_available(work: Prepared, predictions: Tensor, device: torch.device) -> None:

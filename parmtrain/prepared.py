@@ -25,6 +25,7 @@ from parmtrain.programs import Network, read_network, weights
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import Answered, QuerySet, Splits
+from parmtrain.tasks.source import Source
 from parmtrain.training.deployed import Recipe, train_deployed
 from parmtrain.training.intact import require_intact
 
@@ -37,13 +38,14 @@ class Prepared:
     Args:
         cfg: The configuration.
         given: A deployed model, any module or callable on tensors, in place of ``deployed.path``; a module is copied.
+        data: Data in place of ``task.source``.
 
     Raises:
         DeployedModelError: If the given module cannot be copied.
     """
 
-    def __init__(self, cfg: DictConfig, given: Network | None = None) -> None:
-        self.cfg, self.given = cfg, None if given is None else private_copy(given)
+    def __init__(self, cfg: DictConfig, given: Network | None = None, data: Source | None = None) -> None:
+        self.cfg, self.data_given, self.given = cfg, data, None if given is None else private_copy(given)
         self._predictions: dict[str, Tensor] = {}
         if isinstance(self.given, nn.Module):
             self.given.cpu()
@@ -69,8 +71,7 @@ class Prepared:
     @cached_property
     def task(self) -> Task:
         """The task."""
-        task: Task = assemble.build(self.cfg.task)
-        return task
+        return assemble.task(self.cfg, self.data_given)
 
     @cached_property
     def measures(self) -> Measures:

@@ -12,6 +12,7 @@ from torch import nn
 from parmtrain.bundle import Bundle
 from parmtrain.bundle.description import DESCRIPTION
 from parmtrain.config import assemble
+from parmtrain.config.given_data import with_data
 from parmtrain.config.stored import stored_config
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError, DeployedModelError
@@ -33,12 +34,19 @@ class Reopened(Prepared):
         place: Its folder.
         given: The deployed model itself, in place of a file.
         bundled: The deployed model as the run's bundle holds it, for want of any other.
+        data: Data sets, as for ``parmtrain.run``.
     """
 
     def __init__(
-        self, cfg: DictConfig, place: RunFolder, given: Network | None = None, bundled: DeployedModel | None = None
+        self,
+        cfg: DictConfig,
+        place: RunFolder,
+        given: Network | None = None,
+        bundled: DeployedModel | None = None,
+        data: Any = None,
     ) -> None:
-        super().__init__(cfg, given)
+        cfg, source = with_data(cfg, data)
+        super().__init__(cfg, given, source)
         self.place, self.bundled = place, bundled
 
     @cached_property
@@ -60,7 +68,7 @@ class Reopened(Prepared):
 
 
 def reopen(
-    folder: str | Path, changes: dict[str, Any] | None = None, given: Network | None = None
+    folder: str | Path, changes: dict[str, Any] | None = None, given: Network | None = None, data: Any = None
 ) -> tuple[Reopened, Bundle]:
     """Return the task, data and deployed model of a finished run, and its bundle.
 
@@ -70,6 +78,7 @@ def reopen(
         folder: The run's folder, or its export folder.
         changes: New values of keys in the run's configuration, such as ``deployed.path``; None keeps a value.
         given: The deployed model itself, in place of a file.
+        data: Data sets, as for ``parmtrain.run``.
 
     Raises:
         ConfigError: If a key to change is not in the configuration.
@@ -98,15 +107,15 @@ def reopen(
                 f"the deployed model of {place.path} was given from Python; give it again (deployed=…), or pass its "
                 f"file ({PASS_IT})"
             )
-        return Reopened(cfg, place, bundled=own), bundle
-    prepared, expected = Reopened(cfg, place, given), bundle.about["deployed"]["fingerprint"]
+        return Reopened(cfg, place, bundled=own, data=data), bundle
+    prepared, expected = Reopened(cfg, place, given, data=data), bundle.about["deployed"]["fingerprint"]
     try:
         found = prepared.deployed.fingerprint
     except DeployedModelError as fault:
         if own is None or Path(cfg.deployed.path or place.deployed).expanduser().is_file():
             raise
         log.warning("%s; the bundle's own is taken", fault)
-        return Reopened(cfg, place, bundled=own), bundle
+        return Reopened(cfg, place, bundled=own, data=data), bundle
     if found != expected:
         raise DeployedModelError(
             f"the deployed model must be the one that the bundle in {bundle.folder} was trained for, {expected[:16]}…, "

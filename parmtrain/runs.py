@@ -18,6 +18,7 @@ from parmtrain.choice import settled
 from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults, unknown_keys
 from parmtrain.config.faults import named
+from parmtrain.config.given_data import with_data
 from parmtrain.config.logger import started_logger
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
@@ -83,13 +84,15 @@ class Result:
         return pictures.coding_groups(pictures.decoded_groups(module, module.deployed, some), self.task)
 
 
-def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) -> Result:
+def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None, data: Any = None) -> Result:
     """Train, evaluate and export a parity model as configured, and write the results.
 
     Args:
         cfg: A configuration from ``parmtrain.compose`` or the command line.
         folder: Folder to write.
         deployed: The deployed model, any module or callable on tensors, in place of ``deployed.path``.
+        data: Data sets, in place of ``task.source``: one, which is shared out, or three, for training, validation and
+            test, whose items are queries of ``task.query_shape``, or pairs of a query and its label; or a ``Source``.
 
     Raises:
         ConfigError: With every fault of the configuration.
@@ -109,13 +112,14 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None) ->
     if SHARED_MEMORY.is_dir():  # through which processes that load queries pass them on
         written["shared memory"] = SHARED_MEMORY
     with naming_full_disks(written):
-        return _run(cfg, place, deployed)
+        return _run(cfg, place, deployed, data)
 
 
-def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None) -> Result:
-    cfg = resuming(settled(cfg, place, deployed), place)
-    work = Prepared(cfg, deployed)
-    require_no_faults(check(cfg, place, work.given))
+def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None, data: Any) -> Result:
+    cfg, source = with_data(cfg, data)
+    cfg = resuming(settled(cfg, place, deployed, source), place)
+    work = Prepared(cfg, deployed, source)
+    require_no_faults(check(cfg, place, work.given, source))
     if cfg.ckpt_path == str(place.last):
         log.info("resuming the unfinished run in %s", place.path)
     elif cfg.ckpt_path is None and not cfg.overwrite and place.best.is_file():

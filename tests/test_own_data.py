@@ -106,6 +106,28 @@ def test_a_data_set_by_its_name_is_enough_for_a_run(tmp_path: Path) -> None:
         small_run(tmp_path / "without", "task=module")
 
 
+def test_a_data_set_itself_is_enough_for_a_run(tmp_path: Path) -> None:
+    task = ("task=module", "task.query_shape=[1,8,8]", "task.outputs=3", "groups=8", "code=lowres")
+    pairs = TensorDataset(Unlabelled(60).queries, torch.arange(60) % 3)
+    given = network(3)
+    result = small_run(tmp_path / "run", *task, deployed=given, data=pairs)
+    assert result.metrics["measure"] == "accuracy"
+    with torch.no_grad():
+        own = given(pairs.tensors[0]).argmax(1) == pairs.tensors[1]
+    tested, _ = result.splits.test[torch.arange(len(result.splits.test))]
+    right = [own[(pairs.tensors[0] == query).flatten(1).all(1)].item() for query in tested]
+    assert result.metrics["available"]["accuracy"] == pytest.approx(np.mean(right))
+    assert evaluate(tmp_path / "run", data=pairs)["degraded"] == result.metrics["degraded"]
+    with pytest.raises(DataError, match=r"was given from Python; give it again: data="):
+        evaluate(tmp_path / "run")
+    apart = [Unlabelled(20, number) for number in range(3)]
+    assert small_run(tmp_path / "three", *task, deployed=given, data=apart).metrics["measure"] == "agreement"
+    with pytest.raises(ConfigError, match=r"data must be one data set, or three: train, val, test, got 2"):
+        small_run(tmp_path / "two", *task, deployed=given, data=apart[:2])
+    with pytest.raises(ConfigError, match=r"must return tensors or arrays of shape \[1, 8, 8\] .* got shape \[4\]"):
+        small_run(tmp_path / "other", *task, deployed=given, data=TensorDataset(torch.rand(50, 4)))
+
+
 @pytest.mark.parametrize("code", ["sum", "backup"])
 def test_vectors_are_queries_with_labels_or_without(code: str, tmp_path: Path) -> None:
     random = np.random.default_rng(0)

@@ -115,12 +115,12 @@ class BatchCode(SeparatePredictions):
         """Return how many FLOPs the student may take for one query."""
         if self.flops is None:
             return None
-        one_run = flops(deployed, torch.zeros(1, *query_shape, device=deployed.device))
+        one_run = deployed.flops(query_shape)
         if not one_run:
             raise UnsupportedError(
                 f"code={self.name} with code.flops={self.flops} needs a deployed model whose FLOPs can be counted, got "
-                "one without matrix products and convolutions of PyTorch; set code.flops=null, and the size of the "
-                "model with code.model.width=…"
+                "one without matrix products and convolutions of PyTorch; state them with deployed.flops=…, or set "
+                "code.flops=null, and the size of the model with code.model.width=…"
             )
         return self.flops * one_run / self.k
 

@@ -23,6 +23,7 @@ from parmtrain.errors import ConfigError, ParmtrainError, reason_of
 from parmtrain.metrics import Measures
 from parmtrain.probes import probes
 from parmtrain.tasks.base import Task
+from parmtrain.tasks.source import Source
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from parmtrain.training.deployed import Recipe
 from parmtrain.training.initial_weights import start_from
@@ -141,6 +142,14 @@ def _is_other(cfg: DictConfig, task: Task, deployed: DeployedModel) -> bool:
     with torch.random.fork_rng(devices=[]):
         configured = architecture(cfg.deployed.model, task, task.query_shape)
     return not is_of(deployed, configured, task.query_shape)
+
+
+def task(cfg: DictConfig, data: Source | None = None) -> Task:
+    """Build the task; data that was given from Python takes the place of its source."""
+    built: Task = build(cfg.task)
+    if data is not None:
+        built.source = data
+    return built
 
 
 def measures(cfg: DictConfig, task: Task) -> Measures:

@@ -19,6 +19,7 @@ from parmtrain.errors import ConfigError, InputError, reason_of
 from parmtrain.files import cannot_write
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
+from parmtrain.tasks.source import Source
 
 COUNT, SEED = Bounds(least=1, integer=True), Bounds(least=0, most=2**31 - 1, integer=True)
 POSITIVE, NOT_NEGATIVE = Bounds(above=0), Bounds(least=0)
@@ -41,6 +42,7 @@ TRAINING = {
 OTHERS = {
     **TRAINING,
     **{f"deployed.fit.{key}": bounds for key, bounds in TRAINING.items()},
+    "deployed.flops": POSITIVE,
     "averaging.decay": Bounds(least=0, most=1),
     "trainer.limit_train_batches": POSITIVE,
     "trainer.limit_val_batches": POSITIVE,
@@ -57,13 +59,14 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 FOLDERS = {"cache": "; set or unset PARMTRAIN_CACHE, or set cache=…", "data.root": "", "deployed.path": ""}
 
 
-def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> list[Fault]:
+def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None, data: Source | None = None) -> list[Fault]:
     """Return every fault of a configuration, each with the key that it is about.
 
     Args:
         cfg: A composed configuration.
         folder: Folder that the run will write.
         given: A deployed model in place of ``deployed.path``.
+        data: Data in place of ``task.source``.
     """
     found = [*unknown_keys(cfg), *object_faults(cfg)]
     if found:  # nothing below can look at such a configuration
@@ -86,7 +89,7 @@ def check(cfg: DictConfig, folder: RunFolder, given: Network | None = None) -> l
     if given is not None and cfg.deployed.path is not None:
         found.append(Fault("deployed.path", "deployed.path must be null where the deployed model itself is given"))
     found += [fault for fault in misnamed(cfg) if not any(other.key == fault.key for other in found)]
-    found += trial_faults(cfg, given, found)
+    found += trial_faults(cfg, given, found, data)
     return list(dict.fromkeys(found))
 
 

@@ -4,8 +4,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from parmtrain.answers import answering
+from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
+from parmtrain.evaluation.timed_flops import timed_flops
 from parmtrain.probes import check_predictions, probes
 from parmtrain.programs import Network
 from parmtrain.query_type import QueryType, as_type
@@ -27,7 +29,10 @@ def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> 
     prepared = nn.Sequential(*task.input.preprocess.children(), as_type(cfg.deployed.takes, _scale(cfg, task)))
     network = answering(network, cfg.deployed.get("output"), prepared(probes(task.query_shape)), name, task.outputs)
     deployed = DeployedModel(network, preprocess=prepared)
+    deployed.stated_flops = cfg.deployed.get("flops")
     check_predictions(deployed, task.query_shape, task.outputs, name)
+    if not deployed.counted_flops(task.query_shape):
+        deployed.timed_flops = timed_flops(deployed, task.query_shape, assemble.cache_folder(cfg))
     return deployed
 
 

@@ -9,6 +9,7 @@ from parmtrain.config.own_code import own_sources
 
 ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "export", "metrics", "unavailable", "data")
 PLACES = ("task.source.root", "task.source.cache", "task.cache", "deployed.path", "deployed.bundle")
+NEWER = (("deployed.takes", "float32"), ("deployed.flops", None))  # keys that older versions did not have
 MACHINE = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps"))
 
 
@@ -27,9 +28,7 @@ def identity(cfg: DictConfig, trained_here: bool) -> dict[str, Any]:
     return sources | {
         key: value
         for key, value in leaves.items()
-        if key not in left_out
-        and (trained_here or not key.startswith("deployed.fit."))
-        and (key, value) != ("deployed.takes", "float32")  # older versions had no such key
+        if key not in left_out and (trained_here or not key.startswith("deployed.fit.")) and (key, value) not in NEWER
     }
 
 

@@ -52,6 +52,7 @@ class DeployedConfig:
     output: Any = None
     takes: QueryType = QueryType.float32
     bundle: bool = True
+    flops: float | None = None
     model: dict[str, Any] = field(default_factory=dict)
     fit: FitConfig = field(default_factory=FitConfig)
 

@@ -26,23 +26,25 @@ from parmtrain.metrics.figures import RESERVED
 from parmtrain.probes import check_predictions
 from parmtrain.programs import Network
 from parmtrain.tasks.base import Task
+from parmtrain.tasks.source import Source
 from parmtrain.training.callbacks import Bar, Checkpoints
 from parmtrain.training.fit import starts_processes
 from parmtrain.training.groups import GroupBatch
 from parmtrain.training.parity_module import ParityModule
 
 
-def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault]) -> list[Fault]:
+def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault], data: Source | None = None) -> list[Fault]:
     """Build every part without a known fault, run it on a small made-up input, and look for the data.
 
     Args:
         cfg: A composed configuration.
         given: A deployed model in place of ``deployed.path``.
         known: Faults found before.
+        data: Data in place of ``task.source``.
     """
     trial = Trial(known)
     code: Code | None = trial("code", lambda: assemble.build(cfg.code))
-    task: Task | None = trial("task", lambda: _try_task(cfg))
+    task: Task | None = trial("task", lambda: _try_task(cfg, data))
     optimizer = trial("optim", lambda: assemble.build(cfg.optim)([nn.Parameter(torch.zeros(1))]))
     trial("callbacks", lambda: assemble.callbacks(cfg))
     trial("trainer", lambda: _try_trainer(cfg, given))
@@ -109,8 +111,8 @@ def _try_logger(cfg: DictConfig, folder: str) -> None:
         raise ConfigError([f"logger must be a Lightning logger, got {cfg.logger._target_}"])
 
 
-def _try_task(cfg: DictConfig) -> Task:
-    task: Task = assemble.build(cfg.task)
+def _try_task(cfg: DictConfig, data: Source | None) -> Task:
+    task = assemble.task(cfg, data)
     for name in ("augment", "augment_query"):
         if cfg.task.get(name) and not isinstance(getattr(task, name), nn.Module):
             raise ConfigError([f"task.{name} must be a module, got {cfg.task[name]._target_}"])

@@ -44,7 +44,7 @@ def resources(
         model's weights ÷ those of F (None if F has none).
     """
     queries = torch.zeros(1, code.k, *query_shape, device=device)
-    one_run = flops(deployed, queries[:, 0])
+    one_run = deployed.counted_flops(query_shape)
     costs: dict[str, float | None] = {**code.cost(query_shape), "parity_memory": _memory(parity_models, deployed)}
     if not one_run:
         return costs | {"parity_flops": None, "encoder_flops": None}
@@ -83,9 +83,9 @@ def timings(bundle: Bundle) -> dict[str, Any]:
     one = partial(_run, bundle.deployed, queries[:, 0])
     first = next(iter(bundle.parity_models), None)
     parity = partial(_run, first, bundle.encode(queries)[:, 0]) if first is not None and bundle.coded else None
-    (encode,) = _microseconds(lambda: bundle.encode(queries))
-    (decode,) = _microseconds(lambda: bundle.decode(outputs, arrived))
-    deployed_us, *parity_us = _microseconds(one, *([parity] if parity else []))
+    (encode,) = microseconds(lambda: bundle.encode(queries))
+    (decode,) = microseconds(lambda: bundle.decode(outputs, arrived))
+    deployed_us, *parity_us = microseconds(one, *([parity] if parity else []))
     return {
         "encode_us": encode,
         "decode_us": decode,
@@ -101,7 +101,7 @@ def _run(network: Network, queries: Tensor) -> Tensor:
     return network(queries)
 
 
-def _microseconds(*calls: Callable[[], Tensor]) -> list[float]:
+def microseconds(*calls: Callable[[], Tensor]) -> list[float]:
     """Return the median time of each call; all are timed by turns."""
     timers = [Timer(call) for call in calls]
     numbers = [max(1, round(SECONDS / min(timer.repeat(WARM_UP, 1)))) for timer in timers]

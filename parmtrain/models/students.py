@@ -12,10 +12,16 @@ CHANNELS = 16
 HIDDEN = (128, 64)
 LARGE = 48  # pixels; larger images are halved by the first convolution
 GRID = 5
+MOST_CHANNELS = 8  # of a waveform
+FEWEST_SAMPLES = 256
+FIRST = (80, 16)  # samples that the first convolution of a waveform spans and steps
 
 
 def student(query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0) -> nn.Module:
-    """Build a student with random weights: convolutions for ``[c, h, w]``, a perceptron for any other shape.
+    """Build a student with random weights.
+
+    Pictures ``[c, h, w]`` and spectrograms, with or without a channel, get convolutions in two dimensions; waveforms
+    ``[c, n]``, of few channels and many samples, convolutions in one; queries of other shapes a perceptron.
 
     Args:
         query_shape: Shape of one query.
@@ -25,9 +31,17 @@ def student(query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0)
     Example:
         >>> type(student([3, 32, 32], 10)).__name__, type(student([256], 10, width=0.5)).__name__
         ('ConvStudent', 'MLP')
+        >>> type(student([1, 8000], 10)).__name__, student([100, 40], 10)[0]
+        ('WaveStudent', Unflatten(dim=1, unflattened_size=(1, 100)))
     """
-    make = ConvStudent if len(query_shape) == 3 else perceptron_student
-    return make(query_shape, outputs, width)
+    if len(query_shape) == 3:
+        return ConvStudent(query_shape, outputs, width)
+    if len(query_shape) == 2 and query_shape[0] <= MOST_CHANNELS and query_shape[1] >= FEWEST_SAMPLES:
+        return WaveStudent(query_shape, outputs, width)
+    if len(query_shape) == 2 and min(query_shape) > MOST_CHANNELS:
+        one_channel = nn.Unflatten(1, (1, query_shape[0]))
+        return nn.Sequential(one_channel, ConvStudent([1, *query_shape], outputs, width))
+    return perceptron_student(query_shape, outputs, width)
 
 
 def perceptron_student(query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0) -> nn.Module:
@@ -80,5 +94,45 @@ class ConvStudent(nn.Module):
 
     def forward(self, queries: Tensor) -> Tensor:
         """Map images ``[b, c, h, w]`` to predictions ``[b, outputs]``."""
+        predictions: Tensor = self.classifier(self.features(queries).flatten(1))
+        return predictions
+
+
+class WaveStudent(nn.Module):
+    """Convolutions along time with batch normalisation, the first over 80 samples, each followed by pooling by four.
+
+    Each has twice the channels of the one before; one linear layer reads the last one.
+
+    Args:
+        query_shape: ``[c, n]``, a waveform of n samples.
+        outputs: Length of one prediction.
+        width: Factor of all numbers of channels.
+
+    Source: Dai et al., Very Deep Convolutional Neural Networks for Raw Waveforms (ICASSP 2017), table 1, M5.
+
+    Example:
+        >>> import torch
+        >>> WaveStudent([1, 8000], 10)(torch.rand(5, 1, 8000)).shape
+        torch.Size([5, 10])
+    """
+
+    def __init__(self, query_shape: Sequence[Count], outputs: Count, width: Positive = 1.0) -> None:
+        super().__init__()
+        before, length = query_shape
+        span, step = FIRST
+        layers = list[nn.Module]()
+        for depth in count():
+            after = max(1, round(2**depth * CHANNELS * width))
+            layers += [nn.Conv1d(before, after, span, step, padding=span // 2, bias=False), nn.BatchNorm1d(after)]
+            layers += [nn.ReLU(), nn.MaxPool1d(4, ceil_mode=True)]
+            length = (length + 2 * (span // 2) - span) // step + 1
+            length, before, span, step = -(-length // 4), after, 3, 1
+            if length <= GRID:
+                break
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(before * length, outputs)
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Map waveforms ``[b, c, n]`` to predictions ``[b, outputs]``."""
         predictions: Tensor = self.classifier(self.features(queries).flatten(1))
         return predictions

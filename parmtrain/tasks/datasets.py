@@ -1,5 +1,6 @@
 """Your own data sets: objects of PyTorch, one for each split, or one that is shared out here."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -137,6 +138,49 @@ class Datasets(Source):
     @staticmethod
     def _label(item: Any) -> Any:
         return item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
+
+
+class FromPython(Source):
+    """In the configuration of a run whose data sets were given from Python: what takes the place of their source.
+
+    Example:
+        >>> FromPython().locate()
+        Traceback (most recent call last):
+        parmtrain.errors.DataError: the data of this run was given from Python; give it again: data=…
+    """
+
+    def locate(self) -> None:
+        """Raise a ``DataError``, since nothing but the caller has the data."""
+        raise DataError("the data of this run was given from Python; give it again: data=…")
+
+    def read(self) -> "Splits[QuerySet]":
+        """Raise a ``DataError``."""
+        self.locate()
+        raise AssertionError
+
+
+def source_of(data: Source | Items | Sequence[Items], query_shape: Sequence[int], outputs: int) -> Source:
+    """Return data that was given from Python as a source.
+
+    Args:
+        data: A source; one data set, which is shared out; or three, for training, validation and test.
+        query_shape: Shape of one query.
+        outputs: Number of classes.
+
+    Raises:
+        ConfigError: If it is none of these.
+
+    Example:
+        >>> len(source_of(torch.utils.data.TensorDataset(torch.rand(20, 4)), [4], 2).read().train)
+        14
+    """
+    if isinstance(data, Source):
+        return data
+    splits: list[Any] = list(data) if isinstance(data, tuple | list) else [data]
+    if len(splits) not in (1, len(Splits._fields)):
+        raise ConfigError([f"data must be one data set, or three: {', '.join(Splits._fields)}, got {len(splits)}"])
+    train, val, test = splits if splits[1:] else (splits[0], None, None)
+    return Datasets(train, list(query_shape), outputs, val, test)
 
 
 def _is_whole(label: Any) -> bool:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from parmtrain.deployed import DeployedModel
-from parmtrain.flops import flops, widest
+from parmtrain.flops import widest
 from parmtrain.models import student
 from parmtrain.programs import Network
 
@@ -33,18 +32,19 @@ def stand_in(
         outputs: Length of one output.
 
     Returns:
-        The student. Where the deployed model's FLOPs cannot be counted, it has the library's own width.
+        The student. Where the deployed model's FLOPs are neither known nor estimated, it has the library's own width.
 
     Raises:
         UnsupportedError: If the narrowest student takes more.
 
     Example:
+        >>> from parmtrain.flops import flops
         >>> network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Flatten(), nn.Linear(576, 10))
         >>> built = stand_in(DeployedModel(network.forward), (1, 8, 8), query_shape=[1, 8, 8], outputs=20)
         >>> flops(built, torch.zeros(1, 1, 8, 8)) <= flops(network, torch.zeros(1, 1, 8, 8))
         True
     """
-    most = flops(deployed, torch.zeros(1, *deployed_shape, device=deployed.device))
+    most = deployed.flops(deployed_shape)
     if not most:
         return student(query_shape, outputs)
     name = "a parity model of the deployed model's FLOPs"

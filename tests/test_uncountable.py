@@ -1,0 +1,51 @@
+"""Deployed models whose arithmetic PyTorch does not see."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from parmtrain.errors import ConfigError
+from parmtrain.flops import flops
+from tests.small_runs import small_run
+
+WEIGHTS = np.random.default_rng(0).standard_normal((64, 10)).astype(np.float32)
+
+
+def elsewhere(queries: Tensor) -> Tensor:
+    """Answer with a library that is not PyTorch."""
+    return torch.from_numpy(queries.flatten(1).numpy() @ WEIGHTS)
+
+
+def one_query(folder: Path, code: str, cache: Path, *more: str) -> int:
+    """Train a parity model of a budget of one run and return the FLOPs that it takes for a group."""
+    result = small_run(folder, f"code={code}", "trainer.max_epochs=1", f"cache={cache}", *more, deployed=elsewhere)
+    assert result.metrics["cost"]["parity_flops"] is None or more
+    module = result.module
+    return flops(module.parity_models[0], module.encode(torch.zeros(1, 2, 1, 8, 8))[:, 0])
+
+
+@pytest.mark.parametrize("code", ["lowres", "backup", "sum"])
+def test_flops_that_are_stated_are_the_budget(code: str, tmp_path: Path) -> None:
+    used = one_query(tmp_path / "run", code, tmp_path, "deployed.flops=2e5")
+    assert 0.9 * 2e5 <= used <= 2e5
+
+
+def test_flops_that_cannot_be_counted_are_estimated_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = tmp_path / "cache"
+    with caplog.at_level("INFO"):
+        one_query(tmp_path / "first", "sum", cache)
+    (kept,) = (cache / "timed").glob("*.json")
+    assert "FLOPs cannot be counted; in the time of one query a student takes about" in caplog.text
+    known = json.loads(kept.read_text())
+    assert known["flops"] > 0
+    kept.write_text(json.dumps({"flops": 150_000}))
+    assert 0.9 * 150_000 <= one_query(tmp_path / "second", "sum", cache) <= 150_000
+
+
+def test_flops_have_bounds(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"deployed.flops must be .*0, got -1"):
+        small_run(tmp_path, "deployed.flops=-1", deployed=elsewhere)
