@@ -1,6 +1,7 @@
 """Your own photographs: in folders of splits or in one that is split here, in folders of classes or without labels."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from parmtrain.tasks.queries import QuerySet, Splits, no_labels
 from parmtrain.tasks.source import Source
 
 SHOWN = 3
+log = logging.getLogger(__name__)
 
 
 class PhotographFolder(Source):
@@ -30,7 +32,8 @@ class PhotographFolder(Source):
         size: Height and width of a stored image in pixels: its centre.
         outputs: Length of one prediction, the number of classes.
         resize: Length that the shorter side is resized to before; None for ``size``.
-        classes: Names of the folders of classes, in the order of the outputs; None for their alphabetical order.
+        classes: Names of the folders of classes, in the order of the outputs, some of which may be missing; None for
+            their alphabetical order.
         labels: Whether folders are labels; False reads photographs in any folder without labels.
         val: Share of the photographs in the validation split, if they are shared out.
         test: Share of them in the test split.
@@ -126,11 +129,12 @@ class PhotographFolder(Source):
         if len(words) != self.outputs:
             raise DataError(
                 f"{folder} has {len(words)} folders of classes ({self._some(words)}), and task.outputs is "
-                f"{self.outputs}; set task.outputs=…, or task.source.labels=false to read photographs without labels"
+                f"{self.outputs}; set task.outputs=…, name all classes in task.classes, of which some may have no "
+                "folder, or set task.source.labels=false to read photographs without labels"
             )
         require_known_folders(folder, words)
-        if empty := [word for word in words if not next(images_in(folder / word), None)]:
-            raise MissingDataError(f"no photographs in {folder / empty[0]}")
+        if all(not next(images_in(folder / word), None) for word in words):
+            raise MissingDataError(f"no photographs in the folders of {folder}")
         loose = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix.lower() in SUFFIXES]
         if loose:
             raise DataError(
@@ -145,6 +149,9 @@ class PhotographFolder(Source):
             paths = sorted(images_in(folder))
             return paths, no_labels(len(paths))
         labelled = [(path, label) for label, word in enumerate(words) for path in sorted(images_in(folder / word))]
+        missing = len(words) - len({label for _, label in labelled})
+        if missing:
+            log.info("%s has no photographs of %d of %d classes", folder, missing, len(words))
         return [path for path, _ in labelled], torch.tensor([label for _, label in labelled])
 
     def _read(self, folder: Path) -> Photographs:
