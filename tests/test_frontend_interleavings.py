@@ -21,7 +21,7 @@ from parmtrain.serving import (
     scheme_of,
     uncoded,
 )
-from parmtrain.serving.events import Job
+from parmtrain.serving.events import Job, Query, Reason
 
 SCHEMES: dict[str, tuple[Scheme, list[int]]] = {
     "none": (uncoded(), [2]),
@@ -94,8 +94,11 @@ class Service(RuleBasedStateMachine):
         self.answers[query.number] = answer.kind
         if answer.kind is Kind.deployed:
             assert answer.output == ("own", query.number)
-        elif answer.kind is Kind.default:
+        elif answer.reason is Reason.deadline:
             assert self.now >= query.at + 10.0
+        elif answer.kind is Kind.default:
+            assert answer.reason is Reason.attempts
+            self.nothing_is_left_for(query)
         else:
             assert self.now >= query.at + self.frontend.limits.reconstruct_after
             arrived = sum(1 << worker for worker, output in enumerate(answer.output) if output is not None)
@@ -107,6 +110,16 @@ class Service(RuleBasedStateMachine):
                     assert output in (None, ("own", query.group.queries[worker].number))
                 else:
                     assert output in (None, ("coded", query.group.number, worker))
+
+    def nothing_is_left_for(self, query: Query) -> None:
+        """Check by what runs, not by what the frontend knows, that a query which was given up has no chance."""
+        group, limits = query.group, self.frontend.limits
+        assert not any(job.query is query for job in self.running.values())
+        assert group.closed or group.deaths >= limits.attempts or not self.scheme.pools
+        workers = {job.worker for job in self.running.values() if job.group is group and job.worker is not None}
+        arrived = sum(1 << worker for worker, output in enumerate(group.outputs) if output is not None)
+        possible = self.scheme.recoverable(arrived | sum(1 << worker for worker in workers)) if group.closed else 0
+        assert not possible >> query.position & 1
 
     def begun(self) -> bool:
         return hasattr(self, "frontend")

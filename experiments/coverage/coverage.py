@@ -205,7 +205,7 @@ def write_table(rows: list[dict[str, str]], path: Path) -> None:
 INTRODUCTION = f"""# Which deployed models are taken
 
 {len(ARCHITECTURES)} architectures with random weights, each as a module, a TorchScript archive (traced), a `.pt2` of
-torch.export and an ONNX model, for queries of 3×{SIDE}×{SIDE} pixels, and two for spectrograms of 40×100, with k = 2:
+torch.export and an ONNX model, 18 for pictures of 3×{SIDE}×{SIDE} and two for spectrograms of 40×100, with k = 2:
 one step of training, the export, and the bundle gives the module's own numbers. Numbers are the parity model's FLOPs
 for a group ÷ those of one run of F; notes in brackets are refusals. `student` is `code=lowres`, `sum` is `code=sum`,
 and `heads` is `code=concat_heads`.

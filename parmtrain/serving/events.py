@@ -10,7 +10,16 @@ from parmtrain.settings import setting
 
 
 class Overloaded(ParmtrainError):
-    """A query was refused because the queue is full."""
+    """A query was refused because the queue is full.
+
+    Args:
+        sentence: What is full.
+        retry_after: Whole seconds after which it may be accepted.
+    """
+
+    def __init__(self, sentence: str, retry_after: int = 1) -> None:
+        self.retry_after = retry_after
+        super().__init__(sentence)
 
 
 class Kind(StrEnum):
@@ -50,6 +59,13 @@ class Limits:
         return Limits(**{one.name: getattr(self, one.name) for one in fields(Limits)})
 
 
+class Reason(StrEnum):
+    """Why a query got a default answer."""
+
+    deadline = "deadline"
+    attempts = "attempts"  # what ran it failed as often as a job is tried
+
+
 class Query:
     """A query that the frontend accepted.
 
@@ -78,16 +94,21 @@ class Group:
         outputs: Outputs of its n workers; None for those that have not arrived.
         arrived: Bit mask of the workers whose outputs have arrived.
         closed: Whether it takes no more queries and is encoded: it is full, or was not filled in time.
+        jobs: Its jobs that are queued or running.
+        deaths: How many instances died of its jobs.
+        failed: Whether a job of it is not tried again.
         coded_queries: Its coded queries, cached by the driver.
     """
 
-    __slots__ = ("arrived", "closed", "coded_queries", "number", "outputs", "queries")
+    __slots__ = ("arrived", "closed", "coded_queries", "deaths", "failed", "jobs", "number", "outputs", "queries")
 
     def __init__(self, number: int, n: int) -> None:
         self.number = number
         self.queries: list[Query] = []
         self.outputs: list[Any] = [None] * n
         self.arrived, self.closed = 0, False
+        self.jobs: set[Job] = set()
+        self.deaths, self.failed = 0, False
         self.coded_queries: Any = None
 
     @property
@@ -113,17 +134,22 @@ class Job:
         pool: The pool of instances that can run it.
         tries: How often it was dispatched.
         began: Time of its last dispatch.
+        running: Whether an instance runs it.
+        dropped: Whether it must not be dispatched any more.
     """
 
-    __slots__ = ("began", "group", "number", "pool", "query", "tries", "worker")
+    __slots__ = ("began", "dropped", "group", "number", "pool", "query", "running", "tries", "worker")
 
     def __init__(self, number: int, group: Group, query: Query | None, worker: int | None, pool: int) -> None:
         self.number, self.group, self.query = number, group, query
         self.worker, self.pool, self.tries, self.began = worker, pool, 0, 0.0
+        self.running = self.dropped = False
 
     @property
     def needed(self) -> bool:
         """Whether its output can still answer a query."""
+        if self.dropped:
+            return False
         return self.group.waits if self.query is None else not self.query.answered
 
 
@@ -142,11 +168,13 @@ class Answer(NamedTuple):
         kind: How the answer is made.
         output: The deployed model's prediction; for a reconstruction, the outputs of the group's n workers (None where
             missing), from which ``query.position`` is to be decoded; None for a default answer.
+        reason: Why it is a default answer; None for others.
     """
 
     query: Query
     kind: Kind
     output: Any
+    reason: Reason | None = None
 
 
 class Restart(NamedTuple):

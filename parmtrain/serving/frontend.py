@@ -6,11 +6,13 @@ carries out the actions that come back. Queries and outputs are opaque: they are
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from math import inf
 from typing import Any
 
 from parmtrain.codes.scheme import DEPLOYED, Scheme
-from parmtrain.serving.events import Action, Answer, Group, Job, Kind, Limits, Overloaded, Query, Restart
+from parmtrain.serving.events import Action, Answer, Group, Job, Kind, Limits, Overloaded, Query, Reason, Restart
+from parmtrain.serving.failures import drop_coded, hopeless, spoiled
 from parmtrain.serving.pools import Pools
 
 
@@ -33,7 +35,8 @@ class Frontend:
     Attributes:
         counts: Number of events: answers by kind, ``refused`` queries, ``copies``, ``groups`` that were encoded and
             those of them that were ``partial``, ``coded`` queries, jobs ``dropped`` and ``retried``, results that were
-            ``garbage`` or ``stale``, instances ``lost`` and ``hung``.
+            ``garbage`` or ``stale``, instances ``lost`` and ``hung``, and queries that ``failed``: nothing was left
+            that could answer them.
         fill_time: Total seconds that groups took until they were encoded.
         pools: The instances.
 
@@ -69,8 +72,8 @@ class Frontend:
         self._open: Group | None = None
         self._made: Counter[str] = Counter()
         self._waiting = 0
-        self._deadlines: deque[Query] = deque()  # each sorted by time, since its delay is constant
-        self._copies: deque[Query] = deque()
+        self._deadlines: list[tuple[float, int, Query]] = []  # a heap
+        self._copies: deque[Query] = deque()  # each sorted by time, since its delay is constant
         self._held: deque[Query] = deque()
 
     @property
@@ -83,8 +86,18 @@ class Frontend:
         """Total seconds that the instances of each pool were busy."""
         return self.pools.occupied
 
-    def submit(self, now: float, payload: Any) -> list[Action]:
+    @property
+    def ready(self) -> bool:
+        """Whether each pool has an instance that can run jobs."""
+        return all(self.pools.up(pool) for pool in {DEPLOYED, *self.scheme.pools})
+
+    def submit(self, now: float, payload: Any, deadline: float | None = None) -> list[Action]:
         """Accept a query.
+
+        Args:
+            now: The time.
+            payload: The query.
+            deadline: Seconds until its default answer; the limits' by default, which are also the longest.
 
         Raises:
             Overloaded: If the queue is full; the query then joins no group.
@@ -98,7 +111,10 @@ class Frontend:
         query = Query(self._next("queries"), payload, now, group, len(group.queries))
         group.queries.append(query)
         self._waiting += 1
-        self._deadlines.append(query)
+        longest = self.limits.deadline
+        heappush(
+            self._deadlines, (now + (longest if deadline is None else min(deadline, longest)), query.number, query)
+        )
         if self.scheme.systematic:
             self.pools.enqueue(Job(self._next("jobs"), group, query, query.position, DEPLOYED))
         if len(group.queries) == self.k:
@@ -126,23 +142,21 @@ class Frontend:
                 waited = now - other.at >= self.limits.reconstruct_after
                 if given >> other.position & 1 and waited and not other.answered:
                     actions.append(self._reconstruction(other))
-        return actions + self.pools.assign(now)
+        return actions + self._given_up(group) + self.pools.assign(now)
 
     def garbage(self, now: float, instance: int, job: Job) -> list[Action]:
         """Handle a malformed result: the job is retried if attempts are left."""
         if not self.pools.free(now, instance, job):
             return []
         self.counts["garbage"] += 1
-        self.pools.retry(job)
-        return self.pools.assign(now)
+        return self._failed(job) + self.pools.assign(now)
 
     def lost(self, now: float, instance: int) -> list[Action]:
         """Handle the death of an instance: its job is retried if attempts are left."""
         if instance in self.pools.down:
             return []
         self.counts["lost"] += 1
-        self.pools.take_down(now, instance)
-        return self.pools.assign(now)
+        return self._died(now, instance) + self.pools.assign(now)
 
     def restored(self, now: float, instance: int) -> list[Action]:
         """Handle the return of an instance that was down."""
@@ -158,10 +172,10 @@ class Frontend:
         if self._open is not None and self._closes_at <= now:
             self.counts["partial"] += 1
             self._code(now, self._open)
-        while self._deadlines and (self._deadlines[0].answered or self._deadlines[0].at + limits.deadline <= now):
-            query = self._deadlines.popleft()
+        while self._deadlines and (self._deadlines[0][2].answered or self._deadlines[0][0] <= now):
+            _, _, query = heappop(self._deadlines)
             if not query.answered:
-                actions.append(self._answer(query, Kind.default, None))
+                actions.append(self._answer(query, Kind.default, None, Reason.deadline))
         while self._held and (self._held[0].answered or self._held[0].at + limits.reconstruct_after <= now):
             query = self._held.popleft()
             group = query.group
@@ -175,15 +189,14 @@ class Frontend:
                 self.pools.enqueue(Job(self._next("jobs"), query.group, query, worker, DEPLOYED))
         for instance in self.pools.hanging(now):
             self.counts["hung"] += 1
-            self.pools.take_down(now, instance)
-            actions.append(Restart(instance))
+            actions += [Restart(instance), *self._died(now, instance)]
         return actions + self.pools.assign(now)
 
     @property
     def next_tick(self) -> float:
         """Earliest time at which ``tick`` may have something to do; infinite if nothing is waiting."""
         limits = self.limits
-        deadline = self._deadlines[0].at + limits.deadline if self._deadlines else inf
+        deadline = self._deadlines[0][0] if self._deadlines else inf
         copy = self._copies[0].at + limits.copy_after if self._copies else inf
         held = self._held[0].at + limits.reconstruct_after if self._held else inf
         return min(deadline, copy, held, self._closes_at, self.pools.next_hang)
@@ -207,19 +220,44 @@ class Frontend:
             return
         self.fill_time += now - group.queries[0].at
         self.counts["groups"] += 1
+        if spoiled(group, self.limits):
+            return
         for j, pool in enumerate(self.scheme.pools):
             self.pools.enqueue(Job(self._next("jobs"), group, None, self.scheme.own + j, pool))
 
     def _covered(self, query: Query) -> bool:
         """Return whether a query is answered, or has coded queries that may answer it."""
         full = len(query.group.queries) == self.k
-        return query.answered or (query.group.closed and full and bool(self.scheme.pools))
+        coded = query.group.closed and full and bool(self.scheme.pools) and not spoiled(query.group, self.limits)
+        return query.answered or coded
+
+    def _died(self, now: float, instance: int) -> list[Action]:
+        """Take down an instance, and try its job again if attempts are left."""
+        job = self.pools.take_down(now, instance)
+        if job is None:
+            return []
+        job.group.deaths += 1
+        if spoiled(job.group, self.limits):
+            drop_coded(job.group)
+        return self._failed(job)
+
+    def _failed(self, job: Job) -> list[Action]:
+        """Try a job again if attempts are left; otherwise answer the queries that nothing can answer any more."""
+        if self.pools.retry(job):
+            return []
+        job.group.failed = True
+        return self._given_up(job.group)
+
+    def _given_up(self, group: Group) -> list[Action]:
+        lost = hopeless(group, self.scheme, self.limits) if group.failed else []
+        self.counts["failed"] += len(lost)
+        return [self._answer(query, Kind.default, None, Reason.attempts) for query in lost]
 
     def _reconstruction(self, query: Query) -> Answer:
         return self._answer(query, Kind.reconstructed, tuple(query.group.outputs))
 
-    def _answer(self, query: Query, kind: Kind, output: Any) -> Answer:
+    def _answer(self, query: Query, kind: Kind, output: Any, reason: Reason | None = None) -> Answer:
         query.answered = True
         self._waiting -= 1
         self.counts[kind] += 1
-        return Answer(query, kind, output)
+        return Answer(query, kind, output, reason)

@@ -21,6 +21,7 @@ class Pools:
         pool_of: The pool of each instance.
         occupied: Total seconds that the instances of each pool were busy.
         down: Instances that are down, until they are restored.
+        gone: Instances that left for good.
 
     Example:
         >>> from parmtrain.serving.events import Group, Query
@@ -37,6 +38,7 @@ class Pools:
         self.pool_of = [pool for pool, count in enumerate(instances) for _ in range(count)]
         self.occupied = [0.0] * len(instances)
         self.down: set[int] = set()
+        self.gone: set[int] = set()
         self._idle: list[deque[int]] = [deque() for _ in instances]
         for instance, pool in enumerate(self.pool_of):
             self._idle[pool].append(instance)
@@ -48,9 +50,11 @@ class Pools:
         """Return the job that an instance runs, or None."""
         return self._running.get(instance)
 
-    def enqueue(self, job: Job) -> None:
-        """Queue a job for an instance of its pool."""
-        self._queues[job.pool].append(job)
+    def enqueue(self, job: Job, first: bool = False) -> None:
+        """Queue a job for an instance of its pool, behind all others or before them."""
+        job.group.jobs.add(job)
+        queue = self._queues[job.pool]
+        (queue.appendleft if first else queue.append)(job)
 
     def assign(self, now: float) -> list[Action]:
         """Give queued jobs to idle instances, one each."""
@@ -60,10 +64,11 @@ class Pools:
                 job = queue.popleft()
                 if not job.needed:
                     self.counts["dropped"] += 1
+                    job.group.jobs.discard(job)
                     continue
                 instance = idle.popleft()
                 job.tries += 1
-                job.began = now
+                job.began, job.running = now, True
                 self.counts["coded"] += job.query is None
                 self._running[instance] = job
                 if self.limits.hung_after < inf:
@@ -76,31 +81,63 @@ class Pools:
         if self._running.get(instance) is not job:
             self.counts["stale"] += 1
             return False
-        del self._running[instance]
-        self.occupied[job.pool] += now - job.began
-        self._idle[self.pool_of[instance]].append(instance)
+        self._stop(now, instance)
+        if instance not in self.gone:
+            self._idle[self.pool_of[instance]].append(instance)
         return True
 
-    def take_down(self, now: float, instance: int) -> None:
-        """Mark an instance as down and retry its job, if attempts are left."""
-        self.down.add(instance)
-        job = self._running.pop(instance, None)
-        if job is None:
+    def _stop(self, now: float, instance: int) -> Job:
+        job = self._running.pop(instance)
+        self.occupied[job.pool] += now - job.began
+        job.running = False
+        job.group.jobs.discard(job)
+        return job
+
+    def take_down(self, now: float, instance: int) -> Job | None:
+        """Mark an instance as down; return the job that it ran, if any."""
+        if instance not in self.gone:
+            self.down.add(instance)
+        if instance in self._running:
+            return self._stop(now, instance)
+        if instance not in self.gone:
             self._idle[self.pool_of[instance]].remove(instance)
-        else:
-            self.occupied[job.pool] += now - job.began
-            self.retry(job)
+        return None
 
     def restore(self, instance: int) -> None:
         """Mark an instance that was down as idle."""
         self.down.remove(instance)
         self._idle[self.pool_of[instance]].append(instance)
 
-    def retry(self, job: Job) -> None:
-        """Put a failed job at the front of its queue, if attempts are left."""
-        if job.tries < self.limits.attempts and job.needed:
-            self.counts["retried"] += 1
-            self._queues[job.pool].appendleft(job)
+    def join(self, pool: int) -> int:
+        """Add an instance to a pool, which is down until it is restored; return its number."""
+        self.pool_of.append(pool)
+        self.down.add(len(self.pool_of) - 1)
+        return len(self.pool_of) - 1
+
+    def leave(self, instance: int) -> None:
+        """Remove an instance from its pool; it may finish the job that it runs."""
+        if instance not in self.gone and instance not in self.down and instance not in self._running:
+            self._idle[self.pool_of[instance]].remove(instance)
+        self.gone.add(instance)
+        self.down.discard(instance)
+
+    def up(self, pool: int) -> int:
+        """Return how many instances of a pool can run jobs."""
+        away = self.down | self.gone
+        return sum(own == pool and instance not in away for instance, own in enumerate(self.pool_of))
+
+    def retry(self, job: Job) -> bool:
+        """Put a failed job at the front of its queue, if it is needed and attempts are left; return whether it is.
+
+        Instances that died of a group's jobs count for all of them: a query that kills what runs it does so as part of
+        a coded query, too.
+        """
+        attempts = self.limits.attempts
+        if job.tries >= attempts or job.group.deaths >= attempts or not job.needed:
+            return False
+        self.counts["retried"] += 1
+        self.enqueue(job, first=True)
+        return True
 
     def hanging(self, now: float) -> Iterator[int]:
         """Yield each instance that has been running a job for too long."""

@@ -96,12 +96,35 @@ def _json(body: bytes, shape: tuple[int, ...]) -> np.ndarray:
         numbers = np.asarray(content["query"])
     except ValueError as fault:
         raise Refused(422, f"the query must have shape {list(shape)}, got lists of different lengths") from fault
-    if numbers.dtype.kind not in "iuf":
+    if numbers.dtype.kind not in "iuf" or has_booleans(content["query"], body):
         raise Refused(422, "the query must hold only numbers")
     if numbers.shape != shape:
         raise Refused(422, f"the query must have shape {list(shape)}, got {list(numbers.shape)}")
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)
+
+
+def has_booleans(content: Any, body: bytes) -> bool:
+    """Return whether lists that were read from JSON hold true or false, which NumPy takes for numbers among others.
+
+    Args:
+        content: The lists.
+        body: The JSON.
+
+    Example:
+        >>> has_booleans([[1, True]], b"[[1, true]]"), has_booleans([1], b"[1]")
+        (True, False)
+    """
+    if b"true" not in body and b"false" not in body:  # quicker than to look at each number
+        return False
+    every = [content]
+    while every:
+        one = every.pop()
+        if isinstance(one, bool):
+            return True
+        if isinstance(one, list):
+            every += one
+    return False
 
 
 def as_query(query: Any, shape: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,117 @@
+"""What a server of the Open Inference Protocol offers, apart from how it is reached."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from parmtrain import __version__
+from parmtrain.serving.open_inference import Message
+from parmtrain.serving.requests import Refused
+
+VERSION = "1"  # of the only version of a model
+QUERY, PREDICTION = "query", "prediction"
+MOST_QUERIES = 256  # in one request
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers to the queries of one request.
+
+    Args:
+        predictions: Predictions ``[b, c]``.
+        parameters: What the response says of them.
+    """
+
+    predictions: np.ndarray
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class Model(Protocol):
+    """A model behind a server.
+
+    Attributes:
+        name: Its name.
+        query_shape: Shape of one query.
+        outputs: Length of one prediction.
+    """
+
+    name: str
+    query_shape: tuple[int, ...]
+    outputs: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer queries now."""
+
+    async def infer(self, queries: np.ndarray, parameters: Any) -> Answered:
+        """Answer queries ``[b, *query]``, finite float32 numbers."""
+
+
+class DataPlane:
+    """Answer the calls of the protocol for one model.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    @property
+    def server(self) -> dict[str, Any]:
+        """Metadata of the server."""
+        return {"name": "parmtrain", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+    def metadata(self, name: str, version: str | None = None) -> dict[str, Any]:
+        """Return the metadata of a model.
+
+        Raises:
+            Refused: If there is no such model.
+        """
+        self.require(name, version)
+        model = self.model
+        return {
+            "name": model.name,
+            "versions": [VERSION],
+            "platform": "parmtrain",
+            "inputs": [{"name": QUERY, "datatype": "FP32", "shape": [-1, *model.query_shape]}],
+            "outputs": [{"name": PREDICTION, "datatype": "FP32", "shape": [-1, model.outputs]}],
+        }
+
+    def require(self, name: str, version: str | None = None) -> None:
+        """Raise a ``Refused`` unless a model of this name and version is served."""
+        if name != self.model.name or version not in (None, "", VERSION):
+            wanted = f"{name}, version {version}" if version else name
+            raise Refused(404, f"the model must be {self.model.name}, version {VERSION}, got {wanted}")
+
+    async def infer(self, request: Message) -> Answered:
+        """Answer the queries of a request.
+
+        Raises:
+            Refused: If it holds no valid queries.
+        """
+        return await self.model.infer(self._queries(request), request.parameters)
+
+    def _queries(self, request: Message) -> np.ndarray:
+        """Return the queries of a request ``[b, *query]`` as float32."""
+        if list(request.tensors) != [QUERY]:
+            raise Refused(400, f"the request must have one input, {QUERY}, got {_listed(request.tensors)}")
+        if request.asked is not None and list(request.asked) != [PREDICTION]:
+            raise Refused(400, f"the request must ask for one output, {PREDICTION}, got {_listed(request.asked)}")
+        given, shape = request.tensors[QUERY], self.model.query_shape
+        if given.ndim != len(shape) + 1 or given.shape[1:] != shape or not 1 <= len(given) <= MOST_QUERIES:
+            raise Refused(
+                422, f"{QUERY} must have shape [b, {', '.join(map(str, shape))}], b from 1 to {MOST_QUERIES}, got "
+                f"{list(given.shape)}"
+            )  # fmt: skip
+        with np.errstate(over="ignore"):
+            numbers = given.astype(np.float32)
+        if not np.isfinite(numbers).all():
+            raise Refused(422, f"{QUERY} must hold finite numbers, got NaN or infinity")
+        return numbers
+
+
+def _listed(names: Sequence[str] | dict[str, Any]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,144 @@
+"""The ASGI application: the Open Inference Protocol, and a dialect of JSON of its own on /."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from parmtrain.serving.dataplane import PREDICTION, DataPlane
+from parmtrain.serving.events import Overloaded
+from parmtrain.serving.open_inference import LENGTH, read, write
+from parmtrain.serving.requests import Refused, most_bytes
+
+Handler = Callable[[Request], Awaitable[Response]]
+HEADER_BYTES = 64 * 1024  # names, parameters and shapes of a request
+READ = ["GET", "HEAD"]
+
+
+class Protocol:
+    """Routes of the Open Inference Protocol over HTTP.
+
+    Args:
+        plane: What they offer.
+        refused: Called with the status of every request that is refused, for metrics.
+    """
+
+    def __init__(self, plane: DataPlane, refused: Callable[[int], None] = lambda status: None) -> None:
+        self.plane, self.refused = plane, refused
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes."""
+        model = "/v2/models/{name}"
+        return [
+            Route("/v2", self.answering(self.server), methods=READ),
+            Route("/v2/health/live", self.answering(self.live), methods=READ),
+            Route("/v2/health/ready", self.answering(self.ready), methods=READ),
+            *(
+                route
+                for path in (model, model + "/versions/{version}")
+                for route in (
+                    Route(path, self.answering(self.metadata), methods=READ),
+                    Route(f"{path}/ready", self.answering(self.model_ready), methods=READ),
+                    Route(f"{path}/infer", self.answering(self.infer), methods=["POST"]),
+                )
+            ),
+        ]
+
+    def answering(self, handler: Handler) -> Handler:
+        """Return a handler whose refusals are responses."""
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except Refused as fault:
+                return self.refuse(fault.status, str(fault))
+            except Overloaded as fault:
+                return self.refuse(503, str(fault), {"Retry-After": str(fault.retry_after)})
+
+        return handle
+
+    def refuse(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+        """Return the response to a request that is refused."""
+        self.refused(status)
+        return JSONResponse({"error": sentence}, status, headers)
+
+    async def server(self, request: Request) -> Response:
+        """Return the metadata of the server."""
+        return JSONResponse(self.plane.server)
+
+    async def live(self, request: Request) -> Response:
+        """Say that the process runs."""
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Return 200 if queries can be answered now, and 503 otherwise."""
+        ready = self.plane.model.ready
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    async def metadata(self, request: Request) -> Response:
+        """Return the metadata of a model."""
+        return JSONResponse(self.plane.metadata(**request.path_params))
+
+    async def model_ready(self, request: Request) -> Response:
+        """Return 200 if a model can answer now, and 503 otherwise."""
+        self.plane.require(**request.path_params)
+        ready = self.plane.model.ready
+        return JSONResponse({"name": self.plane.model.name, "ready": ready}, 200 if ready else 503)
+
+    async def infer(self, request: Request) -> Response:
+        """Answer the queries of a request."""
+        self.plane.require(**request.path_params)
+        body = await read_body(request, self.most_bytes)
+        message = read(body, request.headers.get(LENGTH), "inputs")
+        answered = await self.plane.infer(message)
+        about: dict[str, Any] = {"model_name": self.plane.model.name, "model_version": "1"}
+        if message.id is not None:
+            about["id"] = message.id
+        if answered.parameters:
+            about["parameters"] = answered.parameters
+        content, headers = write("outputs", {PREDICTION: (answered.predictions, message.as_bytes(PREDICTION))}, about)
+        return Response(content, headers=headers)
+
+    @property
+    def most_bytes(self) -> int:
+        """Size of the largest body that is read."""
+        return HEADER_BYTES + MOST_AT_ONCE * most_bytes(self.plane.model.query_shape)
+
+
+MOST_AT_ONCE = 32
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """Read the body of a request.
+
+    Raises:
+        Refused: If it is compressed, or larger than ``most`` bytes, before it is read if a header says so.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise Refused(415, f"Content-Encoding must be identity, got {encoding}")
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and int(stated) > most:
+        raise Refused(413, f"the body must have at most {most} bytes, got {stated}")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise Refused(413, f"the body must have at most {most} bytes, the largest size of a query")
+    return bytes(body)
+
+
+def application(routes: list[BaseRoute], **more: Any) -> Starlette:
+    """Return an ASGI application of routes; other paths are refused with a sentence."""
+
+    async def unknown(request: Request, fault: Exception) -> Response:
+        return JSONResponse({"error": f"unknown path {request.url.path}"}, 404)
+
+    async def not_allowed(request: Request, fault: Exception) -> Response:
+        return JSONResponse({"error": f"method {request.method} is not allowed for {request.url.path}"}, 405)
+
+    return Starlette(routes=routes, exception_handlers={404: unknown, 405: not_allowed}, **more)

@@ -1,0 +1,230 @@
+"""The Open Inference Protocol, version 2, over HTTP: tensors as JSON, or as bytes behind it.
+
+Clients and servers of Triton, KServe, MLServer and others speak it. A message is a JSON object; with the binary tensor
+extension, the content of its tensors follows it, and a header states the length of the object.
+
+Source: https://github.com/kserve/open-inference-protocol and Triton's binary tensor data extension.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from parmtrain.serving.requests import Refused, has_booleans
+
+LENGTH = "Inference-Header-Content-Length"
+TYPES = {
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+    "INT8": "<i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "UINT8": "<u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+}
+"""Datatypes of numbers, and NumPy's names of them."""
+BINARY, SIZE = "binary_data", "binary_data_size"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A request or a response.
+
+    Args:
+        tensors: Its inputs or outputs by name.
+        parameters: Its own parameters.
+        id: Its id, which a response repeats.
+        asked: Names of the outputs that a request asks for, and whether it wants each as bytes; None for all.
+        binary: Whether a request wants all other outputs as bytes.
+    """
+
+    tensors: dict[str, np.ndarray]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    id: str | None = None
+    asked: dict[str, bool] | None = None
+    binary: bool = False
+
+    def as_bytes(self, output: str) -> bool:
+        """Return whether a request wants an output as bytes."""
+        return self.binary if self.asked is None else self.asked.get(output, self.binary)
+
+
+def read(body: bytes, length: str | None, part: str) -> Message:
+    """Read a message.
+
+    Args:
+        body: The body of a request or a response.
+        length: The header that states the length of the JSON object; None if it is the whole body.
+        part: ``inputs`` for a request, ``outputs`` for a response.
+
+    Raises:
+        Refused: If it is none.
+
+    Example:
+        >>> body = b'{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2.5]}]}'
+        >>> read(body, None, "inputs").tensors
+        {'x': array([[1. , 2.5]], dtype=float32)}
+        >>> read(b"{}", None, "inputs")
+        Traceback (most recent call last):
+        ...
+        parmtrain.serving.requests.Refused: the body must be a JSON object with a list of inputs
+    """
+    end = len(body) if length is None else _length(length, len(body))
+    try:
+        content = json.loads(body[:end])
+    except (ValueError, RecursionError) as fault:
+        raise Refused(400, f"the body must be valid JSON: {fault}") from fault
+    if not isinstance(content, dict) or not isinstance(content.get(part), list):
+        raise Refused(400, f"the body must be a JSON object with a list of {part}")
+    tensors: dict[str, np.ndarray] = {}
+    at = end
+    for given in content[part]:
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+            raise Refused(400, f"each of {part} must be an object with a name")
+        size = _parameters(given).get(SIZE)
+        if size is None:
+            tensors[given["name"]] = _from_json(given, body[:end])
+        else:
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(body) - at:
+                raise Refused(400, f"{given['name']}: {SIZE} must be the number of its bytes, got {size}")
+            tensors[given["name"]] = _from_bytes(given, body[at : at + size])
+            at += size
+    if at != len(body):
+        raise Refused(400, f"the body must end with its last tensor, got {len(body) - at} bytes more")
+    name, parameters = content.get("id"), _parameters(content)
+    return Message(
+        tensors,
+        parameters,
+        name if isinstance(name, str) else None,
+        _asked(content.get("outputs")) if part == "inputs" else None,
+        parameters.get("binary_data_output") is True,
+    )
+
+
+def write(
+    part: str,
+    tensors: Mapping[str, tuple[np.ndarray, bool]],
+    about: Mapping[str, Any] | None = None,
+    wanted: str | None = None,
+) -> tuple[bytes, dict[str, str]]:
+    """Write a message; return its body and its headers.
+
+    Args:
+        part: ``inputs`` for a request, ``outputs`` for a response.
+        tensors: By name, each with whether it is written as bytes.
+        about: Other members of the JSON object.
+        wanted: The output that a request asks for as bytes.
+
+    Example:
+        >>> body, headers = write("outputs", {"y": (np.array([[1.0, 2.0]], dtype="<f4"), True)}, {"model_name": "m"})
+        >>> body[: int(headers[LENGTH])].decode()  # doctest: +ELLIPSIS
+        '{"model_name":"m","outputs":[{"name":"y","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}'
+        >>> read(body, headers[LENGTH], "outputs").tensors
+        {'y': array([[1., 2.]], dtype=float32)}
+    """
+    written, behind = [], []
+    for name, (tensor, as_bytes) in tensors.items():
+        one: dict[str, Any] = {"name": name, "shape": list(tensor.shape), "datatype": datatype(tensor)}
+        if as_bytes:
+            content = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<")).tobytes()
+            one["parameters"] = {SIZE: len(content)}
+            behind.append(content)
+        else:
+            one["data"] = tensor.ravel().tolist()
+        written.append(one)
+    content = {**(about or {}), part: written}
+    if wanted is not None:
+        content["outputs"] = [{"name": wanted, "parameters": {BINARY: True}}]
+    header = json.dumps(content, separators=(",", ":")).encode()
+    if not behind:
+        return header, {"Content-Type": "application/json"}
+    return b"".join([header, *behind]), {"Content-Type": "application/octet-stream", LENGTH: str(len(header))}
+
+
+def datatype(tensor: np.ndarray) -> str:
+    """Return the protocol's name of the type of a tensor.
+
+    Raises:
+        ValueError: If it has none.
+
+    Example:
+        >>> datatype(np.zeros(3, dtype=np.uint8))
+        'UINT8'
+    """
+    for name, known in TYPES.items():
+        if tensor.dtype == np.dtype(known):
+            return name
+    raise ValueError(f"the protocol has no name for {tensor.dtype}")
+
+
+def _length(text: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > most:
+        raise Refused(400, f"{LENGTH} must be the length of the JSON object in the body of {most} bytes, got {text}")
+    return int(text)
+
+
+def _parameters(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = content.get("parameters")
+    return given if isinstance(given, dict) else {}
+
+
+def _asked(outputs: Any) -> dict[str, bool] | None:
+    if outputs is None:
+        return None
+    if not isinstance(outputs, list) or any(not isinstance(one, dict) or "name" not in one for one in outputs):
+        raise Refused(400, "outputs must be a list of objects with a name")
+    return {str(one["name"]): _parameters(one).get(BINARY) is True for one in outputs}
+
+
+def _shape(given: Mapping[str, Any]) -> tuple[int, ...]:
+    shape = given.get("shape")
+    if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
+        raise Refused(400, f"{given['name']}: shape must be a list of whole numbers, got {shape}")
+    return tuple(shape)
+
+
+def _type(given: Mapping[str, Any]) -> np.dtype[Any]:
+    name = given.get("datatype")
+    if name not in TYPES:
+        raise Refused(400, f"{given['name']}: datatype must be one of {', '.join(TYPES)}, got {name}")
+    return np.dtype(TYPES[name])
+
+
+def _from_bytes(given: Mapping[str, Any], content: bytes) -> np.ndarray:
+    shape, kind = _shape(given), _type(given)
+    if len(content) != prod(shape) * kind.itemsize:
+        raise Refused(
+            400, f"{given['name']}: {list(shape)} as {given['datatype']} has {prod(shape) * kind.itemsize} bytes, got "
+            f"{len(content)}"
+        )  # fmt: skip
+    return np.frombuffer(content, dtype=kind).reshape(shape)
+
+
+def _from_json(given: Mapping[str, Any], body: bytes) -> np.ndarray:
+    shape, kind, data = _shape(given), _type(given), given.get("data")
+    if not isinstance(data, list):
+        raise Refused(400, f"{given['name']}: data must be a list of numbers, or {SIZE} the number of its bytes")
+    try:
+        numbers = np.asarray(data)
+    except ValueError as fault:
+        raise Refused(400, f"{given['name']}: data must be {list(shape)} numbers, got uneven lists") from fault
+    if numbers.size != prod(shape):
+        raise Refused(400, f"{given['name']}: {list(shape)} has {prod(shape)} numbers, got {numbers.size}")
+    if numbers.size and (numbers.dtype.kind not in "iuf" or has_booleans(data, body)):
+        raise Refused(400, f"{given['name']}: data must hold only numbers")
+    if numbers.dtype.kind == "f" and kind.kind != "f" and numbers.size:
+        raise Refused(400, f"{given['name']}: {given['datatype']} must hold whole numbers, got others")
+    if kind.kind != "f" and numbers.size:
+        least, most = np.iinfo(kind).min, np.iinfo(kind).max
+        if numbers.min() < least or numbers.max() > most:
+            raise Refused(400, f"{given['name']}: {given['datatype']} must be from {least} to {most}, got others")
+    with np.errstate(over="ignore"):
+        return numbers.reshape(shape).astype(kind)
