@@ -20,7 +20,7 @@ from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
 from parmtrain.serve import LOOPBACK
 
-pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[serve]'")
+pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PORT, METRICS = 8317, 8318
 URL = f"http://127.0.0.1:{PORT}"
@@ -42,7 +42,7 @@ def service(trained: Result, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         process = subprocess.Popen([*command, *more], stdout=file, stderr=subprocess.STDOUT)
     until = time.monotonic() + STARTING
     try:
-        while b"takes POST" not in output.read_bytes():
+        while b"take POST" not in output.read_bytes():
             assert process.poll() is None, output.read_text()
             assert time.monotonic() < until, output.read_text()
             time.sleep(0.5)

@@ -1,10 +1,11 @@
 """Resemblyzer's speaker embedding as the deployed model of spoken clips.
 
-    python experiments/any_model/speakers.py CLIPS OUT
+    python experiments/any_model/speakers.py CLIPS WEIGHTS OUT
 
 CLIPS is a data set in the layout of Speech Commands. OUT gets mel spectrograms of 1.6 s ``[1, 160, 40]`` for
-``task=embedding``, computed as the package does, without its detection of silence. Weights come from the package
-(``pip download --no-deps resemblyzer``, ``unzip``): ``resemblyzer/pretrained.pt``. `Encoder` is its architecture.
+``task=embedding``, computed as the package does, without its detection of silence. WEIGHTS is in the package
+(``pip download --no-deps resemblyzer``, ``unzip``): ``resemblyzer/pretrained.pt``. OUT/encoder.pt has them without the
+two numbers of its training loss. `Encoder` is its architecture.
 
 Source: Wan et al., Generalized End-to-End Loss for Speaker Verification (ICASSP 2018).
 """
@@ -50,8 +51,10 @@ def spectrogram(path: Path) -> np.ndarray:
     return MEL(padded)[:, :FRAMES].T[None].numpy()
 
 
-def main(clips: Path, out: Path) -> None:
+def main(clips: Path, weights: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    state = torch.load(weights, weights_only=True, map_location="cpu")["model_state"]
+    torch.save({name: state[name] for name in Encoder().state_dict()}, out / "encoder.pt")
     listed = {split: set((clips / name).read_text().split()) for split, name in SPLITS.items()}
     every = sorted(path.relative_to(clips).as_posix() for path in clips.glob("*/*.wav"))
     listed["train"] = set(every) - listed["val"] - listed["test"]

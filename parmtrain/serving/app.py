@@ -5,23 +5,23 @@ choose where each query of a coding group runs: Serve's router could send both q
 """
 
 import asyncio
+from collections.abc import MutableMapping
 from typing import Any
 
 import ray
-import torch
 from ray import serve
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from parmtrain.programs import pack
 from parmtrain.serving.actors import ActorInstance, Metrics
-from parmtrain.serving.events import Kind, Overloaded
+from parmtrain.serving.event_loop import collecting_when_idle
+from parmtrain.serving.front import Front, routes_of, warm_up
 from parmtrain.serving.frontend import Frontend
-from parmtrain.serving.requests import RAW, Refused, as_json, as_query, most_bytes, parse
+from parmtrain.serving.http import application as application_of
+from parmtrain.serving.requests import as_json
 from parmtrain.serving.served import ServeSettings, instance_counts, read_served
 from parmtrain.serving.service import Service
-
-WARM_UP = 5
 
 
 class FrontendDeployment:
@@ -35,7 +35,6 @@ class FrontendDeployment:
         self.settings = ServeSettings(**settings)
         self.settings.check()
         served = read_served(self.settings)
-        self.shape = served.query_shape
         counts = instance_counts(self.settings, served)
         scheme = served.scheme
         models = [ray.put(pack(model)) for model in served.models]
@@ -54,11 +53,10 @@ class FrontendDeployment:
             happened=self.metrics.answered,
             filled=self.metrics.filled,
         )
-        torch.set_num_threads(1)
-        for _ in range(WARM_UP):  # TorchScript optimizes during the first calls
-            served.bundle.encode(torch.zeros(1, served.bundle.k, *self.shape))
-            late = torch.arange(served.bundle.n).eq(0).unsqueeze(0)
-            served.bundle.decode(torch.zeros(1, served.bundle.n, served.width), ~late)
+        self.front = Front(self.service, self.settings.name or served.bundle.about["task"], served.query_shape)
+        self.app = application_of(routes_of(self.front, self._refused))
+        warm_up(served)
+        self._collecting = asyncio.create_task(collecting_when_idle(lambda: self.frontend.waiting == 0))
 
     def instance(self, number: int, pool: int, model: Any) -> ActorInstance:
         """Return a new instance of a pool that runs ``model``, a reference to a ``Packed`` network."""
@@ -66,49 +64,26 @@ class FrontendDeployment:
 
     async def predict(self, query: Any) -> dict[str, Any]:
         """Answer a query sent through a Python handle: a tensor or an array ``[*query]``."""
-        return as_json(await self.service.predict(as_query(query, self.shape)))
+        return as_json(await self.front.predict(query))
 
     async def __call__(self, request: Request) -> Response:
-        """Answer an HTTP request: POST a query to any path, or GET /healthz for the state of the service."""
-        if request.method == "GET":
-            return self._health(request.url.path)
-        if request.method != "POST":
-            return self._refuse(405, f"method {request.method} is not allowed; use POST")
-        try:
-            query = parse(await self._body(request), request.headers.get("content-type", ""), self.shape)
-            prediction = await self.service.predict(query)
-        except Refused as fault:
-            return self._refuse(fault.status, str(fault))
-        except Overloaded as fault:
-            return self._refuse(503, str(fault), {"Retry-After": "1"})
-        if RAW in request.headers.get("accept", "") and prediction.output is not None:
-            content = prediction.output.float().numpy().astype("<f4").tobytes()
-            return Response(content, media_type=RAW, headers={"X-Parmtrain-Kind": prediction.kind.value})
-        status = 504 if prediction.kind is Kind.default else 200
-        return JSONResponse(as_json(prediction), status)
+        """Answer an HTTP request as the application does that a front alone serves."""
+        sent: list[MutableMapping[str, Any]] = []
 
-    async def _body(self, request: Request) -> bytes:
-        """Read the body, up to the largest size that a query can have."""
-        body, most = bytearray(), most_bytes(self.shape)
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise Refused(413, f"the body must have at most {most} bytes, the largest size of a query")
-        return bytes(body)
+        async def keep(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        await self.app(request.scope, request.receive, keep)
+        start, *rest = sent
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
+        return Response(b"".join(part.get("body", b"") for part in rest), start["status"], headers)
 
     def counts(self) -> dict[str, int]:
         """Return the frontend's counts."""
         return {str(name): count for name, count in self.frontend.counts.items()}
 
-    def _health(self, path: str) -> Response:
-        if not path.endswith("/healthz"):
-            return self._refuse(404, f"unknown path {path}; POST a query, or GET /healthz")
-        state = {"waiting": self.frontend.waiting, "counts": self.counts(), "occupied": self.frontend.occupied}
-        return JSONResponse({"status": "ok", **state})
-
-    def _refuse(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+    def _refused(self, status: int) -> None:
         self.metrics.refused.inc(tags={"status": str(status)})
-        return JSONResponse({"error": sentence}, status, headers)
 
 
 def build(arguments: dict[str, Any]) -> Any:

@@ -1,6 +1,6 @@
 """The ASGI application: the Open Inference Protocol, and a dialect of JSON of its own on /."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -132,7 +132,7 @@ async def read_body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-def application(routes: list[BaseRoute], **more: Any) -> Starlette:
+def application(routes: Sequence[BaseRoute], **more: Any) -> Starlette:
     """Return an ASGI application of routes; other paths are refused with a sentence."""
 
     async def unknown(request: Request, fault: Exception) -> Response:

@@ -140,10 +140,10 @@ def write(
         else:
             one["data"] = tensor.ravel().tolist()
         written.append(one)
-    content = {**(about or {}), part: written}
+    whole: dict[str, Any] = {**(about or {}), part: written}
     if wanted is not None:
-        content["outputs"] = [{"name": wanted, "parameters": {BINARY: True}}]
-    header = json.dumps(content, separators=(",", ":")).encode()
+        whole["outputs"] = [{"name": wanted, "parameters": {BINARY: True}}]
+    header = json.dumps(whole, separators=(",", ":")).encode()
     if not behind:
         return header, {"Content-Type": "application/json"}
     return b"".join([header, *behind]), {"Content-Type": "application/octet-stream", LENGTH: str(len(header))}

@@ -156,4 +156,5 @@ def as_json(prediction: Prediction) -> dict[str, Any]:
         {'prediction': [0.5, -1.0], 'kind': 'deployed', 'milliseconds': 12.0}
     """
     output = None if prediction.output is None else prediction.output.tolist()
-    return {"prediction": output, "kind": prediction.kind.value, "milliseconds": round(prediction.seconds * 1e3, 3)}
+    about = {"prediction": output, "kind": prediction.kind.value, "milliseconds": round(prediction.seconds * 1e3, 3)}
+    return about if prediction.reason is None else about | {"reason": prediction.reason.value}

@@ -26,6 +26,10 @@ class ServeSettings(Limits):
         None, "queries in a group: the bundle's k, or fewer where its code takes groups that are not full", above=0
     )
     deployed: str | None = setting(None, "file of the deployed model, in place of the bundle's own")
+    fleet: str | None = setting(
+        None, "YAML file of servers that run the models already; without it, Ray runs them on this machine or cluster"
+    )
+    name: str = setting("", "what clients call the model; the task's name by default")
     coded: bool = setting(True, "false serves the deployed model alone; copy_after=0 then sends each query twice")
     replicas: int = setting(2, "instances of the deployed model, m", above=0)
     parity_replicas: int | None = setting(None, "instances of each parity model; m/k by default", above=0)
@@ -48,6 +52,8 @@ class ServeSettings(Limits):
         """Yield every fault except numbers out of bounds."""
         if not self.bundle:
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
+        if self.port == self.metrics_port:
+            yield f"metrics_port must be another port than port={self.port}"
         if not self.host:
             yield "host must be an address, got an empty one"
 

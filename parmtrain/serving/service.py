@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from parmtrain.codes import Coder
-from parmtrain.serving.events import Action, Answer, Dispatch, Group, Job, Kind, Restart
+from parmtrain.serving.events import Action, Answer, Dispatch, Group, Job, Kind, Reason, Restart
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
 
@@ -35,11 +35,15 @@ class Prediction:
         kind: How the answer was made.
         output: Prediction ``[c]``; None for a default answer if the service has none.
         seconds: Time from the query's arrival to its answer.
+        group: Number of its coding group.
+        reason: Why it is a default answer.
     """
 
     kind: Kind
     output: Tensor | None
     seconds: float
+    group: int = 0
+    reason: Reason | None = None
 
 
 class Service:
@@ -90,8 +94,12 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
 
-    async def predict(self, query: Tensor) -> Prediction:
+    async def predict(self, query: Tensor, deadline: float | None = None) -> Prediction:
         """Answer a query ``[*query]``, which must be a valid input of the models.
+
+        Args:
+            query: The query.
+            deadline: Seconds until a default answer, if fewer than the frontend's.
 
         Raises:
             Overloaded: If the queue is full.
@@ -99,9 +107,26 @@ class Service:
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         now = self.clock()
         with self._telling_fill_times():
-            actions = self.frontend.submit(now, (query, future))
+            actions = self.frontend.submit(now, (query, future), deadline)
         self._do(now, "submit", actions)
         return await future
+
+    def add(self, pool: int, instance: Instance) -> int:
+        """Add an instance to a pool and return its number; it is used once its ``restart`` says that it is ready."""
+        number = self.frontend.pools.join(pool)
+        self.instances.append(instance)
+        self._start(self._restart(number))
+        return number
+
+    def remove(self, number: int) -> None:
+        """Give no more queries to an instance."""
+        self.frontend.pools.leave(number)
+
+    def await_instances(self) -> None:
+        """Give queries to each instance only once its ``restart`` says that it is ready."""
+        for number in range(len(self.instances)):
+            self.frontend.pools.take_down(self.clock(), number)
+            self._start(self._restart(number))
 
     @contextmanager
     def _telling_fill_times(self) -> Iterator[None]:
@@ -177,7 +202,8 @@ class Service:
             output = self._decoded(output)[query.position]
         elif answer.kind is Kind.default:
             output = self.default
-        prediction = Prediction(answer.kind, output, self.clock() - query.at)
+        seconds = self.clock() - query.at
+        prediction = Prediction(answer.kind, output, seconds, query.group.number, answer.reason)
         self.happened(prediction)
         future: asyncio.Future[Prediction] = query.payload[1]
         if not future.done():  # the client may have disconnected

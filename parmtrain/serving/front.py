@@ -1,0 +1,136 @@
+"""A service as a model of the Open Inference Protocol, and the routes through which it is reached."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from parmtrain.serving.dataplane import Answered, DataPlane
+from parmtrain.serving.events import Kind
+from parmtrain.serving.http import READ, Protocol, read_body
+from parmtrain.serving.requests import RAW, Refused, as_json, as_query, most_bytes, parse
+from parmtrain.serving.served import Served
+from parmtrain.serving.service import Prediction, Service
+
+DEADLINE = "deadline_ms"
+WARM_UP = 20
+
+
+class Front:
+    """Answer queries of the protocol, and single ones, through a service.
+
+    Args:
+        service: The service.
+        name: What the model is called.
+        query_shape: Shape of one query.
+    """
+
+    def __init__(self, service: Service, name: str, query_shape: tuple[int, ...]) -> None:
+        self.service, self.name, self.query_shape = service, name, query_shape
+        self.outputs = service.outputs
+
+    @property
+    def ready(self) -> bool:
+        """Whether each pool has an instance that can run queries."""
+        return self.service.frontend.ready
+
+    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any]) -> Answered:
+        """Answer queries ``[b, *query]``, each on its own.
+
+        Raises:
+            Refused: If a parameter is wrong, or there is no answer to give.
+        """
+        deadline = _deadline(parameters)
+        rows = torch.from_numpy(np.ascontiguousarray(queries))
+        if len(rows) == 1:
+            predictions = [await self.service.predict(rows[0], deadline)]
+        else:
+            predictions = await asyncio.gather(*(self.service.predict(row, deadline) for row in rows))
+        outputs = [one.output for one in predictions if one.output is not None]
+        if len(outputs) < len(predictions):
+            reasons = sorted({one.reason.value for one in predictions if one.reason is not None})
+            raise Refused(504, f"no prediction could be given ({', '.join(reasons)})")
+        return Answered(
+            torch.stack(outputs).float().numpy(),
+            {
+                "kind": ",".join(one.kind.value for one in predictions),
+                "group": ",".join(str(one.group) for one in predictions),
+            },
+        )
+
+    async def predict(self, query: Any) -> Prediction:
+        """Answer a query sent through a Python handle: a tensor or an array ``[*query]``."""
+        return await self.service.predict(as_query(query, self.query_shape))
+
+
+def _deadline(parameters: Mapping[str, Any]) -> float | None:
+    """Return the deadline of a request in seconds; None if it has none."""
+    given = parameters.get(DEADLINE)
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
+        raise Refused(400, f"{DEADLINE} must be a positive number, got {given}")
+    return given / 1000
+
+
+class Dialect:
+    """Single queries as JSON or as bare numbers on /, and the state of the service on /healthz.
+
+    Args:
+        front: The front.
+        protocol: Routes of the protocol, which count what is refused.
+    """
+
+    def __init__(self, front: Front, protocol: Protocol) -> None:
+        self.front, self.protocol = front, protocol
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes."""
+        answering = self.protocol.answering
+        return [
+            Route("/", answering(self.query), methods=["POST"]),
+            Route("/healthz", answering(self.health), methods=READ),
+        ]
+
+    async def query(self, request: Request) -> Response:
+        """Answer one query."""
+        shape = self.front.query_shape
+        body = await read_body(request, most_bytes(shape))
+        prediction = await self.front.service.predict(parse(body, request.headers.get("content-type", ""), shape))
+        if RAW in request.headers.get("accept", "") and prediction.output is not None:
+            content = prediction.output.float().numpy().astype("<f4").tobytes()
+            return Response(content, media_type=RAW, headers={"X-Parmtrain-Kind": prediction.kind.value})
+        return JSONResponse(as_json(prediction), 504 if prediction.kind is Kind.default else 200)
+
+    async def health(self, request: Request) -> Response:
+        """Return what the frontend counts; 503 while a pool has no instance."""
+        frontend = self.front.service.frontend
+        counts = {str(name): count for name, count in frontend.counts.items()}
+        up = [frontend.pools.up(pool) for pool in range(len(frontend.occupied))]
+        state = {"waiting": frontend.waiting, "counts": counts, "occupied": frontend.occupied, "up": up}
+        return JSONResponse({"status": "ok" if self.front.ready else "not ready", **state})
+
+
+def routes_of(front: Front, refused: Any = lambda status: None) -> list[BaseRoute]:
+    """Return all routes of a front; ``refused`` is called with the status of each request that is refused."""
+    protocol = Protocol(DataPlane(front), refused)
+    return [*protocol.routes, *Dialect(front, protocol).routes]
+
+
+def warm_up(served: Served) -> None:
+    """Run the encoder and the decoder some times: TorchScript optimizes during the first calls."""
+    torch.set_num_threads(1)
+    if not served.coded:
+        return
+    bundle = served.bundle
+    late = torch.arange(bundle.n).eq(0).unsqueeze(0)
+    with torch.inference_mode():
+        for _ in range(WARM_UP):
+            bundle.encode(torch.zeros(1, bundle.k, *served.query_shape))
+            bundle.decode(torch.zeros(1, bundle.n, served.width), ~late)

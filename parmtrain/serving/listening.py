@@ -1,0 +1,62 @@
+"""Listen on ports that nobody else listens on, with uvicorn."""
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+
+from parmtrain.errors import ConfigError
+
+BACKLOG = 2048
+DRAIN = 30  # seconds that queries in flight get at the end
+
+
+def taken(host: str, port: int, name: str) -> socket.socket:
+    """Return a socket that is bound to a port, which nobody else may share.
+
+    Args:
+        host: Address.
+        port: Port.
+        name: Name of the setting, for the error message.
+
+    Raises:
+        ConfigError: If another process has it, or there is no such address.
+
+    Example:
+        >>> with taken("127.0.0.1", 0, "port") as free:
+        ...     taken("127.0.0.1", free.getsockname()[1], "port")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        parmtrain.errors.ConfigError: port=... must be free on 127.0.0.1: Address already in use; ...
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as fault:
+        raise ConfigError([f"host must be an address of this machine, got {host} ({fault.strerror})"]) from fault
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # or the event loop leaves delays on
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(BACKLOG)  # two that are bound may not both listen
+    except OSError as fault:
+        bound.close()
+        raise ConfigError(
+            [f"{name}={port} must be free on {host}: {fault.strerror}; set {name}=… to another"]
+        ) from fault
+    bound.setblocking(False)
+    return bound
+
+
+def server(app: Any, **more: Any) -> uvicorn.Server:
+    """Return a server of an ASGI application, to be given sockets."""
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN, server_header=False, **more
+    )
+    return uvicorn.Server(config)
+
+
+def serve(app: Any, bound: socket.socket, **more: Any) -> None:
+    """Serve an ASGI application on a socket until the process is asked to stop; queries in flight are answered."""
+    made = server(app, **more)
+    with asyncio.Runner(loop_factory=made.config.get_loop_factory()) as runner:
+        runner.run(made.serve([bound]))

@@ -1,0 +1,133 @@
+"""One instance as a server: a bundle's deployed model or a parity model behind the Open Inference Protocol."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from parmtrain.bundle import Bundle
+from parmtrain.errors import ConfigError
+from parmtrain.programs import Network
+from parmtrain.serving.dataplane import Answered, DataPlane
+from parmtrain.serving.fleet import pool_names
+from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.listening import serve, taken
+from parmtrain.serving.requests import Refused
+from parmtrain.settings import require_valid, setting
+
+WARM_UP = 5
+
+
+@dataclass
+class InstanceSettings:
+    """Settings of one instance."""
+
+    bundle: str = setting("", "folder of a run, or its export folder")
+    model: str = setting("deployed", "which model of the bundle: deployed, parity, parity_2, …")
+    deployed: str | None = setting(None, "file of the deployed model, in place of the bundle's own")
+    name: str = setting("", "what the model is called; what it is in the bundle by default")
+    host: str = setting("127.0.0.1", "address to listen on; the default is reachable from this machine only")
+    port: int = setting(9000, "port to listen on", least=1, most=65535)
+    device: str = setting("cpu", "where it runs: cpu, cuda, cuda:1, …")
+    threads: int = setting(1, "threads of PyTorch on the CPU", above=0)
+
+    def faults(self) -> Iterator[str]:
+        """Yield every fault except numbers out of bounds."""
+        if not self.bundle:
+            yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
+        try:
+            kind = torch.device(self.device).type
+        except RuntimeError:
+            yield f"device must be a device of PyTorch, got {self.device}"
+            return
+        if kind == "cuda" and not torch.cuda.is_available():
+            yield f"device={self.device} must be there, but PyTorch sees no GPU; set device=cpu"
+
+
+class OneModel:
+    """A network as a model of the protocol; it runs in a thread of its own, so that the server answers meanwhile.
+
+    Args:
+        name: What it is called.
+        network: Maps queries ``[b, *query]`` to outputs ``[b, w]``.
+        query_shape: Shape of one query.
+        outputs: Length of one output.
+        device: Where the network is.
+    """
+
+    def __init__(
+        self, name: str, network: Network, query_shape: tuple[int, ...], outputs: int, device: str = "cpu"
+    ) -> None:
+        self.name, self.query_shape, self.outputs = name, query_shape, outputs
+        self._network, self._device = network, device
+        self._thread = ThreadPoolExecutor(1)
+
+    ready = True
+
+    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any]) -> Answered:
+        """Answer queries ``[b, *query]`` as one batch.
+
+        Raises:
+            Refused: If the network raises an error.
+        """
+        try:
+            outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self.run, queries)
+        except Exception as fault:  # a network can raise anything
+            raise Refused(500, f"{self.name} raised {type(fault).__name__}: {fault}") from fault
+        return Answered(outputs)
+
+    def run(self, queries: np.ndarray) -> np.ndarray:
+        """Map queries ``[b, *query]`` to outputs ``[b, w]``."""
+        with torch.inference_mode():
+            given = torch.from_numpy(np.array(queries)).to(self._device)
+            outputs: np.ndarray = self._network(given).float().cpu().numpy()
+        return outputs
+
+
+def one_model(settings: InstanceSettings) -> OneModel:
+    """Load the model that the settings name.
+
+    Raises:
+        ConfigError: If the bundle has no such model.
+        ExportError: If the bundle is incomplete or changed.
+    """
+    from parmtrain.serving.served import ServeSettings, read_served
+
+    served = read_served(ServeSettings(bundle=settings.bundle, deployed=settings.deployed))
+    names = pool_names(len(served.models))
+    if settings.model not in names:
+        raise ConfigError([f"model must be one of {', '.join(names)} for this bundle, got {settings.model}"])
+    pool = names.index(settings.model)
+    network, bundle = served.models[pool], served.bundle
+    if isinstance(network, torch.nn.Module):
+        network.to(settings.device)
+    shape, width = (served.query_shape, served.outputs) if pool == 0 else (parity_shape(bundle), served.width)
+    model = OneModel(settings.name or settings.model, network, shape, width, settings.device)
+    torch.set_num_threads(settings.threads)
+    for _ in range(WARM_UP):  # TorchScript optimizes during the first calls
+        model.run(np.zeros((1, *shape), dtype=np.float32))
+    return model
+
+
+def parity_shape(bundle: Bundle) -> tuple[int, ...]:
+    """Return the shape of one coded query of a bundle."""
+    return tuple(bundle.about["shapes"]["parity_query"])
+
+
+def serve_instance(settings: InstanceSettings) -> None:
+    """Serve one model until the user stops it."""
+    require_valid(settings)
+    socket = taken(settings.host, settings.port, "port")
+    with socket:
+        model = one_model(settings)
+        app = application(Protocol(DataPlane(model)).routes)
+        print(
+            f"{model.name}: http://{settings.host}:{settings.port}/v2/models/{model.name} takes queries "
+            f"{list(model.query_shape)}",
+            flush=True,
+        )
+        serve(app, socket)

@@ -1,0 +1,93 @@
+"""Metrics of a front for Prometheus."""
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from parmtrain.serving.event_loop import Watch
+from parmtrain.serving.events import Kind
+from parmtrain.serving.frontend import Frontend
+from parmtrain.serving.service import Prediction
+
+LATENCIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
+COUNTS = {
+    "lost": "Instances that died.",
+    "hung": "Instances that did not respond in time.",
+    "garbage": "Outputs that were malformed.",
+    "failed": "Queries that nothing was left to answer.",
+    "retried": "Jobs that were tried again.",
+    "groups": "Groups that were encoded.",
+    "coded": "Coded queries that were dispatched.",
+}
+
+
+class PrometheusMetrics:
+    """Count answers and times, and show the state of a frontend.
+
+    Args:
+        registry: Where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        answers = Counter("parmtrain_answers", "Answers by how they were made.", ("kind",), registry=registry)
+        latency = Histogram(
+            "parmtrain_latency_seconds", "From arrival to answer.", ("kind",), buckets=LATENCIES, registry=registry
+        )
+        self._answers = {kind: answers.labels(kind.value) for kind in Kind}
+        self._latency = {kind: latency.labels(kind.value) for kind in Kind}
+        self._refused = Counter("parmtrain_refused", "Requests that were refused.", ("status",), registry=registry)
+        self._fill = Histogram(
+            "parmtrain_group_fill_seconds", "From a group's first query until it is encoded.", buckets=LATENCIES,
+            registry=registry,
+        )  # fmt: skip
+        self.route = Route("/metrics", self._show, methods=["GET", "HEAD"])
+
+    def answered(self, prediction: Prediction) -> None:
+        """Count an answer."""
+        self._answers[prediction.kind].inc()
+        self._latency[prediction.kind].observe(prediction.seconds)
+
+    def filled(self, seconds: float) -> None:
+        """Count a group that was encoded."""
+        self._fill.observe(seconds)
+
+    def refuse(self, status: int) -> None:
+        """Count a request that was refused."""
+        self._refused.labels(str(status)).inc()
+
+    def watch(self, frontend: Frontend, pools: Sequence[str], loop: Watch) -> None:
+        """Show the state of a frontend, and the longest pause of its event loop, whenever metrics are read."""
+        self.registry.register(_State(frontend, pools, loop))
+
+    async def _show(self, request: Request) -> Response:
+        return Response(generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class _State(Collector):
+    def __init__(self, frontend: Frontend, pools: Sequence[str], loop: Watch) -> None:
+        self.frontend, self.pools, self.loop = frontend, pools, loop
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what the frontend counts now."""
+        frontend = self.frontend
+        up = GaugeMetricFamily("parmtrain_instances_up", "Instances that can run queries.", labels=["pool"])
+        busy = CounterMetricFamily(
+            "parmtrain_occupied_seconds", "Seconds that instances were busy, in all.", labels=["pool"]
+        )
+        for pool, name in enumerate(self.pools):
+            up.add_metric([name], frontend.pools.up(pool))
+            busy.add_metric([name], frontend.occupied[pool])
+        yield up
+        yield busy
+        yield GaugeMetricFamily("parmtrain_waiting", "Queries that wait for an answer.", frontend.waiting)
+        yield GaugeMetricFamily(
+            "parmtrain_loop_pause_seconds", "Longest pause of the event loop in the last minute.", self.loop.longest
+        )
+        for name, about in COUNTS.items():
+            yield CounterMetricFamily(f"parmtrain_{name}", about, frontend.counts[name])

@@ -1,0 +1,116 @@
+"""Instances that are servers of the Open Inference Protocol, whoever wrote them."""
+
+import asyncio
+import logging
+from typing import Any
+
+import aiohttp
+import numpy as np
+import torch
+from torch import Tensor
+
+from parmtrain.serving.fleet import Endpoint
+from parmtrain.serving.open_inference import LENGTH, TYPES, read, write
+
+log = logging.getLogger(__name__)
+FIRST, LONGEST = 0.05, 1.0  # seconds between two looks at a server that is not ready
+PATIENCE = 2.0  # seconds that a server may take to say whether it is ready
+BINARY = "binary_tensor_data"
+
+
+class InstanceError(Exception):
+    """A server did not answer a query as it must."""
+
+
+class RemoteInstance:
+    """Run one model on a server, one query at a time.
+
+    Args:
+        session: HTTP connections, which are kept alive.
+        endpoint: The server and its model.
+        shape: Shape of a query of this model.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, endpoint: Endpoint, shape: tuple[int, ...]) -> None:
+        self._session, self.endpoint, self._shape = session, endpoint, shape
+        self._running: asyncio.Task[Any] | None = None
+        self._input, self._output, self._type, self._binary = "", "", np.dtype("<f4"), True
+        self._said = ""
+
+    async def run(self, query: Tensor) -> Any:
+        """Run one query ``[*query]``.
+
+        Raises:
+            InstanceError: If the server refuses it, or answers otherwise.
+            aiohttp.ClientError: If it cannot be reached.
+        """
+        self._running = asyncio.current_task()
+        try:
+            return await self._ask(query)
+        finally:
+            self._running = None
+
+    async def _ask(self, query: Tensor) -> Tensor:
+        numbers = query.numpy()[np.newaxis].astype(self._type, copy=False)
+        wanted = self._output if self._binary else None
+        body, headers = write("inputs", {self._input: (numbers, self._binary)}, wanted=wanted)
+        async with self._session.post(f"{self.endpoint}/infer", data=body, headers=headers) as response:
+            content = await response.read()
+            if response.status != 200:
+                raise InstanceError(f"{self.endpoint}: status {response.status}, {content[:200]!r}")
+            tensors = read(content, response.headers.get(LENGTH), "outputs").tensors
+        if self._output not in tensors or len(tensors[self._output]) != 1:
+            raise InstanceError(f"{self.endpoint}: the answer must have one {self._output}, got {list(tensors)}")
+        return torch.from_numpy(tensors[self._output][0].astype(np.float32))
+
+    async def restart(self) -> None:
+        """Give up what the server runs, and wait until it says that it is ready."""
+        if self._running is not None:
+            self._running.cancel()  # which closes its connection
+        wait = FIRST
+        while True:
+            why = await self._wrong()
+            if why is None:
+                if self._said:
+                    log.info("%s is ready", self.endpoint)
+                self._said = ""
+                return
+            if why != self._said:
+                log.warning("%s is not ready: %s", self.endpoint, why)
+                self._said = why
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST)
+
+    async def _wrong(self) -> str | None:
+        """Return why the server is not ready; None if it is."""
+        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        try:
+            for path in ("/v2/health/ready", f"/v2/models/{self.endpoint.model}/ready"):
+                async with self._session.get(f"{self.endpoint.server}{path}", timeout=timeout) as response:
+                    if response.status != 200:
+                        return f"{path} returns {response.status}"
+            async with self._session.get(f"{self.endpoint.server}/v2", timeout=timeout) as response:
+                about = await response.json(content_type=None) if response.status == 200 else {}
+            async with self._session.get(str(self.endpoint), timeout=timeout) as response:
+                return self._take(about, await response.json(content_type=None))
+        except (aiohttp.ClientError, TimeoutError, ValueError) as fault:
+            return f"{type(fault).__name__}: {fault}".rstrip(": ")
+
+    def _take(self, server: Any, model: Any) -> str | None:
+        """Take names and types from the metadata of a model; return what is wrong with them, if anything."""
+        try:
+            (given,), outputs = model["inputs"], model["outputs"]
+            self._input, kind, shape = given["name"], given["datatype"], [int(size) for size in given["shape"]]
+            self._output = outputs[0]["name"]
+            self._binary = BINARY in server.get("extensions", [])
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            return f"its metadata must name one input and an output, got {str(model)[:200]}"
+        if kind not in TYPES:
+            return f"its input must hold numbers, got {kind}"
+        self._type = np.dtype(TYPES[kind])
+        if len(shape) == len(self._shape):  # Triton leaves out the first axis of models that batch
+            shape = [-1, *shape]
+        fits = len(shape) == len(self._shape) + 1 and all(
+            size in (-1, own) for size, own in zip(shape[1:], self._shape, strict=True)
+        )
+        return None if fits else f"its input must have shape [-1, {', '.join(map(str, self._shape))}], got {shape}"

@@ -1,0 +1,297 @@
+"""A front before a fleet of servers: answers, slow and dead servers, a fleet that changes, servers of others."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from parmtrain.errors import ConfigError
+from parmtrain.runs import Result
+from parmtrain.serving.dataplane import Answered, DataPlane
+from parmtrain.serving.fleet import read_fleet
+from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.listening import taken
+from parmtrain.serving.model_server import InstanceSettings, OneModel, one_model
+from parmtrain.serving.served import ServeSettings, read_served
+from parmtrain.serving.standalone import front_application
+from tests.servers import serving
+
+PATIENCE = 20
+
+
+class Gate(OneModel):
+    """A model whose queries wait while its gate is closed."""
+
+    opened = threading.Event()
+
+    @classmethod
+    def of(cls, model: OneModel) -> "Gate":
+        gate = cls(model.name, model._network, model.query_shape, model.outputs)
+        gate.opened = threading.Event()
+        gate.opened.set()
+        return gate
+
+    def run(self, queries: np.ndarray) -> np.ndarray:
+        assert self.opened.wait(PATIENCE)
+        return super().run(queries)
+
+
+@pytest.fixture
+def gates(finished: Result) -> list[Gate]:
+    """Return two instances of the deployed model and one of the parity model."""
+    names = ("deployed", "deployed", "parity")
+    return [Gate.of(one_model(InstanceSettings(bundle=str(finished.folder), model=name))) for name in names]
+
+
+def app_of(model: Any) -> Any:
+    return application(Protocol(DataPlane(model)).routes)
+
+
+@contextmanager
+def front(finished: Result, path: Path, **settings: Any) -> Iterator[str]:
+    given = ServeSettings(bundle=str(finished.folder), fleet=str(path), **settings)
+    with serving(front_application(given, read_served(given))) as url:
+        wait_for(lambda: call(f"{url}/v2/health/ready")[0] == 200)
+        yield url
+
+
+def listed(path: Path, deployed: list[str], parity: list[str]) -> Path:
+    path.write_text(json.dumps({"deployed": deployed, "parity": parity}))
+    return path
+
+
+def call(url: str, content: Any = None) -> tuple[int, Any]:
+    body = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+
+
+def ask(url: str, query: torch.Tensor, **parameters: Any) -> tuple[int, Any]:
+    one = {"name": "query", "shape": [1, *query.shape], "datatype": "FP32", "data": query.flatten().tolist()}
+    return call(f"{url}/v2/models/digits/infer", {"inputs": [one], "parameters": parameters})
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def queries() -> torch.Tensor:
+    return torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_answers_are_those_of_the_models(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    own, bundle = finished.module.deployed, read_served(ServeSettings(bundle=str(finished.folder))).bundle
+    with ExitStack() as stack:
+        slow, fast, parity = (stack.enter_context(serving(app_of(gate))) for gate in gates)
+        path = listed(tmp_path / "fleet.yaml", [slow, fast], [parity])
+        url = stack.enter_context(front(finished, path))
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        for query in queries[:4]:
+            status, answer = ask(url, query)
+            assert status == 200
+            assert answer["parameters"]["kind"] in ("deployed", "reconstructed")
+            assert answer["outputs"][0]["shape"] == [1, 10]
+        gates[0].opened.clear()
+        late = [pool.submit(ask, url, query) for query in queries[4:6]]
+        answers = [one.result()[1] for one in late]
+        assert sorted(answer["parameters"]["kind"] for answer in answers) == ["deployed", "reconstructed"]
+        assert len({answer["parameters"]["group"] for answer in answers}) == 1
+        gates[0].opened.set()
+        for position, answer in enumerate(answers):
+            given = torch.tensor(answer["outputs"][0]["data"])
+            pairs = [queries[4:6], queries[[5, 4]]]  # whichever came first
+            rebuilt = [bundle.reconstruct(pair.unsqueeze(0), at)[0, at] for pair in pairs for at in (0, 1)]
+            wanted = rebuilt if answer["parameters"]["kind"] == "reconstructed" else [own(queries[4:6])[position]]
+            assert any(torch.allclose(given, one, atol=1e-4) for one in wanted)
+        status, answer = ask(url, queries[0], deadline_ms="soon")
+        assert (status, answer) == (400, {"error": "deadline_ms must be a positive number, got soon"})
+
+
+def test_a_deadline_of_ones_own_is_kept(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(app_of(gate))) for gate in gates]
+        url = stack.enter_context(front(finished, listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])))
+        for gate in gates:
+            gate.opened.clear()
+        began = time.monotonic()
+        assert ask(url, queries[0], deadline_ms=50) == (504, {"error": "no prediction could be given (deadline)"})
+        assert time.monotonic() - began < 5
+        for gate in gates:
+            gate.opened.set()
+
+
+def test_a_server_that_dies_loses_no_query_and_is_used_again(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
+        dying = stack.enter_context(ExitStack())
+        first = dying.enter_context(serving(app_of(gates[0])))
+        others = [stack.enter_context(serving(app_of(gate))) for gate in gates[1:]]
+        url = stack.enter_context(front(finished, listed(tmp_path / "fleet.yaml", [first, others[0]], [others[1]])))
+
+        def up() -> Any:
+            return call(f"{url}/healthz")[1]["up"]
+
+        asked = [pool.submit(ask, url, query) for query in queries]
+        dying.close()
+        assert [one.result()[0] for one in asked] == [200] * len(queries)
+        assert [ask(url, query)[0] for query in queries] == [200] * len(queries)
+        wait_for(lambda: up() == [1, 1])
+        with serving(app_of(gates[0]), port=int(first.rpartition(":")[2])):
+            wait_for(lambda: up() == [2, 1])
+            assert ask(url, queries[0])[0] == 200
+
+
+def test_the_fleet_changes_while_it_serves(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as stack:
+        one, two, parity = (stack.enter_context(serving(app_of(gate))) for gate in gates)
+        path = listed(tmp_path / "fleet.yaml", [one], [parity])
+        url = stack.enter_context(front(finished, path))
+        assert call(f"{url}/healthz")[1]["up"] == [1, 1]
+        listed(path, [two, two], [parity])
+        wait_for(lambda: call(f"{url}/healthz")[1]["up"] == [2, 1])
+        gates[0].opened.clear()  # nobody asks it any more
+        assert [ask(url, query)[0] for query in queries] == [200] * len(queries)
+        path.write_text("deployed: []")
+        wait_for(lambda: "the fleet stays as it is" in caplog.text)
+        assert ask(url, queries[0])[0] == 200
+        gates[0].opened.set()
+
+
+class Foreign:
+    """A server with names and a type of its own, which reads and writes JSON alone."""
+
+    def __init__(self, model: OneModel) -> None:
+        self.model = model
+        self.routes = [
+            Route("/v2", self.server),
+            Route("/v2/health/ready", self.server),
+            Route("/v2/models/net/ready", self.server),
+            Route("/v2/models/net", self.metadata),
+            Route("/v2/models/net/infer", self.infer, methods=["POST"]),
+        ]
+
+    async def server(self, request: Request) -> JSONResponse:
+        return JSONResponse({"name": "another"})
+
+    async def metadata(self, request: Request) -> JSONResponse:
+        shape = list(self.model.query_shape)
+        return JSONResponse(
+            {
+                "name": "net",
+                "inputs": [{"name": "pixels", "datatype": "FP64", "shape": shape}],
+                "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1]}],
+            }
+        )
+
+    async def infer(self, request: Request) -> JSONResponse:
+        (given,) = (await request.json())["inputs"]
+        assert given["name"] == "pixels"
+        assert given["datatype"] == "FP64"
+        outputs = self.model.run(np.array(given["data"], dtype=np.float32).reshape(given["shape"]))
+        one = {"name": "logits", "shape": list(outputs.shape), "datatype": "FP32", "data": outputs.ravel().tolist()}
+        return JSONResponse({"model_name": "net", "outputs": [one]})
+
+
+def test_servers_of_others_are_instances_too(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        foreign = stack.enter_context(serving(application(Foreign(gates[0]).routes)))
+        parity = stack.enter_context(serving(app_of(gates[2])))
+        path = listed(tmp_path / "fleet.yaml", [f"{foreign}/v2/models/net"], [parity])
+        url = stack.enter_context(front(finished, path, coded=True, reconstruct_after=30))
+        for query in queries[:4]:
+            status, answer = ask(url, query)
+            assert (status, answer["parameters"]["kind"]) == (200, "deployed")
+            own = finished.module.deployed(query.unsqueeze(0))
+            assert torch.allclose(torch.tensor([answer["outputs"][0]["data"]]), own, atol=1e-4)
+
+
+class Wrong(OneModel):
+    """A model that refuses every query."""
+
+    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any]) -> Answered:
+        raise ValueError("no")
+
+
+def test_a_query_that_no_instance_can_run_is_answered_at_once(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    wrong = Wrong("deployed", gates[0]._network, gates[0].query_shape, 10)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(app_of(model))) for model in (wrong, wrong, gates[2])]
+        url = stack.enter_context(front(finished, listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])))
+        began = time.monotonic()
+        assert ask(url, queries[0]) == (504, {"error": "no prediction could be given (attempts)"})
+        assert time.monotonic() - began < 5
+        with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE) as answer:
+            families = {one.name: one for one in text_string_to_metric_families(answer.read().decode())}
+        assert families["parmtrain_failed"].samples[0].value == 1
+        assert families["parmtrain_lost"].samples[0].value == 2
+        refused = {sample.labels.get("status"): sample.value for sample in families["parmtrain_refused"].samples}
+        assert refused["504"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("[1]", "must have a list of servers for each of deployed, parity"),
+        ("deployed: [http://a]\n", "must have a list of servers for parity, got none"),
+        ("deployed: [http://a]\nparity: []\n", "must have a list of servers for parity, got none"),
+        (
+            "deployed: [a:9000]\nparity: [http://b]\n",
+            "deployed must list addresses such as http://host:9000, got a:9000",
+        ),
+        ("deployed: [http://a/v1]\nparity: [http://b]\n", "deployed must list addresses such as"),
+        ("deployed: [http://a:99999]\nparity: [http://b]\n", "deployed must list addresses such as"),
+        (
+            "deployed: [http://a]\nparity: [http://b]\nmore: []\n",
+            "has no pool more; its pools must be deployed, parity",
+        ),
+        ("deployed: [", "must be a YAML file of servers, but"),
+    ],
+)
+def test_files_that_name_no_fleet(content: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as fault:
+        read_fleet(path, ["deployed", "parity"])
+    assert sentence in str(fault.value)
+
+
+def test_a_port_is_never_shared() -> None:
+    with taken("127.0.0.1", 0, "port") as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port={port} must be free on 127.0.0.1: Address already in use; set"):
+            taken("127.0.0.1", port, "port")
+    with pytest.raises(ConfigError, match=r"host must be an address of this machine, got nowhere\.invalid"):
+        taken("nowhere.invalid", 1, "port")

@@ -1,0 +1,143 @@
+"""The Open Inference Protocol: messages, and a server of it that clients of others talk to."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from torch import nn
+
+from parmtrain.serving.dataplane import DataPlane
+from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.model_server import OneModel
+from parmtrain.serving.open_inference import LENGTH, TYPES, read, write
+from parmtrain.serving.requests import Refused
+from tests.servers import serving
+
+SHAPE = (2, 3)
+NUMBERS = st.sampled_from(list(TYPES.values())).flatmap(
+    lambda kind: arrays.arrays(kind, arrays.array_shapes(max_dims=3, max_side=4), elements=st.integers(0, 100))
+)
+
+
+@given(st.dictionaries(st.text(min_size=1), st.tuples(NUMBERS, st.booleans()), max_size=4))
+def test_what_is_written_is_read(tensors: Any) -> None:
+    body, headers = write("inputs", tensors, {"id": "seven"})
+    message = read(body, headers.get(LENGTH), "inputs")
+    assert message.id == "seven"
+    assert list(message.tensors) == list(tensors)
+    for name, (tensor, _) in tensors.items():
+        assert message.tensors[name].dtype == tensor.dtype
+        assert np.array_equal(message.tensors[name], tensor)
+
+
+@given(st.binary(max_size=200), st.one_of(st.none(), st.integers(-5, 300).map(str), st.text(max_size=5)))
+def test_any_bytes_are_a_message_or_refused(body: bytes, length: str | None) -> None:
+    with suppress(Refused):
+        read(body, length, "inputs")
+
+
+def request(**more: Any) -> bytes:
+    one = {"name": "query", "shape": [1, 2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}
+    return json.dumps({"inputs": [one | more]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "the body must be valid JSON"),
+        (b"[1]", "the body must be a JSON object with a list of inputs"),
+        (b'{"inputs": [{}]}', "each of inputs must be an object with a name"),
+        (request(datatype="BYTES"), "query: datatype must be one of FP16, FP32"),
+        (request(shape=[1, -2, 3]), "query: shape must be a list of whole numbers, got [1, -2, 3]"),
+        (request(shape=[1, True, 6]), "query: shape must be a list of whole numbers"),
+        (request(shape=[7]), "query: [7] has 7 numbers, got 6"),
+        (request(data=[1, 2, 3, 4, 5, True]), "query: data must hold only numbers"),
+        (request(data=[1, 2, 3, 4, 5, "6"]), "query: data must hold only numbers"),
+        (request(data=[[1, 2, 3], [4, 5]]), "query: data must be [1, 2, 3] numbers, got uneven lists"),
+        (request(data=None), "query: data must be a list of numbers"),
+        (request(datatype="UINT8", data=[1, 2, 3, 4, 5, 300]), "query: UINT8 must be from 0 to 255, got others"),
+        (request(datatype="INT32", data=[1, 2, 3, 4, 5, 0.5]), "query: INT32 must hold whole numbers, got others"),
+        (
+            request(parameters={"binary_data_size": 24}),
+            "query: binary_data_size must be the number of its bytes, got 24",
+        ),
+        (request() + b"1234", "the body must be valid JSON"),
+    ],
+)
+def test_malformed_messages(body: bytes, sentence: str) -> None:
+    with pytest.raises(Refused) as fault:
+        read(body, None, "inputs")
+    assert sentence in str(fault.value)
+
+
+def test_bytes_that_are_left_over_or_missing_are_refused() -> None:
+    body, headers = write("inputs", {"query": (np.zeros((1, 2), dtype=np.float32), True)})
+    with pytest.raises(Refused, match="must end with its last tensor, got 3 bytes more"):
+        read(body + b"abc", headers[LENGTH], "inputs")
+    with pytest.raises(Refused, match="binary_data_size must be the number of its bytes, got 8"):
+        read(body[:-1], headers[LENGTH], "inputs")
+    with pytest.raises(Refused, match=f"{LENGTH} must be the length of the JSON object"):
+        read(body, "9999", "inputs")
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        return nn.Sequential(nn.Flatten(), nn.Linear(6, 4)).eval()
+
+
+@pytest.fixture(scope="module")
+def address(network: nn.Module) -> Iterator[str]:
+    model = OneModel("linear", network, SHAPE, 4)
+    with serving(application(Protocol(DataPlane(model)).routes)) as url:
+        yield url.removeprefix("http://")
+
+
+def asked(client: Any, queries: np.ndarray, binary: bool, kind: str = "FP32") -> Any:
+    http = pytest.importorskip("tritonclient.http", reason="pip install 'tritonclient[http]'")
+    given = http.InferInput("query", list(queries.shape), kind)
+    given.set_data_from_numpy(queries, binary_data=binary)
+    wanted = http.InferRequestedOutput("prediction", binary_data=binary)
+    return client.infer("linear", [given], outputs=[wanted], request_id="7")
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritons_client_is_answered(binary: bool, address: str, network: nn.Module) -> None:
+    http = pytest.importorskip("tritonclient.http", reason="pip install 'tritonclient[http]'")
+    queries = np.random.default_rng(0).random((5, *SHAPE), dtype=np.float32)
+    with http.InferenceServerClient(address) as client, torch.no_grad():
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("linear")
+        assert client.get_server_metadata()["name"] == "parmtrain"
+        about = client.get_model_metadata("linear", "1")
+        assert about["inputs"] == [{"name": "query", "datatype": "FP32", "shape": [-1, 2, 3]}]
+        answer = asked(client, queries, binary)
+        assert answer.get_response()["id"] == "7"
+        assert np.allclose(answer.as_numpy("prediction"), network(torch.from_numpy(queries)), atol=1e-5)
+        doubles = asked(client, queries.astype(np.float64), binary, "FP64")
+        assert np.allclose(doubles.as_numpy("prediction"), answer.as_numpy("prediction"), atol=1e-5)
+
+
+def test_tritons_client_is_told_what_is_wrong(address: str) -> None:
+    http = pytest.importorskip("tritonclient.http", reason="pip install 'tritonclient[http]'")
+    with http.InferenceServerClient(address) as client:
+        for queries, sentence in (
+            (
+                np.zeros((1, 3, 2), dtype=np.float32),
+                r"query must have shape \[b, 2, 3\], b from 1 to 256, got \[1, 3, 2\]",
+            ),
+            (np.full((1, *SHAPE), np.nan, dtype=np.float32), "query must hold finite numbers"),
+        ):
+            with pytest.raises(http.InferenceServerException, match=sentence):
+                asked(client, queries, binary=True)
+        with pytest.raises(http.InferenceServerException, match="the model must be linear, version 1, got another"):
+            client.get_model_metadata("another")
+        assert not client.is_model_ready("another")
