@@ -25,6 +25,7 @@ from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
 from parmtrain.errors import ConfigError, InputError, Interrupted
 from parmtrain.evaluation.costs import resources, timings
+from parmtrain.evaluation.ordinary import ordinary_queries
 from parmtrain.evaluation.scores import Scores
 from parmtrain.files import naming_full_disks, write_json, write_text
 from parmtrain.inputs import as_folder
@@ -162,6 +163,8 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "preprocessing": task.input.settings,
         "metrics": scores.to_json(),
         "partial": work.cfg.partial or code.independent,
+        "independent": code.independent,
+        "queries": ordinary_queries(work.splits, task.input).to_json(),
         "deployed": _deployed_of(work, trained.device),
     }
     format = assemble.build(work.cfg.export)

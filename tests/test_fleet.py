@@ -97,8 +97,10 @@ def wait_for(what: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def queries() -> torch.Tensor:
-    return torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+def queries(finished: Result) -> torch.Tensor:
+    stored, _ = finished.splits.test[torch.arange(24)]
+    prepared: torch.Tensor = finished.task.input(stored)
+    return prepared
 
 
 def test_answers_are_those_of_the_models(
@@ -144,6 +146,35 @@ def test_a_deadline_of_ones_own_is_kept(
         assert time.monotonic() - began < 5
         for gate in gates:
             gate.opened.set()
+
+
+def test_a_query_out_of_scale_spoils_no_others_reconstruction(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    bundle = read_served(ServeSettings(bundle=str(finished.folder))).bundle
+    alone = bundle.reconstruct(queries[:2].unsqueeze(0), 0)[0, 0]
+    spoiled = bundle.reconstruct(torch.stack([queries[0], 1e6 * queries[1]]).unsqueeze(0), 0)[0, 0]
+    assert not torch.allclose(alone, spoiled, atol=1.0)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(app_of(gate))) for gate in gates]
+        path = listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])
+        url = stack.enter_context(front(finished, path))
+        pool = stack.enter_context(ThreadPoolExecutor(3))
+        gates[0].opened.clear()
+        late = pool.submit(ask, url, queries[0])
+        wait_for(lambda: call(f"{url}/healthz")[1]["waiting"] == 1)
+        for scale in (16, 255, 1e6, 1e20):
+            status, answer = ask(url, scale * queries[1])
+            assert (status, answer["parameters"]["kind"]) == (200, "deployed")
+        assert call(f"{url}/healthz")[1]["counts"]["uncoded"] == 4
+        assert ask(url, queries[1])[0] == 200  # fills the group
+        given = torch.tensor(late.result()[1]["outputs"][0]["data"])
+        assert torch.allclose(given, alone, atol=1e-4)
+        gates[0].opened.set()
+        with front(finished, path, unusual="refuse") as strict:
+            status, answer = ask(strict, 255 * queries[1])
+            assert status == 422
+            assert "the query must be like those of training: the maximum of channel 0 is 255" in answer["error"]
 
 
 def test_a_server_that_dies_loses_no_query_and_is_used_again(

@@ -2,8 +2,8 @@
 
     python experiments/any_model/speakers.py CLIPS WEIGHTS OUT
 
-CLIPS is a data set in the layout of Speech Commands. OUT gets mel spectrograms of 1.6 s ``[1, 160, 40]`` for
-``task=embedding``, computed as the package does, without its detection of silence. WEIGHTS is in the package
+CLIPS is a data set in the layout of Speech Commands. OUT gets logarithms of mel spectrograms of 1.6 s ``[1, 160, 40]``
+for ``task=embedding``, computed as the package does, without its detection of silence. WEIGHTS is in the package
 (``pip download --no-deps resemblyzer``, ``unzip``): ``resemblyzer/pretrained.pt``. OUT/encoder.pt has them without the
 two numbers of its training loss. `Encoder` is its architecture.
 
@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 RATE, FRAMES, MELS, STEP = 16000, 160, 40, 160
 LEVEL = 10 ** (-30 / 20)  # root mean square of a clip, to which quieter ones are amplified
+LEAST = 1e-6  # of the power of a band
 SPLITS = {"val": "validation_list.txt", "test": "testing_list.txt"}
 
 
 class Encoder(nn.Module):
-    """Map spectrograms ``[b, 1, 160, 40]`` to embeddings ``[b, 256]`` of length one."""
+    """Map logarithms of spectrograms ``[b, 1, 160, 40]`` to embeddings ``[b, 256]`` of length one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class Encoder(nn.Module):
         self.linear = nn.Linear(256, 256)
 
     def forward(self, spectrograms: Tensor) -> Tensor:
-        _, (hidden, _) = self.lstm(spectrograms.squeeze(1))
+        _, (hidden, _) = self.lstm(spectrograms.squeeze(1).exp())
         embeddings = torch.relu(self.linear(hidden[-1]))
         return embeddings / (embeddings.norm(dim=1, keepdim=True) + 1e-9)
 
@@ -48,7 +49,7 @@ def spectrogram(path: Path) -> np.ndarray:
     sound = torchaudio.functional.resample(torch.from_numpy(sound), rate, RATE)
     sound = sound * max(1.0, LEVEL / (sound.square().mean().sqrt().item() + 1e-9))
     padded = nn.functional.pad(sound[: FRAMES * STEP], (0, max(0, FRAMES * STEP - len(sound))))
-    return MEL(padded)[:, :FRAMES].T[None].numpy()
+    return (MEL(padded)[:, :FRAMES].T[None] + LEAST).log().numpy()
 
 
 def main(clips: Path, weights: Path, out: Path) -> None:

@@ -54,6 +54,8 @@ class _Description(BaseModel):
     systematic: bool
     coded: Whole
     partial: bool = False  # older bundles do not state it
+    independent: bool = False  # nor this
+    queries: dict[str, list[tuple[Finite, Finite]]] | None = None  # nor this: the range of ordinary ones
     stragglers: Whole
     shapes: _Shapes
     parity: _Parity

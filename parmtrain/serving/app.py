@@ -53,7 +53,7 @@ class FrontendDeployment:
             happened=self.metrics.answered,
             filled=self.metrics.filled,
         )
-        self.front = Front(self.service, self.settings.name or served.bundle.about["task"], served.query_shape)
+        self.front = Front.of(self.service, served, self.settings)
         self.app = application_of(routes_of(self.front, self._refused))
         warm_up(served)
         self._collecting = asyncio.create_task(collecting_when_idle(lambda: self.frontend.waiting == 0))

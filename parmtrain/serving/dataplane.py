@@ -1,6 +1,6 @@
 """What a server of the Open Inference Protocol offers, apart from how it is reached."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,14 +50,19 @@ class Model(Protocol):
 
 
 class DataPlane:
-    """Answer the calls of the protocol for one model.
+    """Answer the calls of the protocol for some models.
 
     Args:
-        model: The model.
+        models: The models, which have different names.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, *models: Model) -> None:
+        self.models = {model.name: model for model in models}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model can answer queries now."""
+        return all(model.ready for model in self.models.values())
 
     @property
     def server(self) -> dict[str, Any]:
@@ -70,8 +75,7 @@ class DataPlane:
         Raises:
             Refused: If there is no such model.
         """
-        self.require(name, version)
-        model = self.model
+        model = self.model(name, version)
         return {
             "name": model.name,
             "versions": [VERSION],
@@ -80,38 +84,45 @@ class DataPlane:
             "outputs": [{"name": PREDICTION, "datatype": "FP32", "shape": [-1, model.outputs]}],
         }
 
-    def require(self, name: str, version: str | None = None) -> None:
-        """Raise a ``Refused`` unless a model of this name and version is served."""
-        if name != self.model.name or version not in (None, "", VERSION):
-            wanted = f"{name}, version {version}" if version else name
-            raise Refused(404, f"the model must be {self.model.name}, version {VERSION}, got {wanted}")
+    def model(self, name: str, version: str | None = None) -> Model:
+        """Return a model.
 
-    async def infer(self, request: Message) -> Answered:
+        Raises:
+            Refused: If none of this name and version is served.
+        """
+        found = self.models.get(name)
+        if found is None or version not in (None, "", VERSION):
+            wanted = f"{name}, version {version}" if version else name
+            raise Refused(404, f"the model must be {_listed(self.models)}, version {VERSION}, got {wanted}")
+        return found
+
+    async def infer(self, model: Model, request: Message) -> Answered:
         """Answer the queries of a request.
 
         Raises:
             Refused: If it holds no valid queries.
         """
-        return await self.model.infer(self._queries(request), request.parameters)
-
-    def _queries(self, request: Message) -> np.ndarray:
-        """Return the queries of a request ``[b, *query]`` as float32."""
-        if list(request.tensors) != [QUERY]:
-            raise Refused(400, f"the request must have one input, {QUERY}, got {_listed(request.tensors)}")
-        if request.asked is not None and list(request.asked) != [PREDICTION]:
-            raise Refused(400, f"the request must ask for one output, {PREDICTION}, got {_listed(request.asked)}")
-        given, shape = request.tensors[QUERY], self.model.query_shape
-        if given.ndim != len(shape) + 1 or given.shape[1:] != shape or not 1 <= len(given) <= MOST_QUERIES:
-            raise Refused(
-                422, f"{QUERY} must have shape [b, {', '.join(map(str, shape))}], b from 1 to {MOST_QUERIES}, got "
-                f"{list(given.shape)}"
-            )  # fmt: skip
-        with np.errstate(over="ignore"):
-            numbers = given.astype(np.float32)
-        if not np.isfinite(numbers).all():
-            raise Refused(422, f"{QUERY} must hold finite numbers, got NaN or infinity")
-        return numbers
+        return await model.infer(_queries(model, request), request.parameters)
 
 
-def _listed(names: Sequence[str] | dict[str, Any]) -> str:
+def _queries(model: Model, request: Message) -> np.ndarray:
+    """Return the queries of a request ``[b, *query]`` as float32."""
+    if list(request.tensors) != [QUERY]:
+        raise Refused(400, f"the request must have one input, {QUERY}, got {_listed(request.tensors)}")
+    if request.asked is not None and list(request.asked) != [PREDICTION]:
+        raise Refused(400, f"the request must ask for one output, {PREDICTION}, got {_listed(request.asked)}")
+    given, shape = request.tensors[QUERY], model.query_shape
+    if given.ndim != len(shape) + 1 or given.shape[1:] != shape or not 1 <= len(given) <= MOST_QUERIES:
+        raise Refused(
+            422, f"{QUERY} must have shape [b, {', '.join(map(str, shape))}], b from 1 to {MOST_QUERIES}, got "
+            f"{list(given.shape)}"
+        )  # fmt: skip
+    with np.errstate(over="ignore"):
+        numbers = given.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise Refused(422, f"{QUERY} must hold finite numbers, got NaN or infinity")
+    return numbers
+
+
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"

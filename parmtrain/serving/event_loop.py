@@ -54,6 +54,12 @@ class Watch:
             self._pauses.popleft()
 
 
+def freeze() -> None:
+    """Collect garbage once, and never look at again what is left: the modules and models of the process."""
+    gc.collect()
+    gc.freeze()
+
+
 async def collecting_when_idle(idle: Callable[[], bool]) -> None:
     """Collect garbage while nothing waits, and never look at what was there before.
 
@@ -63,8 +69,7 @@ async def collecting_when_idle(idle: Callable[[], bool]) -> None:
     Args:
         idle: Whether nothing waits.
     """
-    gc.collect()
-    gc.freeze()
+    freeze()
     gc.disable()
     collected = time.monotonic()
     try:

@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from parmtrain.query_range import QueryRange
 from parmtrain.serving.dataplane import Answered, DataPlane
 from parmtrain.serving.events import Kind
 from parmtrain.serving.http import READ, Protocol, read_body
 from parmtrain.serving.requests import RAW, Refused, as_json, as_query, most_bytes, parse
-from parmtrain.serving.served import Served
+from parmtrain.serving.served import Served, ServeSettings
 from parmtrain.serving.service import Prediction, Service
 
 DEADLINE = "deadline_ms"
@@ -28,11 +29,28 @@ class Front:
         service: The service.
         name: What the model is called.
         query_shape: Shape of one query.
+        ordinary: The range of queries that may be encoded with others; None for all.
+        refuses: Whether others are refused; they are answered uncoded otherwise.
     """
 
-    def __init__(self, service: Service, name: str, query_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        name: str,
+        query_shape: tuple[int, ...],
+        ordinary: QueryRange | None = None,
+        refuses: bool = False,
+    ) -> None:
         self.service, self.name, self.query_shape = service, name, query_shape
-        self.outputs = service.outputs
+        self.outputs, self.ordinary = service.outputs, ordinary
+        self.refuses = refuses or not service.frontend.scheme.systematic
+
+    @classmethod
+    def of(cls, service: Service, served: Served, settings: ServeSettings) -> "Front":
+        """Return the front of a service as settings ask for it."""
+        ordinary = served.ordinary if settings.unusual != "coded" else None
+        name = settings.name or str(served.bundle.about["task"])
+        return cls(service, name, served.query_shape, ordinary, settings.unusual == "refuse")
 
     @property
     def ready(self) -> bool:
@@ -47,10 +65,12 @@ class Front:
         """
         deadline = _deadline(parameters)
         rows = torch.from_numpy(np.ascontiguousarray(queries))
+        coded = [self.may_be_coded(row) for row in rows]
         if len(rows) == 1:
-            predictions = [await self.service.predict(rows[0], deadline)]
+            predictions = [await self.service.predict(rows[0], deadline, coded[0])]
         else:
-            predictions = await asyncio.gather(*(self.service.predict(row, deadline) for row in rows))
+            asked = zip(rows, coded, strict=True)
+            predictions = await asyncio.gather(*(self.service.predict(row, deadline, one) for row, one in asked))
         outputs = [one.output for one in predictions if one.output is not None]
         if len(outputs) < len(predictions):
             reasons = sorted({one.reason.value for one in predictions if one.reason is not None})
@@ -65,7 +85,22 @@ class Front:
 
     async def predict(self, query: Any) -> Prediction:
         """Answer a query sent through a Python handle: a tensor or an array ``[*query]``."""
-        return await self.service.predict(as_query(query, self.query_shape))
+        return await self.one(as_query(query, self.query_shape))
+
+    async def one(self, query: torch.Tensor) -> Prediction:
+        """Answer one valid query ``[*query]``."""
+        return await self.service.predict(query, coded=self.may_be_coded(query))
+
+    def may_be_coded(self, query: torch.Tensor) -> bool:
+        """Return whether a query ``[*query]`` may be encoded with those of others.
+
+        Raises:
+            Refused: If it may not, and such queries are refused.
+        """
+        wrong = None if self.ordinary is None else self.ordinary.wrong(query.numpy())
+        if wrong is not None and self.refuses:
+            raise Refused(422, f"the query must be like those of training: {wrong}")
+        return wrong is None
 
 
 def _deadline(parameters: Mapping[str, Any]) -> float | None:
@@ -102,7 +137,7 @@ class Dialect:
         """Answer one query."""
         shape = self.front.query_shape
         body = await read_body(request, most_bytes(shape))
-        prediction = await self.front.service.predict(parse(body, request.headers.get("content-type", ""), shape))
+        prediction = await self.front.one(parse(body, request.headers.get("content-type", ""), shape))
         if RAW in request.headers.get("accept", "") and prediction.output is not None:
             content = prediction.output.float().numpy().astype("<f4").tobytes()
             return Response(content, media_type=RAW, headers={"X-Parmtrain-Kind": prediction.kind.value})

@@ -33,10 +33,10 @@ class Frontend:
         k: Queries in a full group; the scheme's k by default, and fewer only where it takes groups that are not full.
 
     Attributes:
-        counts: Number of events: answers by kind, ``refused`` queries, ``copies``, ``groups`` that were encoded and
-            those of them that were ``partial``, ``coded`` queries, jobs ``dropped`` and ``retried``, results that were
-            ``garbage`` or ``stale``, instances ``lost`` and ``hung``, and queries that ``failed``: nothing was left
-            that could answer them.
+        counts: Number of events: answers by kind, ``refused`` queries, ``uncoded`` ones, ``copies``, ``groups`` that
+            were encoded and those of them that were ``partial``, ``coded`` queries, jobs ``dropped`` and ``retried``,
+            results that were ``garbage`` or ``stale``, instances ``lost`` and ``hung``, and queries that ``failed``:
+            nothing was left that could answer them.
         fill_time: Total seconds that groups took until they were encoded.
         pools: The instances.
 
@@ -91,13 +91,14 @@ class Frontend:
         """Whether each pool has an instance that can run jobs."""
         return all(self.pools.up(pool) for pool in {DEPLOYED, *self.scheme.pools})
 
-    def submit(self, now: float, payload: Any, deadline: float | None = None) -> list[Action]:
+    def submit(self, now: float, payload: Any, deadline: float | None = None, coded: bool = True) -> list[Action]:
         """Accept a query.
 
         Args:
             now: The time.
             payload: The query.
             deadline: Seconds until its default answer; the limits' by default, which are also the longest.
+            coded: Whether it joins a group; the code must be systematic otherwise.
 
         Raises:
             Overloaded: If the queue is full; the query then joins no group.
@@ -105,9 +106,15 @@ class Frontend:
         if self._waiting >= self.limits.waiting:
             self.counts["refused"] += 1
             raise Overloaded(f"the queue is full: {self._waiting} queries are waiting for an answer; try again later")
-        if self._open is None:
-            self._open = Group(self._next("groups"), self.scheme.n)
-        group = self._open
+        group = self._open if coded else None
+        if group is None:
+            group = Group(self._next("groups"), self.scheme.n)
+            if coded:
+                self._open = group
+            else:
+                assert self.scheme.systematic
+                group.closed = True
+                self.counts["uncoded"] += 1
         query = Query(self._next("queries"), payload, now, group, len(group.queries))
         group.queries.append(query)
         self._waiting += 1
@@ -117,7 +124,7 @@ class Frontend:
         )
         if self.scheme.systematic:
             self.pools.enqueue(Job(self._next("jobs"), group, query, query.position, DEPLOYED))
-        if len(group.queries) == self.k:
+        if coded and len(group.queries) == self.k:
             self._code(now, group)
         if self.limits.copy_after < inf:
             self._copies.append(query)

@@ -8,13 +8,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from parmtrain.serving.dataplane import PREDICTION, DataPlane
+from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
 from parmtrain.serving.events import Overloaded
 from parmtrain.serving.open_inference import LENGTH, read, write
 from parmtrain.serving.requests import Refused, most_bytes
 
 Handler = Callable[[Request], Awaitable[Response]]
 HEADER_BYTES = 64 * 1024  # names, parameters and shapes of a request
+MOST_AT_ONCE = 32  # queries as JSON, and several times as many as bytes
 READ = ["GET", "HEAD"]
 
 
@@ -76,7 +77,7 @@ class Protocol:
 
     async def ready(self, request: Request) -> Response:
         """Return 200 if queries can be answered now, and 503 otherwise."""
-        ready = self.plane.model.ready
+        ready = self.plane.ready
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     async def metadata(self, request: Request) -> Response:
@@ -85,31 +86,22 @@ class Protocol:
 
     async def model_ready(self, request: Request) -> Response:
         """Return 200 if a model can answer now, and 503 otherwise."""
-        self.plane.require(**request.path_params)
-        ready = self.plane.model.ready
-        return JSONResponse({"name": self.plane.model.name, "ready": ready}, 200 if ready else 503)
+        model = self.plane.model(**request.path_params)
+        return JSONResponse({"name": model.name, "ready": model.ready}, 200 if model.ready else 503)
 
     async def infer(self, request: Request) -> Response:
         """Answer the queries of a request."""
-        self.plane.require(**request.path_params)
-        body = await read_body(request, self.most_bytes)
+        model = self.plane.model(**request.path_params)
+        body = await read_body(request, HEADER_BYTES + MOST_AT_ONCE * most_bytes(model.query_shape))
         message = read(body, request.headers.get(LENGTH), "inputs")
-        answered = await self.plane.infer(message)
-        about: dict[str, Any] = {"model_name": self.plane.model.name, "model_version": "1"}
+        answered = await self.plane.infer(model, message)
+        about: dict[str, Any] = {"model_name": model.name, "model_version": VERSION}
         if message.id is not None:
             about["id"] = message.id
         if answered.parameters:
             about["parameters"] = answered.parameters
         content, headers = write("outputs", {PREDICTION: (answered.predictions, message.as_bytes(PREDICTION))}, about)
         return Response(content, headers=headers)
-
-    @property
-    def most_bytes(self) -> int:
-        """Size of the largest body that is read."""
-        return HEADER_BYTES + MOST_AT_ONCE * most_bytes(self.plane.model.query_shape)
-
-
-MOST_AT_ONCE = 32
 
 
 async def read_body(request: Request, most: int) -> bytes:

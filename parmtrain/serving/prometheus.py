@@ -21,6 +21,7 @@ COUNTS = {
     "garbage": "Outputs that were malformed.",
     "failed": "Queries that nothing was left to answer.",
     "retried": "Jobs that were tried again.",
+    "uncoded": "Queries out of the range of training, which were not encoded.",
     "groups": "Groups that were encoded.",
     "coded": "Coded queries that were dispatched.",
 }

@@ -13,8 +13,11 @@ from parmtrain.codes.scheme import uncoded
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
 from parmtrain.programs import Network
+from parmtrain.query_range import QueryRange
 from parmtrain.serving.events import Limits
 from parmtrain.settings import require_valid, setting
+
+UNUSUAL = ("uncoded", "refuse", "coded")  # what happens to queries out of the range of training
 
 
 @dataclass
@@ -37,6 +40,10 @@ class ServeSettings(Limits):
     port: int = setting(8000, "port to listen on", least=1, most=65535)
     metrics_port: int = setting(8080, "port of Ray's metrics for Prometheus", least=1, most=65535)
     cpus: float = setting(0.0, "CPUs that Ray reserves for each instance", least=0)
+    unusual: str = setting(
+        "uncoded",
+        "queries out of the range of training, which could spoil reconstructions of others: uncoded | refuse | coded",
+    )
     copy_after: float = setting(
         1.0, "seconds until a query whose group is not full is sent again", least=0, infinite=True
     )
@@ -54,6 +61,8 @@ class ServeSettings(Limits):
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
         if self.port == self.metrics_port:
             yield f"metrics_port must be another port than port={self.port}"
+        if self.unusual not in UNUSUAL:
+            yield f"unusual must be {', '.join(UNUSUAL[:-1])} or {UNUSUAL[-1]}, got {self.unusual}"
         if not self.host:
             yield "host must be an address, got an empty one"
 
@@ -110,6 +119,14 @@ class Served:
     def k(self, settings: ServeSettings) -> int | None:
         """Return how many queries make a full group; None for all that the scheme has."""
         return settings.k if self.coded else None
+
+    @property
+    def ordinary(self) -> QueryRange | None:
+        """The range of queries that may be encoded with others; None where none can spoil another's answer."""
+        stated = self.bundle.about.get("queries")
+        if stated is None or not self.coded or self.bundle.about.get("independent"):
+            return None
+        return QueryRange.from_json(stated)
 
     @property
     def scheme(self) -> Scheme:

@@ -94,12 +94,13 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
 
-    async def predict(self, query: Tensor, deadline: float | None = None) -> Prediction:
+    async def predict(self, query: Tensor, deadline: float | None = None, coded: bool = True) -> Prediction:
         """Answer a query ``[*query]``, which must be a valid input of the models.
 
         Args:
             query: The query.
             deadline: Seconds until a default answer, if fewer than the frontend's.
+            coded: Whether it is encoded together with others.
 
         Raises:
             Overloaded: If the queue is full.
@@ -107,7 +108,7 @@ class Service:
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         now = self.clock()
         with self._telling_fill_times():
-            actions = self.frontend.submit(now, (query, future), deadline)
+            actions = self.frontend.submit(now, (query, future), deadline, coded)
         self._do(now, "submit", actions)
         return await future
 

@@ -90,7 +90,6 @@ def front_application(settings: ServeSettings, served: Served) -> Starlette:
     pools = pool_names(len(served.models))
     listed = sorted(read_fleet(settings.fleet, pools), key=lambda one: one[0])
     counts = [sum(pool == own for own, _ in listed) for pool in range(len(pools))]
-    name = settings.name or str(served.bundle.about["task"])
     shapes = [served.query_shape, *[parity_shape(served.bundle)] * (len(pools) - 1)]
     metrics = PrometheusMetrics(CollectorRegistry())
     frontend = Frontend(served.scheme, counts, served.limits(settings), served.k(settings))
@@ -104,7 +103,7 @@ def front_application(settings: ServeSettings, served: Served) -> Starlette:
         happened=metrics.answered,
         filled=metrics.filled,
     )
-    front, watch = Front(service, name, served.query_shape), Watch()
+    front, watch = Front.of(service, served, settings), Watch()
     metrics.watch(frontend, pools, watch)
 
     @asynccontextmanager

@@ -1,0 +1,256 @@
+"""The paper's headline, live: tail latency of real processes before which a front stands, in modes of equal cost.
+
+    python experiments/serving/live.py OUT sum=RUN heads=RUN [k=2] [modes=none,equal,sum,…] [queries=100000] …
+
+RUN is a run of digits with this k; each name is a mode, ``coded`` by that run's bundle. Other modes are ``none`` (m
+instances of the deployed model), ``equal`` (m + m/k) and ``hedged`` (``equal``; a query is sent again behind the 95th
+percentile of ``equal``). ``backup`` must be a run of code=backup. Instances (``live_instances.py``) are 18 processes
+that block for ``service`` seconds a prediction, and ``delay_mean`` more while they are slow. Queries come at random
+times (Poisson) that do not wait for answers; latency counts from when a query was meant to be sent. All modes see the
+same arrivals and the same slowdowns. OUT/MODE.npz has every latency; a mode that has one is not run again. OUT gets
+table.csv and latency.png, with the simulator's figures beside.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import torch
+import yaml
+from rich.console import Console
+
+from parmtrain import compose
+from parmtrain.bundle import Bundle
+from parmtrain.config import assemble
+from parmtrain.serving import Frontend, Kind, Limits, uncoded
+from parmtrain.serving.delays import ServiceTimes, Slowdowns, constant
+from parmtrain.serving.latency_report import ServiceRow, latency_table, plot_latency, write_csv
+from parmtrain.serving.open_inference import LENGTH, read, write
+from parmtrain.serving.simulator import KINDS, Costs, Outcome, Simulation, poisson
+from parmtrain.settings import read_settings
+from parmtrain.simulate import DELAYS
+
+HERE = Path(__file__).parent
+PORT, FIRST, INSTANCES = 8700, 8701, 18
+LEFT_OUT = 5.0  # seconds at the start
+MODEL = f"http://127.0.0.1:{PORT}/v2/models/digits"
+
+
+@dataclass
+class Settings:
+    """What to measure."""
+
+    sum: str = ""
+    heads: str = ""
+    lowres: str = ""
+    backup: str = ""
+    k: int = 2
+    m: int = 12
+    modes: list[str] = field(default_factory=lambda: ["none", "equal", "sum", "heads", "hedged", "backup"])
+    rate: float = 270.0
+    queries: int = 100_000
+    service: float = 0.025
+    slow: float = 0.01
+    slot: float = 0.1
+    correlation: float = 0.0
+    delay: str = "constant"
+    delay_mean: float = 0.25
+    transport: float = 0.0
+    seed: int = 0
+
+    def instances(self, mode: str) -> list[int]:
+        """Return how many instances each pool has."""
+        extra = self.m // self.k
+        return [self.m] if mode == "none" else [self.m + extra] if mode in ("equal", "hedged") else [self.m, extra]
+
+    @property
+    def runs(self) -> dict[str, str]:
+        every = {name: getattr(self, name) for name in ("sum", "heads", "lowres", "backup")}
+        return {name: run for name, run in every.items() if run}
+
+    def coded(self, mode: str) -> bool:
+        return mode in ("sum", "heads", "lowres", "backup")
+
+
+def wait_for(url: str) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise SystemExit(f"{url} does not answer")
+
+
+def ticks(process: int) -> float:
+    """Return the processor time of a process in seconds."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bodies() -> tuple[list[tuple[bytes, dict[str, str]]], np.ndarray]:
+    """Return the queries of the test split as requests, and their labels."""
+    task = assemble.build(compose().task)
+    test = task.splits().test
+    stored, labels = test[torch.arange(len(test))]
+    queries = task.input(stored).numpy()
+    return [write("inputs", {"query": (query[None], True)}, wanted="prediction") for query in queries], labels.numpy()
+
+
+async def load(settings: Settings, schedule: Path, front: int) -> dict[str, np.ndarray]:
+    """Send all queries at their times; return what came of them."""
+    arrivals = np.array(list(poisson(settings.rate, settings.queries, settings.seed)))
+    requests, labels = bodies()
+    latency, kinds, right = np.zeros(len(arrivals)), np.full(len(arrivals), -1, np.int8), np.zeros(len(arrivals), bool)
+    answers = np.zeros(len(arrivals), np.int8)
+    gc.collect()
+    gc.freeze()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+
+        async def ask(number: int) -> None:
+            body, headers = requests[number % len(requests)]
+            async with session.post(f"{MODEL}/infer", data=body, headers=headers) as response:
+                content = await response.read()
+            latency[number] = time.monotonic() - began - arrivals[number]
+            answers[number] += 1
+            if response.status == 200:
+                message = read(content, response.headers.get(LENGTH), "outputs")
+                kinds[number] = KINDS.index(Kind(message.parameters["kind"]))
+                right[number] = message.tensors["prediction"].argmax() == labels[number % len(labels)]
+
+        began = time.monotonic() - arrivals[0]
+        for number in range(200):
+            await ask(number)
+        latency[:], kinds[:], answers[:], right[:] = 0.0, -1, 0, False
+        began = time.monotonic() + 1.0
+        write_schedule(settings, schedule, began)
+        used, asked = ticks(front), set()
+        for number, at in enumerate(arrivals):
+            wait = began + at - time.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            task = asyncio.create_task(ask(number))
+            asked.add(task)
+            task.add_done_callback(asked.discard)
+        await asyncio.gather(*asked)
+        async with session.get(f"http://127.0.0.1:{PORT}/metrics") as response:
+            lines = (await response.text()).splitlines()
+    pause = next(float(line.split()[1]) for line in lines if line.startswith("parmtrain_loop_pause_seconds "))
+    return {
+        "arrivals": arrivals, "latency": latency, "kinds": kinds, "right": right, "answers": answers,
+        "processor": np.array((ticks(front) - used) / len(arrivals)), "pause": np.array(pause),
+    }  # fmt: skip
+
+
+def write_schedule(settings: Settings, path: Path, began: float) -> None:
+    names = ("service", "slow", "slot", "correlation", "delay", "delay_mean", "seed")
+    path.with_suffix(".new").write_text(
+        json.dumps({"began": began} | {name: getattr(settings, name) for name in names})
+    )
+    path.with_suffix(".new").rename(path)
+
+
+def live(settings: Settings, mode: str, out: Path, copy_after: float) -> dict[str, np.ndarray]:
+    """Serve in one mode, and send it all queries."""
+    counts, names = settings.instances(mode), ["deployed", mode]
+    servers = iter(range(FIRST, FIRST + INSTANCES))
+    pools = ["deployed", "parity"][: len(counts)]
+    fleet = {
+        pool: [f"http://127.0.0.1:{next(servers)}/v2/models/{name}" for _ in range(count)]
+        for pool, name, count in zip(pools, names, counts, strict=False)
+    }
+    (out / "fleet.yaml").write_text(yaml.safe_dump(fleet))
+    run = settings.runs.get(mode, next(iter(settings.runs.values())))
+    command = [
+        sys.executable, "-m", "parmtrain.serve", f"bundle={run}", f"fleet={out / 'fleet.yaml'}", f"port={PORT}",
+        f"coded={str(settings.coded(mode)).lower()}", f"copy_after={copy_after}", "fill_after=inf", "deadline=60",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as front:
+        try:
+            wait_for(f"http://127.0.0.1:{PORT}/v2/health/ready")
+            return asyncio.run(load(settings, out / "schedule.json", front.pid))
+        finally:
+            front.send_signal(signal.SIGTERM)
+
+
+def simulated(settings: Settings, mode: str, copy_after: float) -> Outcome:
+    """Return the outcome of the same mode in simulated time."""
+    scheme = Bundle(settings.runs[mode]).scheme if settings.coded(mode) else uncoded()
+    delay = DELAYS[settings.delay](settings.delay_mean)
+    slowdowns = Slowdowns(settings.slow, delay, settings.slot, settings.correlation, settings.seed)
+    times = ServiceTimes(constant(settings.service + settings.transport), slowdowns, seed=settings.seed)
+    frontend = Frontend(scheme, settings.instances(mode), Limits(deadline=60, copy_after=copy_after))
+    arrivals = poisson(settings.rate, settings.queries, settings.seed)
+    return Simulation(frontend, times, Costs(0.0, 0.0, 14.0)).run(arrivals)
+
+
+def outcome_of(found: dict[str, np.ndarray]) -> Outcome:
+    counted = found["arrivals"] > LEFT_OUT
+    return Outcome(found["latency"][counted], found["kinds"][counted], 0.0, 0.0, {})
+
+
+def spread(outcome: Outcome) -> float:
+    return outcome.percentile(99.9) - outcome.percentile(50)
+
+
+def main(out: Path, settings: Settings) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_schedule(settings, out / "schedule.json", 0.0)
+    done: dict[str, dict[str, Any]] = {}
+    given = [f"{name}={run}" for name, run in settings.runs.items()]
+    arguments = [str(FIRST), str(INSTANCES), str(out / "schedule.json"), *given]
+    instances = subprocess.Popen([sys.executable, str(HERE / "live_instances.py"), *arguments], start_new_session=True)
+    try:
+        for port in range(FIRST, FIRST + INSTANCES):
+            wait_for(f"http://127.0.0.1:{port}/v2/health/ready")
+        for mode in settings.modes:
+            late = outcome_of(done["equal"]).percentile(95) if mode == "hedged" else inf
+            kept = out / f"{mode}.npz"
+            if not kept.is_file():
+                np.savez_compressed(out / "part.npz", **live(settings, mode, out, late))
+                (out / "part.npz").rename(kept)
+            done[mode] = dict(np.load(kept))
+            report(settings, done, out)
+    finally:
+        os.killpg(instances.pid, signal.SIGTERM)
+
+
+def report(settings: Settings, done: dict[str, dict[str, Any]], out: Path) -> None:
+    """Print and write what is known."""
+    rows, lines = [], []
+    equal = spread(outcome_of(done["equal"])) if "equal" in done else np.nan
+    for mode, found in done.items():
+        lived, counts = outcome_of(found), tuple(settings.instances(mode))
+        late = outcome_of(done["equal"]).percentile(95) if mode == "hedged" else inf
+        model = simulated(settings, mode, late)
+        rows += [ServiceRow(f"{mode}, live", counts, lived, float(found["right"][found["arrivals"] > LEFT_OUT].mean()))]
+        rows += [ServiceRow(f"{mode}, simulated", counts, model)]
+        lines.append(
+            f"{mode}: (p99.9 - median) of equal ÷ its own {equal / spread(lived):.1f}; front "
+            f"{1e3 * found['processor']:.2f} ms of processor time a query, longest pause of the last minute "
+            f"{1e3 * found['pause']:.0f} ms; lost {int((found['answers'] == 0).sum())}, twice "
+            f"{int((found['answers'] > 1).sum())}, without a prediction {int((found['kinds'] < 0).sum())}"
+        )
+    write_csv(rows, out / "table.csv")
+    plot_latency({f"k = {settings.k}, {settings.rate:g} queries/s": rows}, out / "latency.png")
+    Console(width=190).print(latency_table(rows, f"{settings.queries} queries, slow {settings.slow:g}"))
+    print("\n".join(lines), flush=True)
+    (out / "ratios.txt").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), read_settings(Settings, sys.argv[2:]))
