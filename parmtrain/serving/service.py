@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from parmtrain.codes import Coder
-from parmtrain.serving.events import Action, Answer, Dispatch, Group, Job, Kind, Reason, Restart
+from parmtrain.serving.coding import coded_queries, decoded
+from parmtrain.serving.events import Action, Answer, Dispatch, Job, Kind, Reason, Restart
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
 
@@ -176,31 +176,21 @@ class Service:
         if job.query is not None:
             query: Tensor = job.query.payload[0]
             return query
+        assert self.coder is not None
         assert job.worker is not None
-        return self._coded(job.group)[job.worker - self.frontend.scheme.own]
+        return coded_queries(self.coder, job.group)[job.worker - self.frontend.scheme.own]
 
     async def _restart(self, instance: int) -> None:
         await self.instances[instance].restart()
         now = self.clock()
         self._do(now, "restored", self.frontend.restored(now, instance))
 
-    def _coded(self, group: Group) -> Tensor:
-        """Encode a group, once; zeros stand for queries that it does not have."""
-        if group.coded_queries is None:
-            assert self.coder is not None
-            given = [query.payload[0] for query in group.queries]
-            blank = [torch.zeros_like(given[0])] * (self.coder.k - len(given))
-            queries = torch.stack([*given, *blank])
-            with torch.inference_mode():
-                group.coded_queries = self.coder.encode(queries.unsqueeze(0))[0]
-        coded: Tensor = group.coded_queries
-        return coded
-
     def _answer(self, answer: Answer) -> None:
         query = answer.query
         output = answer.output
         if answer.kind is Kind.reconstructed:
-            output = self._decoded(output)[query.position]
+            assert self.coder is not None
+            output = decoded(self.coder, output, max(self.width, self.outputs))[query.position]
         elif answer.kind is Kind.default:
             output = self.default
         seconds = self.clock() - query.at
@@ -209,19 +199,6 @@ class Service:
         future: asyncio.Future[Prediction] = query.payload[1]
         if not future.done():  # the client may have disconnected
             future.set_result(prediction)
-
-    def _decoded(self, outputs: tuple[Tensor | None, ...]) -> Tensor:
-        """Decode one group: worker outputs, None where missing, to predictions ``[k, c]``."""
-        width = max(self.width, self.outputs)
-        together = torch.zeros(1, len(outputs), width)
-        arrived = torch.zeros(1, len(outputs), dtype=torch.bool)
-        for worker, output in enumerate(outputs):
-            if output is not None:
-                together[0, worker, : len(output)] = output
-                arrived[0, worker] = True
-        assert self.coder is not None
-        with torch.inference_mode():
-            return self.coder.decode(together, arrived)[0]
 
     def _schedule_tick(self) -> None:
         at = self.frontend.next_tick
