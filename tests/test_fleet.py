@@ -36,16 +36,18 @@ PATIENCE = 20
 class Gate(OneModel):
     """A model whose queries wait while its gate is closed."""
 
-    opened = threading.Event()
+    opened: threading.Event
+    entered: threading.Event
 
     @classmethod
     def of(cls, model: OneModel) -> "Gate":
         gate = cls(model.name, model._network, model.query_shape, model.outputs)
-        gate.opened = threading.Event()
+        gate.opened, gate.entered = threading.Event(), threading.Event()
         gate.opened.set()
         return gate
 
     def run(self, queries: np.ndarray) -> np.ndarray:
+        self.entered.set()
         assert self.opened.wait(PATIENCE)
         return super().run(queries)
 
@@ -64,7 +66,8 @@ def app_of(model: Any) -> Any:
 @contextmanager
 def front(finished: Result, path: Path, **settings: Any) -> Iterator[str]:
     given = ServeSettings(bundle=str(finished.folder), fleet=str(path), **settings)
-    with serving(front_application(given, read_served(given))) as url:
+    app, _ = front_application(given, read_served(given))
+    with serving(app) as url:
         wait_for(lambda: call(f"{url}/v2/health/ready")[0] == 200)
         yield url
 
@@ -160,9 +163,11 @@ def test_a_query_out_of_scale_spoils_no_others_reconstruction(
         path = listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])
         url = stack.enter_context(front(finished, path))
         pool = stack.enter_context(ThreadPoolExecutor(3))
-        gates[0].opened.clear()
+        for gate in gates[:2]:
+            gate.opened.clear()
         late = pool.submit(ask, url, queries[0])
-        wait_for(lambda: call(f"{url}/healthz")[1]["waiting"] == 1)
+        wait_for(lambda: any(gate.entered.is_set() for gate in gates[:2]))
+        next(gate for gate in gates[:2] if not gate.entered.is_set()).opened.set()
         for scale in (16, 255, 1e6, 1e20):
             status, answer = ask(url, scale * queries[1])
             assert (status, answer["parameters"]["kind"]) == (200, "deployed")
@@ -170,7 +175,8 @@ def test_a_query_out_of_scale_spoils_no_others_reconstruction(
         assert ask(url, queries[1])[0] == 200  # fills the group
         given = torch.tensor(late.result()[1]["outputs"][0]["data"])
         assert torch.allclose(given, alone, atol=1e-4)
-        gates[0].opened.set()
+        for gate in gates:
+            gate.opened.set()
         with front(finished, path, unusual="refuse") as strict:
             status, answer = ask(strict, 255 * queries[1])
             assert status == 422

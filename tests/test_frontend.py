@@ -10,6 +10,7 @@ from parmtrain.serving import (
     Dispatch,
     Frontend,
     Limits,
+    Overloaded,
     Restart,
     erasure_code,
     heads_code,
@@ -152,6 +153,22 @@ def test_an_instance_that_hangs_is_restarted_and_its_work_given_out_again() -> N
     assert again.instance != first.instance
     assert frontend.finished(1.1, *first, "own") == []
     assert frontend.counts["stale"] == 1
+
+
+def test_a_query_that_would_wait_too_long_is_refused_at_once() -> None:
+    frontend = Frontend(uncoded(), [2], Limits(overloaded_after=2.9))
+    for at in range(200):  # a query takes one second
+        running = [one for number in range(2) for one in dispatches(frontend.submit(float(at), number))]
+        for one in running:
+            frontend.finished(at + 1.0, one.instance, one.job, "F")
+    for _ in range(2):
+        frontend.submit(200.0, "q")
+    for _ in range(6):  # three for each instance
+        frontend.submit(200.0, "q")
+    with pytest.raises(Overloaded, match="the queue is full: 8 queries are waiting") as refusal:
+        frontend.submit(200.0, "q")
+    assert refusal.value.retry_after == 1
+    assert frontend.counts["refused"] == 1
 
 
 def test_too_few_instances_are_refused() -> None:

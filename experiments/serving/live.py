@@ -177,6 +177,7 @@ def live(settings: Settings, mode: str, out: Path, copy_after: float) -> dict[st
     run = settings.runs.get(mode, next(iter(settings.runs.values())))
     command = [
         sys.executable, "-m", "parmtrain.serve", f"bundle={run}", f"fleet={out / 'fleet.yaml'}", f"port={PORT}",
+        f"metrics_port={PORT + 99}",
         f"coded={str(settings.coded(mode)).lower()}", f"copy_after={copy_after}", "fill_after=inf", "deadline=60",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as front:

@@ -15,9 +15,11 @@ from starlette.responses import Response
 
 from parmtrain.programs import pack
 from parmtrain.serving.actors import ActorInstance, Metrics
+from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.event_loop import collecting_when_idle
 from parmtrain.serving.front import Front, routes_of, warm_up
 from parmtrain.serving.frontend import Frontend
+from parmtrain.serving.http import Protocol
 from parmtrain.serving.http import application as application_of
 from parmtrain.serving.requests import as_json
 from parmtrain.serving.served import ServeSettings, instance_counts, read_served
@@ -54,7 +56,7 @@ class FrontendDeployment:
             filled=self.metrics.filled,
         )
         self.front = Front.of(self.service, served, self.settings)
-        self.app = application_of(routes_of(self.front, self._refused))
+        self.app = application_of(routes_of(self.front, Protocol(DataPlane(self.front), self._refused)))
         warm_up(served)
         self._collecting = asyncio.create_task(collecting_when_idle(lambda: self.frontend.waiting == 0))
 

@@ -51,6 +51,9 @@ class Limits:
         inf, "seconds until an instance that does not respond is replaced", above=0, infinite=True
     )
     waiting: int = setting(10_000, "queries that may wait for an answer; further ones are refused", above=0)
+    overloaded_after: float = setting(
+        inf, "estimated seconds in the queue from which on further queries are refused", above=0, infinite=True
+    )
     attempts: int = setting(2, "how often a job is tried when instances fail", above=0)
 
     @property

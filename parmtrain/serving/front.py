@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from parmtrain.query_range import QueryRange
-from parmtrain.serving.dataplane import Answered, DataPlane
+from parmtrain.serving.dataplane import Answered
 from parmtrain.serving.events import Kind
 from parmtrain.serving.http import READ, Protocol, read_body
 from parmtrain.serving.requests import RAW, Refused, as_json, as_query, most_bytes, parse
@@ -127,11 +127,12 @@ class Dialect:
     @property
     def routes(self) -> list[BaseRoute]:
         """The routes."""
-        answering = self.protocol.answering
-        return [
-            Route("/", answering(self.query), methods=["POST"]),
-            Route("/healthz", answering(self.health), methods=READ),
-        ]
+        return [Route("/", self.protocol.answering(self.query), methods=["POST"]), *self.health_routes]
+
+    @property
+    def health_routes(self) -> list[BaseRoute]:
+        """The route of the state of the service."""
+        return [Route("/healthz", self.protocol.answering(self.health), methods=READ)]
 
     async def query(self, request: Request) -> Response:
         """Answer one query."""
@@ -152,9 +153,8 @@ class Dialect:
         return JSONResponse({"status": "ok" if self.front.ready else "not ready", **state})
 
 
-def routes_of(front: Front, refused: Any = lambda status: None) -> list[BaseRoute]:
-    """Return all routes of a front; ``refused`` is called with the status of each request that is refused."""
-    protocol = Protocol(DataPlane(front), refused)
+def routes_of(front: Front, protocol: Protocol) -> list[BaseRoute]:
+    """Return all routes of a front."""
     return [*protocol.routes, *Dialect(front, protocol).routes]
 
 

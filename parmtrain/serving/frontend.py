@@ -7,7 +7,7 @@ carries out the actions that come back. Queries and outputs are opaque: they are
 from collections import Counter, deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from parmtrain.codes.scheme import DEPLOYED, Scheme
@@ -103,9 +103,7 @@ class Frontend:
         Raises:
             Overloaded: If the queue is full; the query then joins no group.
         """
-        if self._waiting >= self.limits.waiting:
-            self.counts["refused"] += 1
-            raise Overloaded(f"the queue is full: {self._waiting} queries are waiting for an answer; try again later")
+        self._require_room()
         group = self._open if coded else None
         if group is None:
             group = Group(self._next("groups"), self.scheme.n)
@@ -131,6 +129,14 @@ class Frontend:
         if self.limits.reconstruct_after and self.scheme.pools:
             self._held.append(query)
         return self.pools.assign(now) if self.limits.copy_after else self.tick(now)
+
+    def _require_room(self) -> None:
+        """Raise ``Overloaded`` if too many queries wait, or a further one would wait too long."""
+        limits, wait = self.limits, self.pools.wait(DEPLOYED)
+        if self._waiting >= limits.waiting or wait >= limits.overloaded_after:
+            self.counts["refused"] += 1
+            about = f"{self._waiting} queries are waiting for an answer"
+            raise Overloaded(f"the queue is full: {about}; try again later", _seconds(wait - limits.overloaded_after))
 
     def finished(self, now: float, instance: int, job: Job, output: Any) -> list[Action]:
         """Handle a result that the driver has found to be well formed."""
@@ -257,7 +263,8 @@ class Frontend:
 
     def _given_up(self, group: Group) -> list[Action]:
         lost = hopeless(group, self.scheme, self.limits) if group.failed else []
-        self.counts["failed"] += len(lost)
+        if lost:
+            self.counts["failed"] += len(lost)
         return [self._answer(query, Kind.default, None, Reason.attempts) for query in lost]
 
     def _reconstruction(self, query: Query) -> Answer:
@@ -268,3 +275,8 @@ class Frontend:
         self._waiting -= 1
         self.counts[kind] += 1
         return Answer(query, kind, output, reason)
+
+
+def _seconds(excess: float) -> int:
+    """Return the whole seconds after which a query may be accepted again, 1 or more."""
+    return max(1, ceil(excess)) if excess > 0 else 1

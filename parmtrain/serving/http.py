@@ -1,10 +1,11 @@
 """The ASGI application: the Open Inference Protocol, and a dialect of JSON of its own on /."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
@@ -15,6 +16,7 @@ from parmtrain.serving.requests import Refused, most_bytes
 
 Handler = Callable[[Request], Awaitable[Response]]
 HEADER_BYTES = 64 * 1024  # names, parameters and shapes of a request
+BODY = 10.0  # seconds that a body may take
 MOST_AT_ONCE = 32  # queries as JSON, and several times as many as bytes
 READ = ["GET", "HEAD"]
 
@@ -36,8 +38,7 @@ class Protocol:
         model = "/v2/models/{name}"
         return [
             Route("/v2", self.answering(self.server), methods=READ),
-            Route("/v2/health/live", self.answering(self.live), methods=READ),
-            Route("/v2/health/ready", self.answering(self.ready), methods=READ),
+            *self.health,
             *(
                 route
                 for path in (model, model + "/versions/{version}")
@@ -49,12 +50,22 @@ class Protocol:
             ),
         ]
 
+    @property
+    def health(self) -> list[BaseRoute]:
+        """The routes that say whether the server is live and ready."""
+        return [
+            Route("/v2/health/live", self.answering(self.live), methods=READ),
+            Route("/v2/health/ready", self.answering(self.ready), methods=READ),
+        ]
+
     def answering(self, handler: Handler) -> Handler:
         """Return a handler whose refusals are responses."""
 
         async def handle(request: Request) -> Response:
             try:
                 return await handler(request)
+            except ClientDisconnect:
+                return Response(status_code=400)
             except Refused as fault:
                 return self.refuse(fault.status, str(fault))
             except Overloaded as fault:
@@ -117,10 +128,14 @@ async def read_body(request: Request, most: int) -> bytes:
     if stated.isdigit() and int(stated) > most:
         raise Refused(413, f"the body must have at most {most} bytes, got {stated}")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise Refused(413, f"the body must have at most {most} bytes, the largest size of a query")
+    try:
+        async with asyncio.timeout(BODY):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise Refused(413, f"the body must have at most {most} bytes, the largest size of a query")
+    except TimeoutError as fault:
+        raise Refused(408, f"the body must come within {BODY:g} seconds, got {len(body)} bytes of it") from fault
     return bytes(body)
 
 

@@ -1,14 +1,18 @@
 """Listen on ports that nobody else listens on, with uvicorn."""
 
 import asyncio
+import resource
 import socket
+from contextlib import nullcontext
 from typing import Any
 
 import uvicorn
 
 from parmtrain.errors import ConfigError
+from parmtrain.serving.patience import PatientProtocol
 
 BACKLOG = 2048
+CONNECTIONS = 8192  # further ones get status 503
 DRAIN = 30  # seconds that queries in flight get at the end
 
 
@@ -50,13 +54,51 @@ def taken(host: str, port: int, name: str) -> socket.socket:
 def server(app: Any, **more: Any) -> uvicorn.Server:
     """Return a server of an ASGI application, to be given sockets."""
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN, server_header=False, **more
+        app,
+        http=PatientProtocol,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=DRAIN,
+        server_header=False,
+        **more,
     )
     return uvicorn.Server(config)
 
 
+class _Beside(uvicorn.Server):
+    """A server that leaves signals to another one."""
+
+    def capture_signals(self) -> Any:
+        """Capture none."""
+        return nullcontext()
+
+
+async def _both(app: Any, bound: socket.socket, watched: Any, beside: socket.socket) -> None:
+    main, other = server(app), _Beside(server(watched).config)
+    task = asyncio.create_task(other.serve([beside]))
+    await main.serve([bound])
+    other.should_exit = True
+    await task
+
+
+def serve_both(app: Any, bound: socket.socket, watched: Any, beside: socket.socket) -> None:
+    """Serve an application and, on a socket that clients do not fill, another one for health and metrics."""
+    allow_connections()
+    with asyncio.Runner(loop_factory=server(app).config.get_loop_factory()) as runner:
+        runner.run(_both(app, bound, watched, beside))
+
+
+def allow_connections() -> None:
+    """Let this process have as many connections as the system allows it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def serve(app: Any, bound: socket.socket, **more: Any) -> None:
     """Serve an ASGI application on a socket until the process is asked to stop; queries in flight are answered."""
+    allow_connections()
     made = server(app, **more)
     with asyncio.Runner(loop_factory=made.config.get_loop_factory()) as runner:
         runner.run(made.serve([bound]))

@@ -6,6 +6,8 @@ from math import inf
 
 from parmtrain.serving.events import Action, Dispatch, Job, Limits
 
+RECENT = 0.05  # weight of the newest job in the pace of a pool
+
 
 class Pools:
     """Assign jobs to pools of instances; a pool shares one queue, and each instance runs one job at a time.
@@ -39,6 +41,7 @@ class Pools:
         self.occupied = [0.0] * len(instances)
         self.down: set[int] = set()
         self.gone: set[int] = set()
+        self._pace = [0.0] * len(instances)  # recent seconds of a job, by pool
         self._idle: list[deque[int]] = [deque() for _ in instances]
         for instance, pool in enumerate(self.pool_of):
             self._idle[pool].append(instance)
@@ -88,7 +91,9 @@ class Pools:
 
     def _stop(self, now: float, instance: int) -> Job:
         job = self._running.pop(instance)
-        self.occupied[job.pool] += now - job.began
+        taken = now - job.began
+        self.occupied[job.pool] += taken
+        self._pace[job.pool] += RECENT * (taken - self._pace[job.pool])
         job.running = False
         job.group.jobs.discard(job)
         return job
@@ -125,6 +130,10 @@ class Pools:
         """Return how many instances of a pool can run jobs."""
         away = self.down | self.gone
         return sum(own == pool and instance not in away for instance, own in enumerate(self.pool_of))
+
+    def wait(self, pool: int) -> float:
+        """Return the estimated seconds until a job that is queued now is dispatched."""
+        return len(self._queues[pool]) * self._pace[pool] / max(self.up(pool), 1) if self._queues[pool] else 0.0
 
     def retry(self, job: Job) -> bool:
         """Put a failed job at the front of its queue, if it is needed and attempts are left; return whether it is.

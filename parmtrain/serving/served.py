@@ -38,7 +38,11 @@ class ServeSettings(Limits):
     parity_replicas: int | None = setting(None, "instances of each parity model; m/k by default", above=0)
     host: str = setting("127.0.0.1", "address to listen on; the default is reachable from this machine only")
     port: int = setting(8000, "port to listen on", least=1, most=65535)
-    metrics_port: int = setting(8080, "port of Ray's metrics for Prometheus", least=1, most=65535)
+    metrics_port: int = setting(
+        8080, "port of metrics for Prometheus and, with a fleet, of health; the first of several frontends",
+        least=1, most=65535,
+    )  # fmt: skip
+    frontends: int = setting(1, "processes that answer queries before a fleet, each with a share of it", above=0)
     cpus: float = setting(0.0, "CPUs that Ray reserves for each instance", least=0)
     unusual: str = setting(
         "uncoded",
@@ -53,14 +57,19 @@ class ServeSettings(Limits):
     hung_after: float = setting(
         60.0, "seconds until an instance that does not respond is replaced", above=0, infinite=True
     )
+    overloaded_after: float = setting(
+        5.0, "estimated seconds in the queue from which on further queries get status 503", above=0, infinite=True
+    )
     waiting: int = setting(1000, "queries that may wait for an answer; further ones get status 503", above=0)
 
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""
         if not self.bundle:
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
-        if self.port == self.metrics_port:
+        if self.metrics_port <= self.port < self.metrics_port + self.frontends:
             yield f"metrics_port must be another port than port={self.port}"
+        if self.frontends > 1 and self.fleet is None:
+            yield f"frontends must be 1 without fleet=…, got {self.frontends}"
         if self.unusual not in UNUSUAL:
             yield f"unusual must be {', '.join(UNUSUAL[:-1])} or {UNUSUAL[-1]}, got {self.unusual}"
         if not self.host:

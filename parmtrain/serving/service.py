@@ -123,6 +123,11 @@ class Service:
         """Give no more queries to an instance."""
         self.frontend.pools.leave(number)
 
+    def close(self) -> None:
+        """Give up everything that still runs."""
+        for task in self._tasks:
+            task.cancel()
+
     def await_instances(self) -> None:
         """Give queries to each instance only once its ``restart`` says that it is ready."""
         for number in range(len(self.instances)):

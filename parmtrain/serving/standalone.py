@@ -3,26 +3,30 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
+from socket import socket
 
 import aiohttp
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from parmtrain.command import log_to_terminal
 from parmtrain.errors import ConfigError
+from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.event_loop import Watch, collecting_when_idle
 from parmtrain.serving.fleet import Endpoint, pool_names, read_fleet
-from parmtrain.serving.front import Front, routes_of, warm_up
+from parmtrain.serving.front import Dialect, Front, routes_of, warm_up
 from parmtrain.serving.frontend import Frontend
-from parmtrain.serving.http import application
-from parmtrain.serving.listening import serve, taken
+from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.listening import serve_both, taken
 from parmtrain.serving.model_server import parity_shape
 from parmtrain.serving.prometheus import PrometheusMetrics
 from parmtrain.serving.remote import RemoteInstance
 from parmtrain.serving.served import Served, ServeSettings, read_served
-from parmtrain.serving.service import Service
+from parmtrain.serving.service import Instance, Service
+from parmtrain.serving.supervisor import Supervisor
 
 LOOK = 1.0  # seconds between two looks at the file of the fleet
 log = logging.getLogger(__name__)
@@ -33,16 +37,21 @@ class Fleet:
 
     Args:
         path: The file.
-        pools: Names of the pools.
+        read: Reads it; raises a ``ConfigError`` if it is wrong.
         service: The service; its frontend has the instances that the file names now.
         made: Makes an instance of an endpoint and a pool.
         listed: What the file names now.
     """
 
     def __init__(
-        self, path: str, pools: list[str], service: Service, made: Any, listed: list[tuple[int, Endpoint]]
+        self,
+        path: str,
+        read: Callable[[], list[tuple[int, Endpoint]]],
+        service: Service,
+        made: Callable[[int, Endpoint], Instance],
+        listed: list[tuple[int, Endpoint]],
     ) -> None:
-        self.path, self.pools, self.service, self.made = path, pools, service, made
+        self.path, self.read, self.service, self.made = path, read, service, made
         self._known = self._changed()
         self._numbers = dict(enumerate(listed))
 
@@ -61,7 +70,7 @@ class Fleet:
                 continue
             self._known = now
             try:
-                self.take(read_fleet(self.path, self.pools))
+                self.take(self.read())
             except ConfigError as fault:
                 log.warning("%s; the fleet stays as it is", fault)
 
@@ -80,15 +89,20 @@ class Fleet:
             self._numbers[self.service.add(pool, self.made(pool, endpoint))] = (pool, endpoint)
 
 
-def front_application(settings: ServeSettings, served: Served) -> Starlette:
-    """Return the ASGI application of a front before the fleet that the settings name.
+def front_application(settings: ServeSettings, served: Served, number: int = 0) -> tuple[Starlette, Starlette]:
+    """Return the ASGI application of a front before the fleet that the settings name, and that of health and metrics.
+
+    Args:
+        settings: What to serve and how.
+        served: The bundle.
+        number: Number of this front among ``settings.frontends``, which share the fleet evenly.
 
     Raises:
         ConfigError: If the file of the fleet is wrong.
     """
     assert settings.fleet is not None
     pools = pool_names(len(served.models))
-    listed = sorted(read_fleet(settings.fleet, pools), key=lambda one: one[0])
+    listed = read_share(settings, pools, number)
     counts = [sum(pool == own for own, _ in listed) for pool in range(len(pools))]
     shapes = [served.query_shape, *[parity_shape(served.bundle)] * (len(pools) - 1)]
     metrics = PrometheusMetrics(CollectorRegistry())
@@ -118,7 +132,7 @@ def front_application(settings: ServeSettings, served: Served) -> Starlette:
             service.instances += [made(pool, endpoint) for pool, endpoint in listed]
             service.await_instances()
             warm_up(served)
-            fleet = Fleet(str(settings.fleet), pools, service, made, listed)
+            fleet = Fleet(settings.fleet or "", partial(read_share, settings, pools, number), service, made, listed)
             background = [
                 asyncio.create_task(work)
                 for work in (fleet.follow(), watch.follow(), collecting_when_idle(lambda: frontend.waiting == 0))
@@ -126,9 +140,42 @@ def front_application(settings: ServeSettings, served: Served) -> Starlette:
             yield
             for task in background:
                 task.cancel()
+            service.close()
+            await asyncio.gather(*background, return_exceptions=True)
 
-    routes = [*routes_of(front, metrics.refuse), metrics.route]
-    return application(routes, lifespan=life)
+    protocol = Protocol(DataPlane(front), metrics.refuse)
+    dialect = Dialect(front, protocol)
+    shown = [*protocol.health, *dialect.health_routes, metrics.route]
+    return application([*routes_of(front, protocol), metrics.route], lifespan=life), application(shown)
+
+
+def read_share(settings: ServeSettings, pools: list[str], number: int) -> list[tuple[int, Endpoint]]:
+    """Return the endpoints of one of several fronts: every so many of each pool.
+
+    Raises:
+        ConfigError: If the file of the fleet is wrong, or a pool has fewer endpoints than there are fronts.
+    """
+    assert settings.fleet is not None
+    listed, share = read_fleet(settings.fleet, pools), settings.frontends
+    found = []
+    for pool, name in enumerate(pools):
+        own = [endpoint for one, endpoint in listed if one == pool]
+        if len(own) < share:
+            raise ConfigError(
+                [
+                    f"fleet={settings.fleet}: {name} must list {share} servers or more for frontends={share}, got "
+                    f"{len(own)}"
+                ]
+            )
+        found += [(pool, endpoint) for endpoint in own[number::share]]
+    return found
+
+
+def run_front(settings: ServeSettings, number: int, bound: socket, beside: socket) -> None:
+    """Serve one front on two sockets until the process is asked to stop."""
+    log_to_terminal()
+    app, watched = front_application(settings, read_served(settings), number)
+    serve_both(app, bound, watched, beside)
 
 
 def serve_alone(settings: ServeSettings) -> None:
@@ -137,16 +184,24 @@ def serve_alone(settings: ServeSettings) -> None:
     Raises:
         ConfigError: If a port is taken, or the file of the fleet is wrong.
     """
-    with taken(settings.host, settings.port, "port") as bound:
+    with ExitStack() as stack:
+        bound = stack.enter_context(taken(settings.host, settings.port, "port"))
+        ports = [settings.metrics_port + number for number in range(settings.frontends)]
+        beside = [stack.enter_context(taken(settings.host, port, "metrics_port")) for port in ports]
         served = read_served(settings)
-        app = front_application(settings, served)
+        pools = pool_names(len(served.models))
+        read_share(settings, pools, 0)
         about = served.bundle.about
         code = f"code={about['code']}, k={settings.k or about['k']}" if settings.coded else "uncoded"
         url = f"http://{settings.host}:{settings.port}"
+        shown = ", ".join(f"http://{settings.host}:{port}/metrics" for port in ports)
         print(
             f"{about['task']}, {code}, before the fleet in {settings.fleet}\n"
-            f"{url}/v2/models/{settings.name or about['task']}/infer and {url}/ take POST requests; metrics for "
-            f"Prometheus: {url}/metrics",
+            f"{url}/v2/models/{settings.name or about['task']}/infer and {url}/ take POST requests; "
+            f"metrics for Prometheus: {shown}",
             flush=True,
         )
-        serve(app, bound)
+        if settings.frontends == 1:
+            run_front(settings, 0, bound, beside[0])
+        else:
+            Supervisor(run_front, [settings], [(bound, one) for one in beside]).work()
