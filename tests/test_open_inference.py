@@ -14,7 +14,9 @@ from hypothesis.extra import numpy as arrays
 from torch import nn
 
 from parmtrain.serving.dataplane import DataPlane
+from parmtrain.serving.grpc_host import serving_grpc
 from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.listening import taken
 from parmtrain.serving.model_server import OneModel
 from parmtrain.serving.open_inference import LENGTH, TYPES, read, write
 from parmtrain.serving.requests import Refused
@@ -94,9 +96,17 @@ def network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def address(network: nn.Module) -> Iterator[str]:
-    model = OneModel("linear", network, SHAPE, 4)
-    with serving(application(Protocol(DataPlane(model)).routes)) as url:
+def grpc_port() -> int:
+    with taken("127.0.0.1", 0, "port") as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def address(network: nn.Module, grpc_port: int) -> Iterator[str]:
+    plane = DataPlane(OneModel("linear", network, SHAPE, 4))
+    app = application(Protocol(plane).routes, lifespan=lambda app: serving_grpc(plane, "127.0.0.1", grpc_port))
+    with serving(app) as url:
         yield url.removeprefix("http://")
 
 
@@ -141,3 +151,54 @@ def test_tritons_client_is_told_what_is_wrong(address: str) -> None:
         with pytest.raises(http.InferenceServerException, match="the model must be linear, version 1, got another"):
             client.get_model_metadata("another")
         assert not client.is_model_ready("another")
+
+
+def test_tritons_grpc_client_is_answered(address: str, grpc_port: int, network: nn.Module) -> None:
+    client_of = pytest.importorskip("tritonclient.grpc", reason="pip install 'tritonclient[grpc]'")
+    queries = np.random.default_rng(0).random((5, *SHAPE), dtype=np.float32)
+    client = client_of.InferenceServerClient(f"127.0.0.1:{grpc_port}")
+    try:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("linear")
+        assert client.get_server_metadata().extensions == ["binary_tensor_data"]
+        about = client.get_model_metadata("linear", "1")
+        assert [(one.name, one.datatype, list(one.shape)) for one in about.inputs] == [("query", "FP32", [-1, 2, 3])]
+        for kind in (np.float32, np.float64):
+            given = client_of.InferInput("query", list(queries.shape), "FP32" if kind is np.float32 else "FP64")
+            given.set_data_from_numpy(queries.astype(kind))
+            answer = client.infer("linear", [given], request_id="7", parameters={"note": "kept"})
+            assert answer.get_response().id == "7"
+            with torch.no_grad():
+                assert np.allclose(answer.as_numpy("prediction"), network(torch.from_numpy(queries)), atol=1e-5)
+        wrong = client_of.InferInput("query", [1, 3, 2], "FP32")
+        wrong.set_data_from_numpy(np.zeros((1, 3, 2), dtype=np.float32))
+        with pytest.raises(client_of.InferenceServerException, match=r"query must have shape \[b, 2, 3\]") as fault:
+            client.infer("linear", [wrong])
+        assert fault.value.status() == "StatusCode.INVALID_ARGUMENT"
+        with pytest.raises(
+            client_of.InferenceServerException, match="the model must be linear, version 1, got another"
+        ):
+            client.get_model_metadata("another")
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("kind", ["FP32", "FP64", "INT32", "UINT8", "INT64"])
+def test_numbers_in_typed_fields_are_read(kind: str) -> None:
+    pytest.importorskip("grpc", reason="pip install 'parmtrain[grpc]'")
+    from parmtrain.serving.grpc_messages import MESSAGE
+    from parmtrain.serving.grpc_server import CONTENTS, message_of
+
+    field = next(field for field, kinds in CONTENTS.items() if kind in kinds)
+    request = MESSAGE["ModelInferRequest"](model_name="linear", id="7")
+    one = request.inputs.add(name="query", datatype=kind, shape=[1, 2, 3])
+    getattr(one.contents, field).extend([1, 2, 3, 4, 5, 6])
+    request.parameters["deadline_ms"].int64_param = 50
+    message = message_of(MESSAGE["ModelInferRequest"].FromString(request.SerializeToString()))
+    assert message.tensors["query"].tolist() == [[[1, 2, 3], [4, 5, 6]]]
+    assert message.tensors["query"].dtype == np.dtype(TYPES[kind])
+    assert message.parameters == {"deadline_ms": 50}
+    request.raw_input_contents.extend([b"", b""])
+    with pytest.raises(Refused, match="raw_input_contents must have one entry for each input, 1, got 2"):
+        message_of(request)

@@ -14,6 +14,7 @@ from parmtrain.errors import ConfigError
 from parmtrain.programs import Network
 from parmtrain.serving.dataplane import Answered, DataPlane
 from parmtrain.serving.fleet import pool_names
+from parmtrain.serving.grpc_host import require_grpc, serving_grpc
 from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.listening import serve, taken
 from parmtrain.serving.requests import Refused
@@ -32,6 +33,7 @@ class InstanceSettings:
     name: str = setting("", "what the model is called; what it is in the bundle by default")
     host: str = setting("127.0.0.1", "address to listen on; the default is reachable from this machine only")
     port: int = setting(9000, "port to listen on", least=1, most=65535)
+    grpc_port: int | None = setting(None, "port of the protocol over gRPC, too", least=1, most=65535)
     device: str = setting("cpu", "where it runs: cpu, cuda, cuda:1, …")
     threads: int = setting(1, "threads of PyTorch on the CPU", above=0)
 
@@ -121,10 +123,15 @@ def parity_shape(bundle: Bundle) -> tuple[int, ...]:
 def serve_instance(settings: InstanceSettings) -> None:
     """Serve one model until the user stops it."""
     require_valid(settings)
+    if settings.grpc_port is not None:
+        require_grpc(settings.host, [settings.grpc_port])
     socket = taken(settings.host, settings.port, "port")
     with socket:
         model = one_model(settings)
-        app = application(Protocol(DataPlane(model)).routes)
+        plane = DataPlane(model)
+        app = application(
+            Protocol(plane).routes, lifespan=lambda app: serving_grpc(plane, settings.host, settings.grpc_port)
+        )
         print(
             f"{model.name}: http://{settings.host}:{settings.port}/v2/models/{model.name} takes queries "
             f"{list(model.query_shape)}",

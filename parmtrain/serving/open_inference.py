@@ -95,7 +95,7 @@ def read(body: bytes, length: str | None, part: str) -> Message:
         else:
             if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(body) - at:
                 raise Refused(400, f"{given['name']}: {SIZE} must be the number of its bytes, got {size}")
-            tensors[given["name"]] = _from_bytes(given, body[at : at + size])
+            tensors[given["name"]] = from_bytes(given, body[at : at + size])
             at += size
     if at != len(body):
         raise Refused(400, f"the body must end with its last tensor, got {len(body) - at} bytes more")
@@ -198,7 +198,16 @@ def _type(given: Mapping[str, Any]) -> np.dtype[Any]:
     return np.dtype(TYPES[name])
 
 
-def _from_bytes(given: Mapping[str, Any], content: bytes) -> np.ndarray:
+def from_bytes(given: Mapping[str, Any], content: bytes) -> np.ndarray:
+    """Return a tensor from its little-endian bytes.
+
+    Args:
+        given: Its ``name``, ``shape`` and ``datatype``.
+        content: The bytes.
+
+    Raises:
+        Refused: If these do not fit together.
+    """
     shape, kind = _shape(given), _type(given)
     if len(content) != prod(shape) * kind.itemsize:
         raise Refused(

@@ -42,6 +42,9 @@ class ServeSettings(Limits):
         8080, "port of metrics for Prometheus and, with a fleet, of health; the first of several frontends",
         least=1, most=65535,
     )  # fmt: skip
+    grpc_port: int | None = setting(
+        None, "with a fleet, port of the protocol over gRPC, too; the first of several frontends", least=1, most=65535
+    )
     frontends: int = setting(1, "processes that answer queries before a fleet, each with a share of it", above=0)
     cpus: float = setting(0.0, "CPUs that Ray reserves for each instance", least=0)
     unusual: str = setting(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from socket import socket
 
@@ -19,6 +19,7 @@ from parmtrain.serving.event_loop import Watch, collecting_when_idle
 from parmtrain.serving.fleet import Endpoint, pool_names, read_fleet
 from parmtrain.serving.front import Dialect, Front, routes_of, warm_up
 from parmtrain.serving.frontend import Frontend
+from parmtrain.serving.grpc_host import require_grpc, serving_grpc
 from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.listening import serve_both, taken
 from parmtrain.serving.model_server import parity_shape
@@ -119,12 +120,15 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
     )
     front, watch = Front.of(service, served, settings), Watch()
     metrics.watch(frontend, pools, watch)
+    plane, grpc_port = DataPlane(front), settings.grpc_port and settings.grpc_port + number
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
+        async with AsyncExitStack() as stack:
+            session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+            await stack.enter_async_context(session)
 
             def made(pool: int, endpoint: Endpoint) -> RemoteInstance:
                 return RemoteInstance(session, endpoint, shapes[pool])
@@ -133,6 +137,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
             service.await_instances()
             warm_up(served)
             fleet = Fleet(settings.fleet or "", partial(read_share, settings, pools, number), service, made, listed)
+            await stack.enter_async_context(serving_grpc(plane, settings.host, grpc_port, metrics.refuse))
             background = [
                 asyncio.create_task(work)
                 for work in (fleet.follow(), watch.follow(), collecting_when_idle(lambda: frontend.waiting == 0))
@@ -143,7 +148,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
             service.close()
             await asyncio.gather(*background, return_exceptions=True)
 
-    protocol = Protocol(DataPlane(front), metrics.refuse)
+    protocol = Protocol(plane, metrics.refuse)
     dialect = Dialect(front, protocol)
     shown = [*protocol.health, *dialect.health_routes, metrics.route]
     return application([*routes_of(front, protocol), metrics.route], lifespan=life), application(shown)
@@ -188,6 +193,8 @@ def serve_alone(settings: ServeSettings) -> None:
         bound = stack.enter_context(taken(settings.host, settings.port, "port"))
         ports = [settings.metrics_port + number for number in range(settings.frontends)]
         beside = [stack.enter_context(taken(settings.host, port, "metrics_port")) for port in ports]
+        if settings.grpc_port is not None:
+            require_grpc(settings.host, [settings.grpc_port + number for number in range(settings.frontends)])
         served = read_served(settings)
         pools = pool_names(len(served.models))
         read_share(settings, pools, 0)

@@ -1,0 +1,46 @@
+"""The protocol over gRPC beside HTTP, where it is asked for."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+
+from parmtrain.errors import ConfigError
+from parmtrain.serving.dataplane import DataPlane
+from parmtrain.serving.listening import taken
+
+LEFT = 30.0  # seconds that queries in flight get at the end
+
+
+@asynccontextmanager
+async def serving_grpc(
+    plane: DataPlane, host: str, port: int | None, refused: Callable[[int], None] = lambda status: None
+) -> AsyncIterator[None]:
+    """Serve the protocol over gRPC in an event loop; a port of None serves nothing.
+
+    Args:
+        plane: What is served.
+        host: Address.
+        port: Port.
+        refused: Called with the HTTP status of every request that is refused.
+
+    Raises:
+        ConfigError: If the port is taken.
+    """
+    if port is None:
+        yield
+        return
+    from parmtrain.serving.grpc_server import GrpcService, grpc_server
+
+    started = await grpc_server(GrpcService(plane, refused), host, port)
+    try:
+        yield
+    finally:
+        await started.stop(LEFT)
+
+
+def require_grpc(host: str, ports: Sequence[int]) -> None:
+    """Raise a ``ConfigError`` unless gRPC is installed, or if a port is taken."""
+    if find_spec("grpc") is None or find_spec("google.protobuf") is None:
+        raise ConfigError(["grpc_port needs more packages: pip install 'parmtrain[grpc]'"])
+    for port in ports:
+        taken(host, port, "grpc_port").close()

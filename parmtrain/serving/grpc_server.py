@@ -1,0 +1,172 @@
+"""The Open Inference Protocol over gRPC: the same data plane as over HTTP."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+
+from parmtrain.errors import ConfigError
+from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
+from parmtrain.serving.events import Overloaded
+from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
+from parmtrain.serving.http import HEADER_BYTES, MOST_AT_ONCE
+from parmtrain.serving.open_inference import TYPES, Message, from_bytes
+from parmtrain.serving.requests import Refused, most_bytes
+
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    503: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""gRPC's code for each HTTP status of a refusal."""
+CONTENTS = {
+    "fp32_contents": ("FP32",),
+    "fp64_contents": ("FP64",),
+    "int_contents": ("INT8", "INT16", "INT32"),
+    "int64_contents": ("INT64",),
+    "uint_contents": ("UINT8", "UINT16", "UINT32"),
+    "uint64_contents": ("UINT64",),
+}
+"""Datatypes that each field of numbers holds."""
+
+
+class GrpcService:
+    """The six calls of the protocol.
+
+    Args:
+        plane: What they offer.
+        refused: Called with the HTTP status of every request that is refused, for metrics.
+    """
+
+    def __init__(self, plane: DataPlane, refused: Callable[[int], None] = lambda status: None) -> None:
+        self.plane, self.refused = plane, refused
+
+    @property
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """The handlers of a server."""
+        calls = {
+            "ServerLive": self.server_live,
+            "ServerReady": self.server_ready,
+            "ModelReady": self.model_ready,
+            "ServerMetadata": self.server_metadata,
+            "ModelMetadata": self.model_metadata,
+            "ModelInfer": self.model_infer,
+        }
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                self._answering(call, MESSAGE[f"{name}Response"]),
+                request_deserializer=MESSAGE[f"{name}Request"].FromString,
+                response_serializer=MESSAGE[f"{name}Response"].SerializeToString,
+            )
+            for name, call in calls.items()
+        }
+        return grpc.method_handlers_generic_handler(f"{PACKAGE}.{SERVICE}", handlers)
+
+    def _answering(self, call: Callable[[Any], Awaitable[dict[str, Any]]], response: Any) -> Any:
+        """Return a handler whose refusals are statuses."""
+
+        async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                return response(**await call(request))
+            except Refused as fault:
+                self.refused(fault.status)
+                await context.abort(CODES.get(fault.status, grpc.StatusCode.INTERNAL), str(fault))
+            except Overloaded as fault:
+                self.refused(503)
+                await context.abort(CODES[503], str(fault), (("retry-after", str(fault.retry_after)),))
+
+        return handle
+
+    async def server_live(self, request: Any) -> dict[str, Any]:
+        """Say that the process runs."""
+        return {"live": True}
+
+    async def server_ready(self, request: Any) -> dict[str, Any]:
+        """Say whether queries can be answered now."""
+        return {"ready": self.plane.ready}
+
+    async def model_ready(self, request: Any) -> dict[str, Any]:
+        """Say whether a model can answer now."""
+        return {"ready": self.plane.model(request.name, request.version).ready}
+
+    async def server_metadata(self, request: Any) -> dict[str, Any]:
+        """Return the metadata of the server."""
+        return self.plane.server
+
+    async def model_metadata(self, request: Any) -> dict[str, Any]:
+        """Return the metadata of a model."""
+        return self.plane.metadata(request.name, request.version)
+
+    async def model_infer(self, request: Any) -> dict[str, Any]:
+        """Answer the queries of a request."""
+        model = self.plane.model(request.model_name, request.model_version)
+        answered = await self.plane.infer(model, message_of(request))
+        output = {"name": PREDICTION, "datatype": "FP32", "shape": list(answered.predictions.shape)}
+        return {
+            "model_name": model.name,
+            "model_version": VERSION,
+            "id": request.id,
+            "parameters": {name: parameter(value) for name, value in answered.parameters.items()},
+            "outputs": [output],
+            "raw_output_contents": [np.ascontiguousarray(answered.predictions, dtype="<f4").tobytes()],
+        }
+
+
+def message_of(request: Any) -> Message:
+    """Return a gRPC request as a message of the protocol.
+
+    Raises:
+        Refused: If it holds tensors that are none.
+    """
+    raw = list(request.raw_input_contents)
+    if raw and len(raw) != len(request.inputs):
+        raise Refused(
+            400, f"raw_input_contents must have one entry for each input, {len(request.inputs)}, got {len(raw)}"
+        )
+    tensors = {}
+    for position, one in enumerate(request.inputs):
+        about = {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
+        tensors[one.name] = from_bytes(about, raw[position] if raw else _contents(one))
+    asked = {one.name: True for one in request.outputs} or None
+    return Message(tensors, parameters_of(request.parameters), request.id or None, asked, binary=True)
+
+
+def _contents(one: Any) -> bytes:
+    """Return the numbers of a typed tensor as bytes of its datatype."""
+    for field, names in CONTENTS.items():
+        if one.datatype in names:
+            return np.asarray(getattr(one.contents, field)).astype(TYPES[one.datatype]).tobytes()
+    return b""
+
+
+def parameter(value: Any) -> Any:
+    """Return a plain value as a parameter."""
+    kind = {bool: "bool_param", int: "int64_param", float: "double_param"}.get(type(value), "string_param")
+    return MESSAGE["InferParameter"](**{kind: value if kind != "string_param" else str(value)})
+
+
+def parameters_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as plain values."""
+    return {name: getattr(one, one.WhichOneof("parameter_choice") or "string_param") for name, one in given.items()}
+
+
+async def grpc_server(service: GrpcService, host: str, port: int) -> grpc.aio.Server:
+    """Start a server of the protocol on a port that nobody else may share; return it.
+
+    Raises:
+        ConfigError: If another process has the port.
+    """
+    shapes = [model.query_shape for model in service.plane.models.values()]
+    most = HEADER_BYTES + MOST_AT_ONCE * max(map(most_bytes, shapes))
+    options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", most)]
+    made = grpc.aio.server(options=options)
+    made.add_generic_rpc_handlers((service.handlers,))
+    try:
+        made.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    except RuntimeError as fault:
+        raise ConfigError([f"grpc_port={port} must be free on {host}; set grpc_port=… to another"]) from fault
+    await made.start()
+    return made
