@@ -135,7 +135,7 @@ class Prepared:
             network = read_network(path, self._architecture)
         else:
             network = self._trained()
-        return deployed_model(cfg, task, network, name)
+        return deployed_model(cfg, task, network, name, assemble.cache_folder(cfg))
 
     def _architecture(self) -> nn.Module:
         return assemble.architecture(self.cfg.deployed.model, self.task, self.task.query_shape)

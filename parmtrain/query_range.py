@@ -8,6 +8,7 @@ import numpy as np
 
 FIGURES = ("minimum", "maximum", "mean", "standard deviation")
 SLACK, MOST_SLACK = 0.1, 12.8  # of the range of all values of a channel
+MOST_CHANNELS = 8  # of a waveform
 INSIDE = 0.999  # share of held-out queries that must be inside
 
 
@@ -83,9 +84,20 @@ class QueryRange:
         return cls(bounds[..., 0], bounds[..., 1])
 
 
+def channels_of(query_shape: Sequence[int]) -> int:
+    """Return how many channels a query has whose range counts: its first axis, unless that is long or the only one.
+
+    Example:
+        >>> channels_of([3, 32, 32]), channels_of([2, 16000]), channels_of([100, 40]), channels_of([64])
+        (3, 2, 1, 1)
+    """
+    few = len(query_shape) > 2 or (len(query_shape) == 2 and query_shape[0] <= MOST_CHANNELS)
+    return query_shape[0] if few else 1
+
+
 def _figures(queries: np.ndarray) -> np.ndarray:
-    """Return the figures of each channel of queries ``[b, *query]``: ``[b, 4, c]``; vectors are one channel."""
-    channels = queries.reshape(len(queries), queries.shape[1] if queries.ndim > 2 else 1, -1)
+    """Return the figures of each channel of queries ``[b, *query]``: ``[b, 4, c]``."""
+    channels = queries.reshape(len(queries), channels_of(queries.shape[1:]), -1)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = channels.mean(axis=2, dtype=np.float64)
         square = np.einsum("bcn,bcn->bc", channels, channels, dtype=np.float64) / channels.shape[2]

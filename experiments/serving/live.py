@@ -114,7 +114,11 @@ async def load(settings: Settings, schedule: Path, front: int) -> dict[str, np.n
     """Send all queries at their times; return what came of them."""
     arrivals = np.array(list(poisson(settings.rate, settings.queries, settings.seed)))
     requests, labels = bodies()
-    latency, kinds, right = np.zeros(len(arrivals)), np.full(len(arrivals), -1, np.int8), np.zeros(len(arrivals), bool)
+    latency, kinds, right = (
+        np.full(len(arrivals), np.inf),
+        np.full(len(arrivals), -1, np.int8),
+        np.zeros(len(arrivals), bool),
+    )
     answers = np.zeros(len(arrivals), np.int8)
     gc.collect()
     gc.freeze()
@@ -125,9 +129,9 @@ async def load(settings: Settings, schedule: Path, front: int) -> dict[str, np.n
             body, headers = requests[number % len(requests)]
             async with session.post(f"{MODEL}/infer", data=body, headers=headers) as response:
                 content = await response.read()
-            latency[number] = time.monotonic() - began - arrivals[number]
             answers[number] += 1
-            if response.status == 200:
+            if response.status == 200:  # one that fails has no latency
+                latency[number] = time.monotonic() - began - arrivals[number]
                 message = read(content, response.headers.get(LENGTH), "outputs")
                 kinds[number] = KINDS.index(Kind(message.parameters["kind"]))
                 right[number] = message.tensors["prediction"].argmax() == labels[number % len(labels)]
@@ -135,7 +139,7 @@ async def load(settings: Settings, schedule: Path, front: int) -> dict[str, np.n
         began = time.monotonic() - arrivals[0]
         for number in range(200):
             await ask(number)
-        latency[:], kinds[:], answers[:], right[:] = 0.0, -1, 0, False
+        latency[:], kinds[:], answers[:], right[:] = np.inf, -1, 0, False
         began = time.monotonic() + 1.0
         write_schedule(settings, schedule, began)
         used, asked = ticks(front), set()

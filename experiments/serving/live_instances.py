@@ -50,10 +50,9 @@ class Blocking(OneModel):
     """A model whose whole process blocks while it predicts."""
 
     schedule: Schedule
-    share = 1.0
 
     async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any]) -> Answered:
-        time.sleep(self.share * self.schedule.seconds())
+        time.sleep(self.schedule.seconds())
         return Answered(self.run(queries))
 
 
@@ -82,4 +81,3 @@ if __name__ == "__main__":
     fork = multiprocessing.get_context("fork")  # PyTorch is loaded once
     for number in range(int(count)):
         fork.Process(target=run, args=(int(first), number, Path(path), loaded)).start()
-    print("ready", flush=True)

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from parmtrain.bounds import Bounds, Count, Finite, Whole, bounded
 from parmtrain.codes import Scheme
 from parmtrain.errors import ExportError
+from parmtrain.query_range import channels_of
 from parmtrain.validation import first_wrong
 
 FORMAT = 4  # format 3 had neither an export format nor a scheme
@@ -26,6 +27,15 @@ class _Shapes(BaseModel):
     parity_query: list[Count]
     prediction: Annotated[list[Count], Field(min_length=1, max_length=1)]
     worker_output: Annotated[list[Count], Field(min_length=1, max_length=1)]
+
+
+class _Queries(BaseModel):
+    """Least and largest value of each figure of ordinary queries, by channel."""
+
+    minimum: list[tuple[Finite, Finite]]
+    maximum: list[tuple[Finite, Finite]]
+    mean: list[tuple[Finite, Finite]]
+    deviation: Annotated[list[tuple[Finite, Finite]], Field(alias="standard deviation")]
 
 
 class _Parity(BaseModel):
@@ -55,7 +65,7 @@ class _Description(BaseModel):
     coded: Whole
     partial: bool = False  # older bundles do not state it
     independent: bool = False  # nor this
-    queries: dict[str, list[tuple[Finite, Finite]]] | None = None  # nor this: the range of ordinary ones
+    queries: _Queries | None = None  # nor this: the range of ordinary ones
     stragglers: Whole
     shapes: _Shapes
     parity: _Parity
@@ -66,6 +76,10 @@ class _Description(BaseModel):
     def _belongs_together(self) -> "_Description":
         if self.n != self.k + self.r or self.coded != (self.r if self.systematic else self.n):
             raise PydanticCustomError("counts", "must have n = k + r workers, of which coded ones run coded queries")
+        if self.queries is not None:
+            channels = {len(stated) for _, stated in self.queries}
+            if channels != {channels_of(self.shapes.query)}:
+                raise PydanticCustomError("channels", "queries must have bounds for each channel")
         parts = {ENCODER, DECODER, *(parity_model(j) for j in range(self.parity.models))}
         if {name.partition(".")[0] for name in self.files} - {DEPLOYED} != parts:
             raise PydanticCustomError("files", "files must be those of an encoder, a decoder and its models")

@@ -128,6 +128,11 @@ class Bundle:
         return tuple(self.about["shapes"]["query"])
 
     @property
+    def parity_shape(self) -> tuple[int, ...]:
+        """Shape of one coded query."""
+        return tuple(self.about["shapes"]["parity_query"])
+
+    @property
     def scheme(self) -> Scheme:
         """Which worker runs what, and which outputs give which prediction."""
         if "scheme" in self.about:

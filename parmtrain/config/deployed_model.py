@@ -1,10 +1,11 @@
 """A network as the deployed model of a task: given prepared queries of its type, and with one prediction as answer."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 from torch import nn
 
 from parmtrain.answers import answering
-from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
 from parmtrain.evaluation.timed_flops import timed_flops
@@ -14,7 +15,9 @@ from parmtrain.query_type import QueryType, as_type
 from parmtrain.tasks.base import Task
 
 
-def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> DeployedModel:
+def deployed_model(
+    cfg: DictConfig, task: Task, network: Network, name: str, cache: Path | None = None
+) -> DeployedModel:
     """Wrap a network as the deployed model of a task.
 
     Args:
@@ -22,6 +25,7 @@ def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> 
         task: The task.
         network: A module or a function.
         name: Its name in error messages.
+        cache: Folder of the cache, for what its FLOPs are estimated to be if they cannot be counted; None for none.
 
     Raises:
         DeployedModelError: If it does not fit the task.
@@ -32,7 +36,7 @@ def deployed_model(cfg: DictConfig, task: Task, network: Network, name: str) -> 
     deployed.stated_flops = cfg.deployed.get("flops")
     check_predictions(deployed, task.query_shape, task.outputs, name)
     if not deployed.counted_flops(task.query_shape):
-        deployed.timed_flops = timed_flops(deployed, task.query_shape, assemble.cache_folder(cfg))
+        deployed.timed_flops = timed_flops(deployed, task.query_shape, cache)
     return deployed
 
 

@@ -16,7 +16,7 @@ from parmtrain.probes import answers
 REFERENCE = (3, 32, 32)
 
 
-def timed_flops(deployed: DeployedModel, query_shape: tuple[int, ...], cache: Path) -> int:
+def timed_flops(deployed: DeployedModel, query_shape: tuple[int, ...], cache: Path | None = None) -> int:
     """Return how many FLOPs a student takes in the time of one query of a deployed model.
 
     Both run one query at a time on the CPU, by turns. The number is kept in the cache, so that a later run, or one that
@@ -25,10 +25,11 @@ def timed_flops(deployed: DeployedModel, query_shape: tuple[int, ...], cache: Pa
     Args:
         deployed: The deployed model.
         query_shape: Shape of its queries.
-        cache: Folder of the cache.
+        cache: Folder of the cache; None keeps nothing.
     """
-    kept = cache / "timed" / f"{key_of([deployed.fingerprint, answers(deployed, query_shape)])}.json"
-    known = _read(kept)
+    name = f"{key_of([deployed.fingerprint, answers(deployed, query_shape)])}.json"
+    kept = None if cache is None else cache / "timed" / name
+    known = None if kept is None else _read(kept)
     if known is not None:
         return known
     student = ConvStudent(REFERENCE, 10).eval()
@@ -36,7 +37,8 @@ def timed_flops(deployed: DeployedModel, query_shape: tuple[int, ...], cache: Pa
     with torch.no_grad():
         theirs, ours = microseconds(lambda: deployed(query), lambda: student(example))
     number = max(1, round(flops(student, example) * theirs / ours))
-    write_json(kept, {"flops": number, "microseconds": theirs})
+    if kept is not None:
+        write_json(kept, {"flops": number, "microseconds": theirs})
     return number
 
 

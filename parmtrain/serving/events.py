@@ -100,10 +100,13 @@ class Group:
         jobs: Its jobs that are queued or running.
         deaths: How many instances died of its jobs.
         failed: Whether a job of it is not tried again.
+        coded: Whether its coded queries were queued.
         coded_queries: Its coded queries, cached by the driver.
     """
 
-    __slots__ = ("arrived", "closed", "coded_queries", "deaths", "failed", "jobs", "number", "outputs", "queries")
+    __slots__ = (
+        "arrived", "closed", "coded", "coded_queries", "deaths", "failed", "jobs", "number", "outputs", "queries"
+    )  # fmt: skip
 
     def __init__(self, number: int, n: int) -> None:
         self.number = number
@@ -111,13 +114,20 @@ class Group:
         self.outputs: list[Any] = [None] * n
         self.arrived, self.closed = 0, False
         self.jobs: set[Job] = set()
-        self.deaths, self.failed = 0, False
+        self.deaths, self.failed, self.coded = 0, False, False
         self.coded_queries: Any = None
 
     @property
     def waits(self) -> bool:
         """Whether some query has no answer yet."""
         return any(not query.answered for query in self.queries)
+
+    def forget_if_done(self) -> None:
+        """Drop queries and outputs once nothing can use them: they are large, and refer back to the group."""
+        if self.closed and not self.jobs and not self.waits:
+            for query in self.queries:
+                query.payload = None
+            self.queries, self.outputs, self.coded_queries = [], [], None
 
     @property
     def since(self) -> float:
@@ -171,12 +181,14 @@ class Answer(NamedTuple):
         kind: How the answer is made.
         output: The deployed model's prediction; for a reconstruction, the outputs of the group's n workers (None where
             missing), from which ``query.position`` is to be decoded; None for a default answer.
+        payload: The query itself, as it was submitted.
         reason: Why it is a default answer; None for others.
     """
 
     query: Query
     kind: Kind
     output: Any
+    payload: Any
     reason: Reason | None = None
 
 

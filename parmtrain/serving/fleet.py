@@ -64,7 +64,7 @@ def read_fleet(path: str | Path, pools: Sequence[str]) -> list[tuple[int, Endpoi
     """
     try:
         content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as fault:
         raise ConfigError([f"fleet={path} must be a YAML file of servers, but: {reason_of(fault)}"]) from fault
     if not isinstance(content, dict):
         raise ConfigError([f"fleet={path} must have a list of servers for each of {', '.join(pools)}"])

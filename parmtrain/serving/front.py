@@ -19,6 +19,7 @@ from parmtrain.serving.served import Served, ServeSettings
 from parmtrain.serving.service import Prediction, Service
 
 DEADLINE = "deadline_ms"
+LONGEST = 1e9  # milliseconds
 WARM_UP = 20
 
 
@@ -66,6 +67,7 @@ class Front:
         deadline = _deadline(parameters)
         rows = torch.from_numpy(np.ascontiguousarray(queries))
         coded = [self.may_be_coded(row) for row in rows]
+        self.service.frontend.require_room(len(rows))  # for all of them or none
         if len(rows) == 1:
             predictions = [await self.service.predict(rows[0], deadline, coded[0])]
         else:
@@ -108,8 +110,8 @@ def _deadline(parameters: Mapping[str, Any]) -> float | None:
     given = parameters.get(DEADLINE)
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
-        raise Refused(400, f"{DEADLINE} must be a positive number, got {given}")
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= LONGEST:
+        raise Refused(400, f"{DEADLINE} must be more than 0 and at most {LONGEST:g}, got {str(given)[:100]}")
     return given / 1000
 
 
@@ -142,15 +144,18 @@ class Dialect:
         if RAW in request.headers.get("accept", "") and prediction.output is not None:
             content = prediction.output.float().numpy().astype("<f4").tobytes()
             return Response(content, media_type=RAW, headers={"X-Parmtrain-Kind": prediction.kind.value})
+        if prediction.kind is Kind.default:
+            self.protocol.refused(504)
         return JSONResponse(as_json(prediction), 504 if prediction.kind is Kind.default else 200)
 
     async def health(self, request: Request) -> Response:
-        """Return what the frontend counts; 503 while a pool has no instance."""
+        """Return what the frontend counts; status 503 while no query can be answered."""
         frontend = self.front.service.frontend
         counts = {str(name): count for name, count in frontend.counts.items()}
         up = [frontend.pools.up(pool) for pool in range(len(frontend.occupied))]
         state = {"waiting": frontend.waiting, "counts": counts, "occupied": frontend.occupied, "up": up}
-        return JSONResponse({"status": "ok" if self.front.ready else "not ready", **state})
+        ready = self.front.ready
+        return JSONResponse({"status": "ok" if ready else "not ready", **state}, 200 if ready else 503)
 
 
 def routes_of(front: Front, protocol: Protocol) -> list[BaseRoute]:

@@ -52,7 +52,7 @@ class Frontend:
         >>> [answer.kind.value for answer in frontend.finished(0.2, 0, one.job, "F(a)")]
         ['deployed']
         >>> (answer,) = frontend.finished(0.3, 2, coded.job, "F_P(P)")  # b is late
-        >>> answer.kind.value, answer.query.payload, answer.output
+        >>> answer.kind.value, answer.payload, answer.output
         ('reconstructed', 'b', ('F(a)', None, 'F_P(P)'))
     """
 
@@ -88,8 +88,12 @@ class Frontend:
 
     @property
     def ready(self) -> bool:
-        """Whether each pool has an instance that can run jobs."""
-        return all(self.pools.up(pool) for pool in {DEPLOYED, *self.scheme.pools})
+        """Whether queries can be answered: each pool that this takes has an instance that can run jobs.
+
+        Without parity instances a systematic code still answers from the deployed model.
+        """
+        needed = {DEPLOYED} if self.scheme.systematic else {DEPLOYED, *self.scheme.pools}
+        return all(self.pools.up(pool) for pool in needed)
 
     def submit(self, now: float, payload: Any, deadline: float | None = None, coded: bool = True) -> list[Action]:
         """Accept a query.
@@ -103,7 +107,7 @@ class Frontend:
         Raises:
             Overloaded: If the queue is full; the query then joins no group.
         """
-        self._require_room()
+        self.require_room()
         group = self._open if coded else None
         if group is None:
             group = Group(self._next("groups"), self.scheme.n)
@@ -130,10 +134,10 @@ class Frontend:
             self._held.append(query)
         return self.pools.assign(now) if self.limits.copy_after else self.tick(now)
 
-    def _require_room(self) -> None:
-        """Raise ``Overloaded`` if too many queries wait, or a further one would wait too long."""
+    def require_room(self, count: int = 1) -> None:
+        """Raise ``Overloaded`` if too many queries would wait, or ``count`` further ones would wait too long."""
         limits, wait = self.limits, self.pools.wait(DEPLOYED)
-        if self._waiting >= limits.waiting or wait >= limits.overloaded_after:
+        if self._waiting + count > limits.waiting or wait >= limits.overloaded_after:
             self.counts["refused"] += 1
             about = f"{self._waiting} queries are waiting for an answer"
             raise Overloaded(f"the queue is full: {about}; try again later", _seconds(wait - limits.overloaded_after))
@@ -155,21 +159,23 @@ class Frontend:
                 waited = now - other.at >= self.limits.reconstruct_after
                 if given >> other.position & 1 and waited and not other.answered:
                     actions.append(self._reconstruction(other))
-        return actions + self._given_up(group) + self.pools.assign(now)
+        return self._done(now, group, actions + self._given_up(group))
 
     def garbage(self, now: float, instance: int, job: Job) -> list[Action]:
         """Handle a malformed result: the job is retried if attempts are left."""
         if not self.pools.free(now, instance, job):
             return []
         self.counts["garbage"] += 1
-        return self._failed(job) + self.pools.assign(now)
+        return self._done(now, job.group, self._failed(job))
 
     def lost(self, now: float, instance: int) -> list[Action]:
         """Handle the death of an instance: its job is retried if attempts are left."""
         if instance in self.pools.down:
             return []
         self.counts["lost"] += 1
-        return self._died(now, instance) + self.pools.assign(now)
+        job = self.pools.job_of(instance)
+        actions = self._died(now, instance)
+        return self._done(now, job.group, actions) if job is not None else self.pools.assign(now)
 
     def restored(self, now: float, instance: int) -> list[Action]:
         """Handle the return of an instance that was down."""
@@ -189,11 +195,13 @@ class Frontend:
             _, _, query = heappop(self._deadlines)
             if not query.answered:
                 actions.append(self._answer(query, Kind.default, None, Reason.deadline))
+                query.group.forget_if_done()
         while self._held and (self._held[0].answered or self._held[0].at + limits.reconstruct_after <= now):
             query = self._held.popleft()
             group = query.group
             if not query.answered and group.closed and self.scheme.recoverable(group.arrived) >> query.position & 1:
                 actions.append(self._reconstruction(query))
+                group.forget_if_done()
         while self._copies and (self._covered(self._copies[0]) or self._copies[0].at + limits.copy_after <= now):
             query = self._copies.popleft()
             if not self._covered(query):
@@ -235,14 +243,14 @@ class Frontend:
         self.counts["groups"] += 1
         if spoiled(group, self.limits):
             return
+        group.coded = True
         for j, pool in enumerate(self.scheme.pools):
             self.pools.enqueue(Job(self._next("jobs"), group, None, self.scheme.own + j, pool))
 
     def _covered(self, query: Query) -> bool:
         """Return whether a query is answered, or has coded queries that may answer it."""
-        full = len(query.group.queries) == self.k
-        coded = query.group.closed and full and bool(self.scheme.pools) and not spoiled(query.group, self.limits)
-        return query.answered or coded
+        group = query.group
+        return query.answered or (group.coded and len(group.queries) == self.k and not spoiled(group, self.limits))
 
     def _died(self, now: float, instance: int) -> list[Action]:
         """Take down an instance, and try its job again if attempts are left."""
@@ -261,6 +269,11 @@ class Frontend:
         job.group.failed = True
         return self._given_up(job.group)
 
+    def _done(self, now: float, group: Group, actions: list[Action]) -> list[Action]:
+        """Return actions and further dispatches; forget a group of which nothing is left to do."""
+        group.forget_if_done()
+        return actions + self.pools.assign(now)
+
     def _given_up(self, group: Group) -> list[Action]:
         lost = hopeless(group, self.scheme, self.limits) if group.failed else []
         if lost:
@@ -274,7 +287,7 @@ class Frontend:
         query.answered = True
         self._waiting -= 1
         self.counts[kind] += 1
-        return Answer(query, kind, output, reason)
+        return Answer(query, kind, output, query.payload, reason)
 
 
 def _seconds(excess: float) -> int:

@@ -130,7 +130,7 @@ def message_of(request: Any) -> Message:
     for position, one in enumerate(request.inputs):
         about = {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
         tensors[one.name] = from_bytes(about, raw[position] if raw else _contents(one))
-    asked = {one.name: True for one in request.outputs} or None
+    asked: dict[str, bool | None] | None = {one.name: True for one in request.outputs} or None
     return Message(tensors, parameters_of(request.parameters), request.id or None, asked, binary=True)
 
 

@@ -17,7 +17,8 @@ from parmtrain.serving.requests import Refused, most_bytes
 Handler = Callable[[Request], Awaitable[Response]]
 HEADER_BYTES = 64 * 1024  # names, parameters and shapes of a request
 BODY = 10.0  # seconds that a body may take
-MOST_AT_ONCE = 32  # queries as JSON, and several times as many as bytes
+MOST_AT_ONCE = 8  # queries as JSON, and several times as many as bytes
+LONG = 256 * 1024  # bytes of JSON that are read beside the event loop
 READ = ["GET", "HEAD"]
 
 
@@ -104,7 +105,11 @@ class Protocol:
         """Answer the queries of a request."""
         model = self.plane.model(**request.path_params)
         body = await read_body(request, HEADER_BYTES + MOST_AT_ONCE * most_bytes(model.query_shape))
-        message = read(body, request.headers.get(LENGTH), "inputs")
+        length = request.headers.get(LENGTH)
+        if length is None and len(body) > LONG:  # JSON that would keep everybody else waiting
+            message = await asyncio.to_thread(read, body, length, "inputs")
+        else:
+            message = read(body, length, "inputs")
         answered = await self.plane.infer(model, message)
         about: dict[str, Any] = {"model_name": model.name, "model_version": VERSION}
         if message.id is not None:
@@ -133,7 +138,7 @@ async def read_body(request: Request, most: int) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most:
-                    raise Refused(413, f"the body must have at most {most} bytes, the largest size of a query")
+                    raise Refused(413, f"the body must have at most {most} bytes; send fewer queries at a time")
     except TimeoutError as fault:
         raise Refused(408, f"the body must come within {BODY:g} seconds, got {len(body)} bytes of it") from fault
     return bytes(body)

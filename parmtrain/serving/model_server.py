@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from parmtrain.bundle import Bundle
 from parmtrain.errors import ConfigError
 from parmtrain.programs import Network
 from parmtrain.serving.dataplane import Answered, DataPlane
@@ -107,17 +106,12 @@ def one_model(settings: InstanceSettings) -> OneModel:
     network, bundle = served.models[pool], served.bundle
     if isinstance(network, torch.nn.Module):
         network.to(settings.device)
-    shape, width = (served.query_shape, served.outputs) if pool == 0 else (parity_shape(bundle), served.width)
+    shape, width = (served.query_shape, served.outputs) if pool == 0 else (bundle.parity_shape, served.width)
     model = OneModel(settings.name or settings.model, network, shape, width, settings.device)
     torch.set_num_threads(settings.threads)
     for _ in range(WARM_UP):  # TorchScript optimizes during the first calls
         model.run(np.zeros((1, *shape), dtype=np.float32))
     return model
-
-
-def parity_shape(bundle: Bundle) -> tuple[int, ...]:
-    """Return the shape of one coded query of a bundle."""
-    return tuple(bundle.about["shapes"]["parity_query"])
 
 
 def serve_instance(settings: InstanceSettings) -> None:

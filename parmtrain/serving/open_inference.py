@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parmtrain.serving.requests import Refused, has_booleans
+from parmtrain.serving.requests import JSON, RAW, Refused, has_booleans
 
 LENGTH = "Inference-Header-Content-Length"
 TYPES = {
@@ -32,6 +32,7 @@ TYPES = {
 }
 """Datatypes of numbers, and NumPy's names of them."""
 BINARY, SIZE = "binary_data", "binary_data_size"
+MOST_DIGITS, MOST_AXES, MOST_SIZE = 19, 16, 2**31
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,21 @@ class Message:
         tensors: Its inputs or outputs by name.
         parameters: Its own parameters.
         id: Its id, which a response repeats.
-        asked: Names of the outputs that a request asks for, and whether it wants each as bytes; None for all.
-        binary: Whether a request wants all other outputs as bytes.
+        asked: Names of the outputs that a request asks for, and whether it wants each as bytes, None where it does not
+            say; None for all outputs.
+        binary: Whether a request wants outputs as bytes of which it does not say it.
     """
 
     tensors: dict[str, np.ndarray]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     id: str | None = None
-    asked: dict[str, bool] | None = None
+    asked: dict[str, bool | None] | None = None
     binary: bool = False
 
     def as_bytes(self, output: str) -> bool:
         """Return whether a request wants an output as bytes."""
-        return self.binary if self.asked is None else self.asked.get(output, self.binary)
+        stated = (self.asked or {}).get(output)
+        return self.binary if stated is None else stated
 
 
 def read(body: bytes, length: str | None, part: str) -> Message:
@@ -87,14 +90,14 @@ def read(body: bytes, length: str | None, part: str) -> Message:
     tensors: dict[str, np.ndarray] = {}
     at = end
     for given in content[part]:
-        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-            raise Refused(400, f"each of {part} must be an object with a name")
+        if not isinstance(given, dict) or not _is_name(given.get("name")):
+            raise Refused(400, f"each of {part} must be an object with a name, a printable one")
         size = _parameters(given).get(SIZE)
         if size is None:
             tensors[given["name"]] = _from_json(given, body[:end])
         else:
-            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(body) - at:
-                raise Refused(400, f"{given['name']}: {SIZE} must be the number of its bytes, got {size}")
+            if type(size) is not int or not 0 <= size <= len(body) - at:
+                raise Refused(400, f"{given['name']}: {SIZE} must be the number of its bytes, got {str(size)[:100]}")
             tensors[given["name"]] = from_bytes(given, body[at : at + size])
             at += size
     if at != len(body):
@@ -145,8 +148,8 @@ def write(
         whole["outputs"] = [{"name": wanted, "parameters": {BINARY: True}}]
     header = json.dumps(whole, separators=(",", ":")).encode()
     if not behind:
-        return header, {"Content-Type": "application/json"}
-    return b"".join([header, *behind]), {"Content-Type": "application/octet-stream", LENGTH: str(len(header))}
+        return header, {"Content-Type": JSON}
+    return b"".join([header, *behind]), {"Content-Type": RAW, LENGTH: str(len(header))}
 
 
 def datatype(tensor: np.ndarray) -> str:
@@ -166,8 +169,9 @@ def datatype(tensor: np.ndarray) -> str:
 
 
 def _length(text: str, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > most:
-        raise Refused(400, f"{LENGTH} must be the length of the JSON object in the body of {most} bytes, got {text}")
+    if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS or int(text) > most:
+        shown = text[:MOST_DIGITS]
+        raise Refused(400, f"{LENGTH} must be the length of the JSON object in the body of {most} bytes, got {shown}")
     return int(text)
 
 
@@ -176,25 +180,38 @@ def _parameters(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return given if isinstance(given, dict) else {}
 
 
-def _asked(outputs: Any) -> dict[str, bool] | None:
-    if outputs is None:
+def _is_name(name: Any) -> bool:
+    return (
+        isinstance(name, str) and name.isprintable() and name.encode(errors="replace") == name.encode(errors="ignore")
+    )
+
+
+def _asked(outputs: Any) -> dict[str, bool | None] | None:
+    if outputs is None or outputs == []:
         return None
-    if not isinstance(outputs, list) or any(not isinstance(one, dict) or "name" not in one for one in outputs):
-        raise Refused(400, "outputs must be a list of objects with a name")
-    return {str(one["name"]): _parameters(one).get(BINARY) is True for one in outputs}
+    if not isinstance(outputs, list) or any(
+        not isinstance(one, dict) or not _is_name(one.get("name")) for one in outputs
+    ):
+        raise Refused(400, "outputs must be a list of objects with a name, a printable one")
+    wanted = {one["name"]: _parameters(one).get(BINARY) for one in outputs}
+    return {name: None if stated is None else stated is True for name, stated in wanted.items()}
 
 
 def _shape(given: Mapping[str, Any]) -> tuple[int, ...]:
     shape = given.get("shape")
-    if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
-        raise Refused(400, f"{given['name']}: shape must be a list of whole numbers, got {shape}")
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MOST_AXES
+        or any(type(size) is not int or not 0 <= size <= MOST_SIZE for size in shape)
+    ):
+        raise Refused(400, f"{given['name']}: shape must be a list of whole numbers, got {str(shape)[:100]}")
     return tuple(shape)
 
 
 def _type(given: Mapping[str, Any]) -> np.dtype[Any]:
     name = given.get("datatype")
-    if name not in TYPES:
-        raise Refused(400, f"{given['name']}: datatype must be one of {', '.join(TYPES)}, got {name}")
+    if not isinstance(name, str) or name not in TYPES:
+        raise Refused(400, f"{given['name']}: datatype must be one of {', '.join(TYPES)}, got {str(name)[:100]}")
     return np.dtype(TYPES[name])
 
 
@@ -223,6 +240,12 @@ def _from_json(given: Mapping[str, Any], body: bytes) -> np.ndarray:
         raise Refused(400, f"{given['name']}: data must be a list of numbers, or {SIZE} the number of its bytes")
     try:
         numbers = np.asarray(data)
+        if kind.kind != "f" and numbers.dtype.kind == "f" and all(type(one) is int for one in data):
+            numbers = np.asarray(
+                data, dtype=kind
+            )  # NumPy takes large numbers beside small ones for floating-point ones
+    except OverflowError as fault:
+        raise Refused(400, f"{given['name']}: {given['datatype']} must hold its numbers, got larger ones") from fault
     except ValueError as fault:
         raise Refused(400, f"{given['name']}: data must be {list(shape)} numbers, got uneven lists") from fault
     if numbers.size != prod(shape):

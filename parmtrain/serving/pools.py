@@ -68,6 +68,7 @@ class Pools:
                 if not job.needed:
                     self.counts["dropped"] += 1
                     job.group.jobs.discard(job)
+                    job.group.forget_if_done()
                     continue
                 instance = idle.popleft()
                 job.tries += 1
@@ -85,15 +86,14 @@ class Pools:
             self.counts["stale"] += 1
             return False
         self._stop(now, instance)
+        self._pace[job.pool] += RECENT * (now - job.began - self._pace[job.pool])
         if instance not in self.gone:
             self._idle[self.pool_of[instance]].append(instance)
         return True
 
     def _stop(self, now: float, instance: int) -> Job:
         job = self._running.pop(instance)
-        taken = now - job.began
-        self.occupied[job.pool] += taken
-        self._pace[job.pool] += RECENT * (taken - self._pace[job.pool])
+        self.occupied[job.pool] += now - job.began
         job.running = False
         job.group.jobs.discard(job)
         return job
@@ -114,10 +114,16 @@ class Pools:
         self._idle[self.pool_of[instance]].append(instance)
 
     def join(self, pool: int) -> int:
-        """Add an instance to a pool, which is down until it is restored; return its number."""
-        self.pool_of.append(pool)
-        self.down.add(len(self.pool_of) - 1)
-        return len(self.pool_of) - 1
+        """Add an instance to a pool, which is down until it is restored; return its number.
+
+        It takes the number of one that left, if there is one.
+        """
+        left = (one for one in self.gone if self.pool_of[one] == pool and one not in self._running)
+        number = min(left, default=len(self.pool_of))
+        self.pool_of[number:] = self.pool_of[number:] or [pool]
+        self.gone.discard(number)
+        self.down.add(number)
+        return number
 
     def leave(self, instance: int) -> None:
         """Remove an instance from its pool; it may finish the job that it runs."""
@@ -138,11 +144,12 @@ class Pools:
     def retry(self, job: Job) -> bool:
         """Put a failed job at the front of its queue, if it is needed and attempts are left; return whether it is.
 
-        Instances that died of a group's jobs count for all of them: a query that kills what runs it does so as part of
-        a coded query, too.
+        Instances that died of any of a group's jobs count for its coded queries: a query that kills what runs it does
+        so as part of a coded query, too.
         """
         attempts = self.limits.attempts
-        if job.tries >= attempts or job.group.deaths >= attempts or not job.needed:
+        killed = job.query is None and job.group.deaths >= attempts
+        if job.tries >= attempts or killed or not job.needed:
             return False
         self.counts["retried"] += 1
         self.enqueue(job, first=True)

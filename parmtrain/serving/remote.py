@@ -13,6 +13,7 @@ from parmtrain.serving.fleet import Endpoint
 from parmtrain.serving.open_inference import LENGTH, TYPES, read, write
 
 log = logging.getLogger(__name__)
+MOST_DOUBLED = 10
 FIRST, LONGEST = 0.05, 1.0  # seconds between two looks at a server that is not ready
 PATIENCE = 2.0  # seconds that a server may take to say whether it is ready
 BINARY = "binary_tensor_data"
@@ -35,7 +36,7 @@ class RemoteInstance:
         self._session, self.endpoint, self._shape = session, endpoint, shape
         self._running: asyncio.Task[Any] | None = None
         self._input, self._output, self._type, self._binary = "", "", np.dtype("<f4"), True
-        self._said = ""
+        self._said, self._failures = "", 0
 
     async def run(self, query: Tensor) -> Any:
         """Run one query ``[*query]``.
@@ -46,38 +47,53 @@ class RemoteInstance:
         """
         self._running = asyncio.current_task()
         try:
-            return await self._ask(query)
+            output = await self._ask(query)
+        except Exception as fault:
+            self._failures += 1
+            self._tell(f"{self.endpoint} failed: {type(fault).__name__}: {fault}")
+            raise
         finally:
             self._running = None
+        self._failures = 0
+        return output
+
+    def _tell(self, sentence: str) -> None:
+        """Log a sentence, unless it was the last one."""
+        if sentence != self._said:
+            log.warning("%s", sentence)
+        self._said = sentence
 
     async def _ask(self, query: Tensor) -> Tensor:
         numbers = query.numpy()[np.newaxis].astype(self._type, copy=False)
         wanted = self._output if self._binary else None
         body, headers = write("inputs", {self._input: (numbers, self._binary)}, wanted=wanted)
+        try:
+            tensors = await self._post(body, headers)
+        except aiohttp.ServerDisconnectedError:  # a server may close a connection just as it is used again
+            tensors = await self._post(body, headers)
+        if self._output not in tensors or len(tensors[self._output]) != 1:
+            raise InstanceError(f"the answer must have one {self._output}, got {list(tensors)}")
+        return torch.from_numpy(tensors[self._output][0].astype(np.float32))
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> dict[str, np.ndarray]:
         async with self._session.post(f"{self.endpoint}/infer", data=body, headers=headers) as response:
             content = await response.read()
             if response.status != 200:
-                raise InstanceError(f"{self.endpoint}: status {response.status}, {content[:200]!r}")
-            tensors = read(content, response.headers.get(LENGTH), "outputs").tensors
-        if self._output not in tensors or len(tensors[self._output]) != 1:
-            raise InstanceError(f"{self.endpoint}: the answer must have one {self._output}, got {list(tensors)}")
-        return torch.from_numpy(tensors[self._output][0].astype(np.float32))
+                raise InstanceError(f"status {response.status}, {content[:200]!r}")
+            return read(content, response.headers.get(LENGTH), "outputs").tensors
 
     async def restart(self) -> None:
         """Give up what the server runs, and wait until it says that it is ready."""
         if self._running is not None:
             self._running.cancel()  # which closes its connection
+        if self._failures > 1:  # ready, and yet it fails
+            await asyncio.sleep(min(FIRST * 2 ** min(self._failures, MOST_DOUBLED), LONGEST))
         wait = FIRST
         while True:
             why = await self._wrong()
             if why is None:
-                if self._said:
-                    log.info("%s is ready", self.endpoint)
-                self._said = ""
                 return
-            if why != self._said:
-                log.warning("%s is not ready: %s", self.endpoint, why)
-                self._said = why
+            self._tell(f"{self.endpoint} is not ready: {why}")
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST)
 
@@ -105,12 +121,9 @@ class RemoteInstance:
             self._binary = BINARY in server.get("extensions", [])
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             return f"its metadata must name one input and an output, got {str(model)[:200]}"
-        if kind not in TYPES:
-            return f"its input must hold numbers, got {kind}"
+        if not kind.startswith("FP") or kind not in TYPES:
+            return f"its input must hold floating-point numbers, FP32, FP64 or FP16, got {kind}"
         self._type = np.dtype(TYPES[kind])
-        if len(shape) == len(self._shape):  # Triton leaves out the first axis of models that batch
-            shape = [-1, *shape]
-        fits = len(shape) == len(self._shape) + 1 and all(
-            size in (-1, own) for size, own in zip(shape[1:], self._shape, strict=True)
-        )
+        wanted = (1, *self._shape)
+        fits = len(shape) == len(wanted) and all(size in (-1, own) for size, own in zip(shape, wanted, strict=True))
         return None if fits else f"its input must have shape [-1, {', '.join(map(str, self._shape))}], got {shape}"

@@ -1,5 +1,6 @@
 """What to serve and how: a bundle, its deployed model, and the number of instances."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
@@ -18,6 +19,9 @@ from parmtrain.serving.events import Limits
 from parmtrain.settings import require_valid, setting
 
 UNUSUAL = ("uncoded", "refuse", "coded")  # what happens to queries out of the range of training
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -73,6 +77,11 @@ class ServeSettings(Limits):
             yield f"metrics_port must be another port than port={self.port}"
         if self.frontends > 1 and self.fleet is None:
             yield f"frontends must be 1 without fleet=…, got {self.frontends}"
+        if self.grpc_port is not None and self.fleet is None:
+            yield f"grpc_port needs fleet=…, got {self.grpc_port}"
+        for name, default in (("replicas", 2), ("parity_replicas", None), ("cpus", 0.0)):
+            if self.fleet is not None and getattr(self, name) != default:
+                yield f"{name} must not be set with fleet=…, whose servers run already, got {getattr(self, name)}"
         if self.unusual not in UNUSUAL:
             yield f"unusual must be {', '.join(UNUSUAL[:-1])} or {UNUSUAL[-1]}, got {self.unusual}"
         if not self.host:
@@ -136,7 +145,13 @@ class Served:
     def ordinary(self) -> QueryRange | None:
         """The range of queries that may be encoded with others; None where none can spoil another's answer."""
         stated = self.bundle.about.get("queries")
-        if stated is None or not self.coded or self.bundle.about.get("independent"):
+        if not self.coded or self.bundle.about.get("independent"):
+            return None
+        if stated is None:
+            log.warning(
+                "the bundle does not state the range of ordinary queries, since an older version wrote it: queries out "
+                "of scale may spoil reconstructions of others; run its training again to have them kept apart"
+            )
             return None
         return QueryRange.from_json(stated)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -62,6 +62,7 @@ class Service:
         clock: Monotonic time in seconds; an event loop's own clock may resolve only milliseconds.
 
     Example:
+        >>> import torch
         >>> class Doubler:
         ...     async def run(self, query):
         ...         return 2 * query
@@ -92,6 +93,7 @@ class Service:
         self.outputs, self.width, self.default = outputs, width, default
         self.happened, self.filled, self.record, self.clock = happened, filled, record, clock
         self._tasks: set[asyncio.Task[None]] = set()
+        self._restarts: dict[int, asyncio.Task[None]] = {}
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
 
     async def predict(self, query: Tensor, deadline: float | None = None, coded: bool = True) -> Prediction:
@@ -115,13 +117,15 @@ class Service:
     def add(self, pool: int, instance: Instance) -> int:
         """Add an instance to a pool and return its number; it is used once its ``restart`` says that it is ready."""
         number = self.frontend.pools.join(pool)
-        self.instances.append(instance)
-        self._start(self._restart(number))
+        self.instances[number:] = [instance, *self.instances[number + 1 :]]
+        self._begin_restart(number)
         return number
 
     def remove(self, number: int) -> None:
         """Give no more queries to an instance."""
         self.frontend.pools.leave(number)
+        if number in self._restarts:
+            self._restarts.pop(number).cancel()
 
     def close(self) -> None:
         """Give up everything that still runs."""
@@ -132,7 +136,7 @@ class Service:
         """Give queries to each instance only once its ``restart`` says that it is ready."""
         for number in range(len(self.instances)):
             self.frontend.pools.take_down(self.clock(), number)
-            self._start(self._restart(number))
+            self._begin_restart(number)
 
     @contextmanager
     def _telling_fill_times(self) -> Iterator[None]:
@@ -149,13 +153,18 @@ class Service:
             elif isinstance(action, Answer):
                 self._answer(action)
             elif isinstance(action, Restart):
-                self._start(self._restart(action.instance))
+                self._begin_restart(action.instance)
         self._schedule_tick()
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)  # the loop holds only weak references to tasks
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _begin_restart(self, instance: int) -> None:
+        if instance not in self.frontend.pools.gone:
+            self._restarts[instance] = self._start(self._restart(instance))
 
     async def _run(self, instance: int, job: Job) -> None:
         payload = self._payload(job)
@@ -167,7 +176,7 @@ class Service:
             if self.frontend.pools.job_of(instance) is job:  # otherwise it hung and is already being replaced
                 now = self.clock()
                 self._do(now, "lost", self.frontend.lost(now, instance))
-                await self._restart(instance)
+                self._begin_restart(instance)
             return
         now = self.clock()
         length = self.outputs if job.query is not None or job.pool == 0 else self.width
@@ -187,6 +196,7 @@ class Service:
 
     async def _restart(self, instance: int) -> None:
         await self.instances[instance].restart()
+        self._restarts.pop(instance, None)
         now = self.clock()
         self._do(now, "restored", self.frontend.restored(now, instance))
 
@@ -201,7 +211,7 @@ class Service:
         seconds = self.clock() - query.at
         prediction = Prediction(answer.kind, output, seconds, query.group.number, answer.reason)
         self.happened(prediction)
-        future: asyncio.Future[Prediction] = query.payload[1]
+        future: asyncio.Future[Prediction] = answer.payload[1]
         if not future.done():  # the client may have disconnected
             future.set_result(prediction)
 
@@ -226,6 +236,7 @@ def well_formed(output: Any, length: int) -> bool:
     """Return whether an output is a vector of ``length`` finite numbers.
 
     Example:
+        >>> import torch
         >>> well_formed(torch.zeros(3), 3), well_formed(torch.tensor([0.0, torch.nan]), 2), well_formed("?", 1)
         (True, False, False)
     """

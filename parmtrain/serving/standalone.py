@@ -22,13 +22,13 @@ from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.grpc_host import require_grpc, serving_grpc
 from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.listening import serve_both, taken
-from parmtrain.serving.model_server import parity_shape
 from parmtrain.serving.prometheus import PrometheusMetrics
 from parmtrain.serving.remote import RemoteInstance
 from parmtrain.serving.served import Served, ServeSettings, read_served
 from parmtrain.serving.service import Instance, Service
 from parmtrain.serving.supervisor import Supervisor
 
+IDLE = 3.0  # seconds that a connection is kept, less than servers do
 LOOK = 1.0  # seconds between two looks at the file of the fleet
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Fleet:
         listed: list[tuple[int, Endpoint]],
     ) -> None:
         self.path, self.read, self.service, self.made = path, read, service, made
-        self._known = self._changed()
+        self._known: tuple[int, int] | None = None  # it may have changed since it was listed
         self._numbers = dict(enumerate(listed))
 
     def _changed(self) -> tuple[int, int]:
@@ -105,7 +105,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
     pools = pool_names(len(served.models))
     listed = read_share(settings, pools, number)
     counts = [sum(pool == own for own, _ in listed) for pool in range(len(pools))]
-    shapes = [served.query_shape, *[parity_shape(served.bundle)] * (len(pools) - 1)]
+    shapes = [served.query_shape, *[served.bundle.parity_shape] * (len(pools) - 1)]
     metrics = PrometheusMetrics(CollectorRegistry())
     frontend = Frontend(served.scheme, counts, served.limits(settings), served.k(settings))
     service = Service(
@@ -124,7 +124,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60)
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=IDLE)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with AsyncExitStack() as stack:
             session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)

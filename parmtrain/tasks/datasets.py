@@ -15,6 +15,8 @@ from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, no_labels
 from parmtrain.tasks.source import Source
 
+MOST_LABEL = 2**31
+
 
 class Items(Protocol):
     """What is taken from a data set: its length, and items that are a query or a query and its label."""
@@ -127,8 +129,12 @@ class Datasets(Source):
         query = item[0] if isinstance(item, tuple | list) and item else item
         if isinstance(query, np.ndarray) and query.dtype.kind in "uif":
             query = torch.from_numpy(query.astype(query.dtype.newbyteorder("="), order="C"))
-        if not isinstance(query, Tensor) or query.shape != self.stored:
-            given = f"shape {list(query.shape)}" if isinstance(query, Tensor) else type(query).__name__
+        numbers = isinstance(query, Tensor) and not query.is_complex() and query.dtype is not torch.bool
+        if not numbers or query.shape != self.stored:
+            shown = (
+                f"{'shape ' if numbers else f'{query.dtype} '}{list(query.shape)}" if isinstance(query, Tensor) else ""
+            )
+            given = shown or type(query).__name__
             raise DataError(
                 f"the {name} data set must return tensors or arrays of shape {list(self.stored)} (task.query_shape), "
                 f"got {given} for item {index}"
@@ -185,7 +191,9 @@ def source_of(data: Source | Items | Sequence[Items], query_shape: Sequence[int]
 
 def _is_whole(label: Any) -> bool:
     """Return whether a label is a whole number: an integer, or a tensor or an array of one."""
+    if isinstance(label, bool | str | bytes) or getattr(label, "dtype", None) in (torch.bool, np.bool_):
+        return False
     try:
-        return float(label).is_integer()
-    except (TypeError, ValueError, RuntimeError):
+        return float(label).is_integer() and abs(float(label)) < MOST_LABEL
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return False

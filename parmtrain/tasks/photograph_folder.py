@@ -151,7 +151,7 @@ class PhotographFolder(Source):
         labelled = [(path, label) for label, word in enumerate(words) for path in sorted(images_in(folder / word))]
         missing = len(words) - len({label for _, label in labelled})
         if missing:
-            log.info("%s has no photographs of %d of %d classes", folder, missing, len(words))
+            log.warning("%s has no photographs of %d of %d classes", folder, missing, len(words))
         return [path for path, _ in labelled], torch.tensor([label for _, label in labelled])
 
     def _read(self, folder: Path) -> Photographs:
