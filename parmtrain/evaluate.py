@@ -31,7 +31,8 @@ def evaluate(
         root: Data root, if it differs from the run's.
         path: File of the deployed model, if it differs from the run's.
         deployed: The deployed model itself, in place of a file.
-        data: The data sets, where the run had them from Python.
+        data: The data sets, where the run had them from Python, as for ``parmtrain.run``: the run's own, or others with
+            a test split, since one data set alone is shared out.
 
     Returns:
         The scores, as ``metrics.json`` has them.
@@ -56,9 +57,11 @@ def score_again(
     """Return a run's bundle and its scores; the arguments and errors are those of ``evaluate``."""
     quiet()
     prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path}, deployed, data)
-    stated = prepared.place.read_metrics().get("data") if root is not None and prepared.place.finished else None
+    other = root is not None or data is not None
+    stated = prepared.place.read_metrics().get("data") if other and prepared.place.finished else None
     if stated and stated != prepared.data:
-        log.warning("--data-root %s: the data there, or its labels, are not what the run used", root)
+        where = f"--data-root {root}: the data there, or its labels, are" if data is None else "data: it is"
+        log.warning("%s not what the run used; its test split is scored", where)
     return bundle, prepared.evaluate(bundle)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from parmtrain.errors import StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SIGNS = (os.strerror(errno.ENOSPC), "PytorchStreamWriter failed writing", "unexpected pos")  # of errors without a number
 NEARLY_NOTHING = 2**20  # bytes; some writers fail before the last byte is taken
 
 
@@ -77,7 +78,7 @@ def require_space(fault: Exception, places: Mapping[str, Path]) -> None:
         fault: The error.
         places: Folders that were written to, each with a name for the error message.
     """
-    told = getattr(fault, "errno", None) in FULL or os.strerror(errno.ENOSPC) in str(fault)
+    told = getattr(fault, "errno", None) in FULL or any(sign in str(fault) for sign in SIGNS)
     if not told and not isinstance(fault, RuntimeError):
         return
     free = {name: shutil.disk_usage(existing(folder)).free for name, folder in places.items()}

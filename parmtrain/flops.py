@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from parmtrain.errors import UnsupportedError, reason_of
 
+MOST_WEIGHTS = 2**26
 WIDEST = 256.0  # times as wide, and as narrow, as a model is by itself
 _others: ContextVar[list[int] | None] = ContextVar("_others", default=None)  # of what runs outside PyTorch
 
@@ -67,7 +69,7 @@ def _unfused() -> Iterator[None]:
 
 
 def widest(build: Callable[[float], nn.Module], shape: tuple[int, ...], most: float, name: str) -> nn.Module:
-    """Return the widest network that stays within a budget of arithmetic.
+    """Return the widest network that stays within a budget of arithmetic, and has no more than 2²⁶ weights.
 
     Args:
         build: Builds a network of a width; a wider one takes as much arithmetic or more.
@@ -83,7 +85,7 @@ def widest(build: Callable[[float], nn.Module], shape: tuple[int, ...], most: fl
         Linear(in_features=4, out_features=12, bias=True)
     """
 
-    def cost(width: float) -> int:
+    def cost(width: float) -> float:
         with torch.random.fork_rng(devices=[]):
             try:
                 network = build(width)
@@ -92,6 +94,8 @@ def widest(build: Callable[[float], nn.Module], shape: tuple[int, ...], most: fl
                     f"{name} needs a model whose width is a factor, such as model@code.model=student, got one that "
                     f"raised: {reason_of(fault)}"
                 ) from fault
+            if sum(weight.numel() for weight in network.parameters()) > MOST_WEIGHTS:
+                return inf
             return flops(network.eval(), torch.zeros(1, *shape))
 
     low = high = 1.0

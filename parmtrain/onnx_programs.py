@@ -75,7 +75,7 @@ class OnnxProgram(nn.Module):
         single = taken.shape and taken.shape[0] == 1
         parts = [given[i : i + 1] for i in range(len(given))] if single else [given]
         answers = [self._session.run(None, {taken.name: part}) for part in parts]
-        whole = [torch.from_numpy(np.concatenate(some)).to(queries.device) for some in zip(*answers, strict=True)]
+        whole = [torch.from_numpy(_joined(some)).to(queries.device) for some in zip(*answers, strict=True)]
         count(lambda: self.flops(tuple(queries.shape)))
         if len(whole) == 1:
             return whole[0]
@@ -96,6 +96,11 @@ class OnnxProgram(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Return a state that can be pickled: without the session, which is made again."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_session", "_arithmetic")}
+
+
+def _joined(parts: "tuple[np.ndarray[Any, Any], ...]") -> "np.ndarray[Any, Any]":
+    """Return an output of several runs as one; of one that is a single number, the first."""
+    return np.concatenate(parts) if parts[0].ndim else parts[0]
 
 
 def read_onnx(path: Path) -> OnnxProgram:

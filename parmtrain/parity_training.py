@@ -125,7 +125,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
 def _say_what_is_trained(work: Prepared, module: ParityModule) -> None:
     """Say what a budget is a share of, what the code chose, and what it left unused."""
     if work.deployed.timed_flops:
-        log.info(
+        log.warning(
             "the deployed model's FLOPs cannot be counted; in the time of one query a student takes about %s, of which "
             "code.flops is a share (deployed.flops=… states another number)",
             f"{work.deployed.timed_flops:,.0f}",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from parmtrain.errors import ConfigError
 from parmtrain.flops import flops
@@ -44,6 +44,15 @@ def test_flops_that_cannot_be_counted_are_estimated_once(tmp_path: Path, caplog:
     assert known["flops"] > 0
     kept.write_text(json.dumps({"flops": 150_000}))
     assert 0.9 * 150_000 <= one_query(tmp_path / "second", "sum", cache) <= 150_000
+
+
+def test_a_budget_without_end_has_no_endless_student(tmp_path: Path) -> None:
+    assert one_query(tmp_path / "run", "sum", tmp_path, "deployed.flops=1e15") < 2 * 2**26
+
+
+def test_flops_that_are_counted_are_not_stated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"deployed.flops must be null where FLOPs can be counted, 1,280 here, got 7"):
+        small_run(tmp_path, "deployed.flops=7", deployed=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
 
 
 def test_flops_have_bounds(tmp_path: Path) -> None:

@@ -152,12 +152,12 @@ class FromPython(Source):
     Example:
         >>> FromPython().locate()
         Traceback (most recent call last):
-        parmtrain.errors.DataError: the data of this run was given from Python; give it again: data=…
+        parmtrain.errors.DataError: the data of this run was given from Python; give it again there: data=…
     """
 
     def locate(self) -> None:
         """Raise a ``DataError``, since nothing but the caller has the data."""
-        raise DataError("the data of this run was given from Python; give it again: data=…")
+        raise DataError("the data of this run was given from Python; give it again there: data=…")
 
     def read(self) -> "Splits[QuerySet]":
         """Raise a ``DataError``."""
@@ -165,11 +165,12 @@ class FromPython(Source):
         raise AssertionError
 
 
-def source_of(data: Source | Items | Sequence[Items], query_shape: Sequence[int], outputs: int) -> Source:
+def source_of(data: Any, query_shape: Sequence[int], outputs: int) -> Source:
     """Return data that was given from Python as a source.
 
     Args:
-        data: A source; one data set, which is shared out; or three, for training, validation and test.
+        data: A source; one data set, which is shared out; or three, for training, validation and test, in this order
+            or by the names ``train``, ``val`` and ``test``.
         query_shape: Shape of one query.
         outputs: Number of classes.
 
@@ -182,6 +183,10 @@ def source_of(data: Source | Items | Sequence[Items], query_shape: Sequence[int]
     """
     if isinstance(data, Source):
         return data
+    if isinstance(data, dict):
+        if set(data) != set(Splits._fields):
+            raise ConfigError([f"data must have the names {', '.join(Splits._fields)}, got {', '.join(map(str, data))}"])
+        data = [data[name] for name in Splits._fields]
     splits: list[Any] = list(data) if isinstance(data, tuple | list) else [data]
     if len(splits) not in (1, len(Splits._fields)):
         raise ConfigError([f"data must be one data set, or three: {', '.join(Splits._fields)}, got {len(splits)}"])
