@@ -13,7 +13,11 @@ from typing import Any
 from parmtrain.errors import StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SIGNS = (os.strerror(errno.ENOSPC), "PytorchStreamWriter failed writing", "unexpected pos")  # of errors without a number
+SIGNS = (
+    os.strerror(errno.ENOSPC),
+    "PytorchStreamWriter failed writing",
+    "unexpected pos",
+)  # of errors without a number
 NEARLY_NOTHING = 2**20  # bytes; some writers fail before the last byte is taken
 
 

@@ -98,8 +98,10 @@ def channels_of(query_shape: Sequence[int]) -> int:
 def _figures(queries: np.ndarray) -> np.ndarray:
     """Return the figures of each channel of queries ``[b, *query]``: ``[b, 4, c]``."""
     channels = queries.reshape(len(queries), channels_of(queries.shape[1:]), -1)
+    found = np.empty((len(queries), len(FIGURES), channels.shape[1]))
+    found[:, 0], found[:, 1] = channels.min(axis=2), channels.max(axis=2)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = channels.mean(axis=2, dtype=np.float64)
-        square = np.einsum("bcn,bcn->bc", channels, channels, dtype=np.float64) / channels.shape[2]
-        spread = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return np.stack([channels.min(axis=2), channels.max(axis=2), mean, spread], axis=1)
+        mean = channels.mean(axis=2)
+        square = np.einsum("bcn,bcn->bc", channels, channels) / channels.shape[2]
+        found[:, 2], found[:, 3] = mean, np.sqrt(np.maximum(square - mean * mean, 0.0))
+    return found

@@ -33,9 +33,9 @@ def serve_until_stopped(settings: ServeSettings) -> None:
     """Serve until the user stops it."""
     from parmtrain.serving.listening import taken
 
+    served = read_served(settings)  # reports errors before anything starts
     for name in ("port", "metrics_port"):  # Ray would share one silently, or fail late
         taken(settings.host, getattr(settings, name), name).close()
-    served = read_served(settings)  # reports errors before anything starts
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if settings.local and "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault(LOOPBACK, "0")

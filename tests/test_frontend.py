@@ -1,5 +1,6 @@
 """What the frontend does with queries, results and lost instances, one situation at a time."""
 
+import weakref
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from parmtrain.serving import (
     Answer,
     Dispatch,
     Frontend,
+    Kind,
     Limits,
     Overloaded,
     Restart,
@@ -16,6 +18,7 @@ from parmtrain.serving import (
     heads_code,
     uncoded,
 )
+from parmtrain.serving.events import Reason
 
 
 def kinds(actions: list[Any]) -> list[str]:
@@ -153,6 +156,45 @@ def test_an_instance_that_hangs_is_restarted_and_its_work_given_out_again() -> N
     assert again.instance != first.instance
     assert frontend.finished(1.1, *first, "own") == []
     assert frontend.counts["stale"] == 1
+
+
+def test_a_group_of_which_nothing_is_left_to_do_holds_nothing() -> None:
+    class Payload:
+        """A query that can be watched."""
+
+    frontend = Frontend(erasure_code(2, 1), [2, 1])
+    payloads = [Payload(), Payload()]
+    watched = [weakref.ref(payload) for payload in payloads]
+    jobs = [one for payload in payloads for one in dispatches(frontend.submit(0.0, payload))]
+    del payloads
+    for one in jobs:
+        assert any(reference() for reference in watched)  # until the last job ends
+        frontend.finished(1.0, one.instance, one.job, "F")
+    del jobs, one
+    assert not any(reference() for reference in watched)
+
+
+def test_an_instance_that_joins_takes_the_number_of_one_that_left() -> None:
+    frontend = Frontend(uncoded(), [2])
+    frontend.pools.leave(0)
+    assert [dispatch.instance for dispatch in dispatches(frontend.submit(0.0, "a"))] == [1]
+    assert frontend.pools.join(0) == 0
+    assert frontend.pools.join(0) == 2
+    assert frontend.pools.up(0) == 1
+    frontend.restored(1.0, 0)
+    assert [dispatch.instance for dispatch in dispatches(frontend.submit(1.0, "b"))] == [0]
+
+
+def test_a_query_that_kills_what_runs_it_is_given_up_and_its_partner_is_not() -> None:
+    frontend = Frontend(erasure_code(2, 1), [4, 2], Limits(attempts=2))
+    (killer,) = dispatches(frontend.submit(0.0, "killer"))
+    (again,) = dispatches(frontend.lost(0.1, killer.instance))
+    (answer,) = frontend.lost(0.2, again.instance)
+    assert (answer.kind, answer.reason, answer.payload) == (Kind.default, Reason.attempts, "killer")
+    (own,) = dispatches(frontend.submit(0.3, "partner"))  # the group is not encoded
+    assert kinds(frontend.finished(0.4, own.instance, own.job, "F")) == ["deployed"]
+    assert frontend.counts["failed"] == 1
+    assert frontend.counts["coded"] == 0
 
 
 def test_a_query_that_would_wait_too_long_is_refused_at_once() -> None:

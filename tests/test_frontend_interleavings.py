@@ -73,18 +73,20 @@ class Service(RuleBasedStateMachine):
         self.running: dict[int, Job] = {}
         self.old: list[tuple[int, Job]] = []
         self.down: set[int] = set()
+        self.gone: set[int] = set()
 
     def do(self, actions: list[Any]) -> None:
         for action in actions:
             if isinstance(action, Dispatch):
                 assert action.instance not in self.running
-                assert action.instance not in self.down
+                assert action.instance not in self.down | self.gone
                 assert self.frontend.pools.pool_of[action.instance] == action.job.pool
                 assert action.job.tries <= self.frontend.limits.attempts
                 self.running[action.instance] = action.job
             elif isinstance(action, Restart):
                 self.old.append((action.instance, self.running.pop(action.instance)))
-                self.down.add(action.instance)
+                if action.instance not in self.gone:
+                    self.down.add(action.instance)
             else:
                 self.take(action)
 
@@ -145,13 +147,33 @@ class Service(RuleBasedStateMachine):
         elif outcome == "garbage":
             self.do(self.frontend.garbage(self.now, instance, job))
         else:
-            self.down.add(instance)
+            if instance not in self.gone:
+                self.down.add(instance)
             self.do(self.frontend.lost(self.now, instance))
+
+    @precondition(begun)
+    @rule(pool=st.integers(0, 9))
+    def instance_joins(self, pool: int) -> None:
+        number = self.frontend.pools.join(pool % len(self.frontend.occupied))
+        assert number not in self.running
+        assert number not in self.down
+        self.gone.discard(number)
+        self.down.add(number)
+
+    @precondition(begun)
+    @rule(which=st.integers(0, 9))
+    def instance_leaves(self, which: int) -> None:
+        there = sorted(set(range(len(self.frontend.pools.pool_of))) - self.gone)
+        instance = there[which % len(there)] if there else None
+        if instance is not None:
+            self.gone.add(instance)
+            self.down.discard(instance)
+            self.frontend.pools.leave(instance)
 
     @precondition(begun)
     @rule(which=st.integers(0, 9))
     def idle_instance_dies(self, which: int) -> None:
-        idle = set(range(len(self.frontend.pools.pool_of))) - set(self.running) - self.down
+        idle = set(range(len(self.frontend.pools.pool_of))) - set(self.running) - self.down - self.gone
         if idle:
             instance = sorted(idle)[which % len(idle)]
             self.down.add(instance)

@@ -37,7 +37,10 @@ def deployed_model(
     check_predictions(deployed, task.query_shape, task.outputs, name)
     if deployed.stated_flops is not None and (own := DeployedModel(network, prepared).flops(task.query_shape)):
         raise ConfigError(
-            [f"deployed.flops must be null where FLOPs can be counted, {own:,.0f} here, got {deployed.stated_flops:,.0f}"]
+            [
+                f"deployed.flops must be null where FLOPs can be counted, {own:,.0f} here, got "
+                f"{deployed.stated_flops:,.0f}"
+            ]
         )
     if not deployed.counted_flops(task.query_shape):
         deployed.timed_flops = timed_flops(deployed, task.query_shape, cache)

@@ -37,18 +37,13 @@ class Protocol:
     def routes(self) -> list[BaseRoute]:
         """The routes."""
         model = "/v2/models/{name}"
+        paths = (model, model + "/versions/{version}")
         return [
+            *(Route(f"{path}/infer", self.answering(self.infer), methods=["POST"]) for path in paths),
             Route("/v2", self.answering(self.server), methods=READ),
             *self.health,
-            *(
-                route
-                for path in (model, model + "/versions/{version}")
-                for route in (
-                    Route(path, self.answering(self.metadata), methods=READ),
-                    Route(f"{path}/ready", self.answering(self.model_ready), methods=READ),
-                    Route(f"{path}/infer", self.answering(self.infer), methods=["POST"]),
-                )
-            ),
+            *(Route(path, self.answering(self.metadata), methods=READ) for path in paths),
+            *(Route(f"{path}/ready", self.answering(self.model_ready), methods=READ) for path in paths),
         ]
 
     @property

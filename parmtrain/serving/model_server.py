@@ -117,11 +117,10 @@ def one_model(settings: InstanceSettings) -> OneModel:
 def serve_instance(settings: InstanceSettings) -> None:
     """Serve one model until the user stops it."""
     require_valid(settings)
-    if settings.grpc_port is not None:
-        require_grpc(settings.host, [settings.grpc_port])
-    socket = taken(settings.host, settings.port, "port")
-    with socket:
-        model = one_model(settings)
+    model = one_model(settings)
+    with taken(settings.host, settings.port, "port") as socket:
+        if settings.grpc_port is not None:
+            require_grpc(settings.host, [settings.grpc_port])
         plane = DataPlane(model)
         app = application(
             Protocol(plane).routes, lifespan=lambda app: serving_grpc(plane, settings.host, settings.grpc_port)

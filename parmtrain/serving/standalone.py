@@ -189,15 +189,14 @@ def serve_alone(settings: ServeSettings) -> None:
     Raises:
         ConfigError: If a port is taken, or the file of the fleet is wrong.
     """
+    served = read_served(settings)
+    read_share(settings, pool_names(len(served.models)), 0)
     with ExitStack() as stack:
         bound = stack.enter_context(taken(settings.host, settings.port, "port"))
         ports = [settings.metrics_port + number for number in range(settings.frontends)]
         beside = [stack.enter_context(taken(settings.host, port, "metrics_port")) for port in ports]
         if settings.grpc_port is not None:
             require_grpc(settings.host, [settings.grpc_port + number for number in range(settings.frontends)])
-        served = read_served(settings)
-        pools = pool_names(len(served.models))
-        read_share(settings, pools, 0)
         about = served.bundle.about
         code = f"code={about['code']}, k={settings.k or about['k']}" if settings.coded else "uncoded"
         url = f"http://{settings.host}:{settings.port}"

@@ -185,7 +185,9 @@ def source_of(data: Any, query_shape: Sequence[int], outputs: int) -> Source:
         return data
     if isinstance(data, dict):
         if set(data) != set(Splits._fields):
-            raise ConfigError([f"data must have the names {', '.join(Splits._fields)}, got {', '.join(map(str, data))}"])
+            raise ConfigError(
+                [f"data must have the names {', '.join(Splits._fields)}, got {', '.join(map(str, data))}"]
+            )
         data = [data[name] for name in Splits._fields]
     splits: list[Any] = list(data) if isinstance(data, tuple | list) else [data]
     if len(splits) not in (1, len(Splits._fields)):

@@ -1,0 +1,139 @@
+"""The commands of a fleet, each in a process of its own: an instance, and two fronts of which one is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from parmtrain.runs import Result
+from parmtrain.serving.listening import taken
+from parmtrain.serving.model_server import InstanceSettings
+from parmtrain.serving.served import ServeSettings
+from parmtrain.settings import read_settings
+
+pytestmark = pytest.mark.slow
+STARTING = 120
+
+
+def free_ports(count: int) -> list[int]:
+    """Return the first of some ports in a row that are free now, and the others."""
+    for first in range(21_000, 60_000, 10):
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(taken("127.0.0.1", port, "port"))
+            except Exception:  # one is taken
+                continue
+            return list(range(first, first + count))
+    raise AssertionError("no free ports")
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "parmtrain.serve", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def asked(url: str, content: Any = None) -> tuple[int, Any]:
+    body = None if content is None else json.dumps(content).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+    except OSError:
+        return 0, None
+
+
+def wait_for(url: str) -> None:
+    until = time.monotonic() + STARTING
+    while asked(url)[0] != 200:
+        assert time.monotonic() < until, url
+        time.sleep(0.2)
+
+
+def children(process: int) -> list[int]:
+    """Return the processes that run a front."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def test_the_manifests_for_kubernetes_fit_its_schema() -> None:
+    validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
+    path = Path(__file__).parents[1] / "experiments" / "serving" / "kubernetes.yaml"
+    documents = list(yaml.safe_load_all(path.read_text()))
+    for document in documents:
+        validate.validate(document, "1.29", strict=True)
+    by_name = {(one["kind"], one["metadata"]["name"]): one for one in documents}
+    fleet = yaml.safe_load(by_name["ConfigMap", "fleet"]["data"]["fleet.yaml"])
+    for pool in ("deployed", "parity"):
+        assert len(fleet[pool]) == by_name["HorizontalPodAutoscaler", pool]["spec"]["maxReplicas"]
+        (container,) = by_name["StatefulSet", pool]["spec"]["template"]["spec"]["containers"]
+        assert read_settings(InstanceSettings, container["args"]).model == pool
+    (container,) = by_name["Deployment", "front"]["spec"]["template"]["spec"]["containers"]
+    read_settings(ServeSettings, container["args"]).check()
+
+
+def test_two_fronts_before_instances_of_the_command(finished: Result, tmp_path: Path) -> None:
+    ports = free_ports(6)
+    bundle, urls = f"bundle={finished.folder}", [f"http://127.0.0.1:{port}" for port in ports]
+    (tmp_path / "fleet.yaml").write_text(json.dumps({"deployed": [urls[0]] * 2, "parity": [urls[1]] * 2}))
+    with ExitStack() as stack:
+        for model, port in (("deployed", ports[0]), ("parity", ports[1])):
+            stack.enter_context(command("--instance", bundle, f"model={model}", f"port={port}"))
+        settings = (f"fleet={tmp_path / 'fleet.yaml'}", f"port={ports[2]}", f"metrics_port={ports[4]}")
+        front = stack.enter_context(command(bundle, *settings, "frontends=2", "name=mine"))
+        for url in (urls[0], urls[1], urls[4], urls[5]):
+            wait_for(f"{url}/v2/health/ready")
+        query = {"name": "query", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [0.5] * 64}
+        answers = [asked(f"{urls[2]}/v2/models/mine/infer", {"inputs": [query]}) for _ in range(10)]
+        assert [status for status, _ in answers] == [200] * 10
+        first, second = children(front.pid)
+        os.kill(first, signal.SIGKILL)
+        statuses = [asked(f"{urls[2]}/v2/models/mine/infer", {"inputs": [query]})[0] for _ in range(20)]
+        assert statuses.count(200) >= 19  # but for one that it may have held
+        until = time.monotonic() + STARTING
+        while len(children(front.pid)) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        assert second in children(front.pid)
+        for url in urls[4:]:
+            wait_for(f"{url}/v2/health/ready")
+        front.send_signal(signal.SIGTERM)
+        assert front.wait(60) == 0
+        assert not children(front.pid)
+        with command(bundle, *settings) as again, taken("127.0.0.1", ports[2], "port"):
+            assert again.stdout is not None
+            said = again.stdout.read()
+            assert again.wait(60) == 1
+            assert f"port={ports[2]} must be free on 127.0.0.1: Address already in use" in said
+            assert "Traceback" not in said
