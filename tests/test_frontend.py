@@ -190,6 +190,7 @@ def test_a_query_that_kills_what_runs_it_is_given_up_and_its_partner_is_not() ->
     (killer,) = dispatches(frontend.submit(0.0, "killer"))
     (again,) = dispatches(frontend.lost(0.1, killer.instance))
     (answer,) = frontend.lost(0.2, again.instance)
+    assert isinstance(answer, Answer)
     assert (answer.kind, answer.reason, answer.payload) == (Kind.default, Reason.attempts, "killer")
     (own,) = dispatches(frontend.submit(0.3, "partner"))  # the group is not encoded
     assert kinds(frontend.finished(0.4, own.instance, own.job, "F")) == ["deployed"]

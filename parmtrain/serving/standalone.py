@@ -142,6 +142,8 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
                 asyncio.create_task(work)
                 for work in (fleet.follow(), watch.follow(), collecting_when_idle(lambda: frontend.waiting == 0))
             ]
+            for task in background:
+                task.add_done_callback(_tell_of_failure)
             yield
             for task in background:
                 task.cancel()
@@ -152,6 +154,12 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
     dialect = Dialect(front, protocol)
     shown = [*protocol.health, *dialect.health_routes, metrics.route]
     return application([*routes_of(front, protocol), metrics.route], lifespan=life), application(shown)
+
+
+def _tell_of_failure(task: asyncio.Task[None]) -> None:
+    """Log why work in the background ended, which goes on for ever."""
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log.error("%s ended: %s: %s", task.get_coro(), type(fault).__name__, fault)
 
 
 def read_share(settings: ServeSettings, pools: list[str], number: int) -> list[tuple[int, Endpoint]]:
