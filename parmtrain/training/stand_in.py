@@ -38,6 +38,7 @@ def stand_in(
         UnsupportedError: If the narrowest student takes more.
 
     Example:
+        >>> import torch
         >>> from parmtrain.flops import flops
         >>> network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Flatten(), nn.Linear(576, 10))
         >>> built = stand_in(DeployedModel(network.forward), (1, 8, 8), query_shape=[1, 8, 8], outputs=20)
