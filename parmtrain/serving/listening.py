@@ -78,9 +78,11 @@ class _Beside(uvicorn.Server):
 async def _both(app: Any, bound: socket.socket, watched: Any, beside: socket.socket) -> None:
     main, other = server(app), _Beside(server(watched).config)
     task = asyncio.create_task(other.serve([beside]))
-    await main.serve([bound])
-    other.should_exit = True
-    await task
+    try:
+        await main.serve([bound])
+    finally:  # uvicorn ends with the signal that it was stopped by
+        other.should_exit = True
+        await task
 
 
 def serve_both(app: Any, bound: socket.socket, watched: Any, beside: socket.socket) -> None:
