@@ -118,7 +118,7 @@ def test_a_data_set_itself_is_enough_for_a_run(tmp_path: Path) -> None:
     right = [own[(pairs.tensors[0] == query).flatten(1).all(1)].item() for query in tested]
     assert result.metrics["available"]["accuracy"] == pytest.approx(np.mean(right))
     assert evaluate(tmp_path / "run", data=pairs)["degraded"] == result.metrics["degraded"]
-    with pytest.raises(DataError, match=r"was given from Python; give it again there: data="):
+    with pytest.raises(DataError, match=r"came from Python; give it again with evaluate"):
         evaluate(tmp_path / "run")
     apart = [Unlabelled(20, number) for number in range(3)]
     assert small_run(tmp_path / "three", *task, deployed=given, data=apart).metrics["measure"] == "agreement"

@@ -152,12 +152,12 @@ class FromPython(Source):
     Example:
         >>> FromPython().locate()
         Traceback (most recent call last):
-        parmtrain.errors.DataError: the data of this run was given from Python; give it again there: data=…
+        parmtrain.errors.DataError: the data of this run came from Python; give it again with evaluate(folder, data=…)
     """
 
     def locate(self) -> None:
         """Raise a ``DataError``, since nothing but the caller has the data."""
-        raise DataError("the data of this run was given from Python; give it again there: data=…")
+        raise DataError("the data of this run came from Python; give it again with evaluate(folder, data=…)")
 
     def read(self) -> "Splits[QuerySet]":
         """Raise a ``DataError``."""
