@@ -48,6 +48,32 @@ def test_any_bytes_are_a_message_or_refused(body: bytes, length: str | None) -> 
         read(body, length, "inputs")
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from(["name", "shape", "datatype", "data", "parameters"]),
+    JSON | st.lists(st.integers(-1, 10**30), max_size=100),
+    st.dictionaries(st.sampled_from(["id", "parameters", "outputs", "inputs"]), JSON, max_size=2),
+)
+def test_a_message_with_a_changed_part_is_a_message_or_refused_in_words(part: str, value: Any, other: Any) -> None:
+    one = {"name": "query", "shape": [1, 2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]} | {part: value}
+    body = json.dumps({"inputs": [one]} | other).encode()
+    try:
+        message = read(body, None, "inputs")
+    except Refused as fault:
+        json.dumps({"error": str(fault)}).encode()
+        sentence = str(fault)
+    else:
+        sentence = ""
+        assert all(tensor.dtype.kind in "iuf" for tensor in message.tensors.values())
+    assert len(sentence) < 500
+
+
 def request(**more: Any) -> bytes:
     one = {"name": "query", "shape": [1, 2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}
     return json.dumps({"inputs": [one | more]}).encode()
