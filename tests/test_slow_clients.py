@@ -12,6 +12,7 @@ from torch import nn
 from parmtrain.serving import http, patience
 from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.listening import allow_connections
 from parmtrain.serving.model_server import OneModel
 from tests.servers import serving
 
@@ -57,6 +58,7 @@ def test_a_later_request_of_a_connection_has_to_come_in_time_too(address: tuple[
 
 
 def test_many_half_requests_stop_nobody_else(address: tuple[str, int]) -> None:
+    allow_connections()
     with ExitStack() as stack:
         for _ in range(MANY):
             stack.enter_context(closing(connected(address))).sendall(HALF)
