@@ -18,8 +18,9 @@ from parmtrain.serving.grpc_host import serving_grpc
 from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.listening import taken
 from parmtrain.serving.model_server import OneModel
-from parmtrain.serving.open_inference import LENGTH, TYPES, read, write
+from parmtrain.serving.open_inference import LENGTH, read, write
 from parmtrain.serving.requests import Refused
+from parmtrain.serving.tensors import TYPES
 from tests.servers import serving
 
 SHAPE = (2, 3)

@@ -11,8 +11,9 @@ from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
 from parmtrain.serving.events import Overloaded
 from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
 from parmtrain.serving.http import HEADER_BYTES, MOST_AT_ONCE
-from parmtrain.serving.open_inference import TYPES, Message, from_bytes
+from parmtrain.serving.open_inference import Message
 from parmtrain.serving.requests import Refused, most_bytes
+from parmtrain.serving.tensors import TYPES, from_bytes
 
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,

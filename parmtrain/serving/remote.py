@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from parmtrain.serving.fleet import Endpoint
-from parmtrain.serving.open_inference import LENGTH, TYPES, read, write
+from parmtrain.serving.open_inference import LENGTH, read, write
+from parmtrain.serving.tensors import TYPES
 
 log = logging.getLogger(__name__)
 MOST_DOUBLED = 10

@@ -184,10 +184,12 @@ def read_share(settings: ServeSettings, pools: list[str], number: int) -> list[t
     return found
 
 
-def run_front(settings: ServeSettings, number: int, bound: socket, beside: socket) -> None:
-    """Serve one front on two sockets until the process is asked to stop."""
+def run_front(
+    settings: ServeSettings, number: int, bound: socket, beside: socket, served: Served | None = None
+) -> None:
+    """Serve one front on two sockets until the process is asked to stop; a process of its own reads its own bundle."""
     log_to_terminal()
-    app, watched = front_application(settings, read_served(settings), number)
+    app, watched = front_application(settings, served or read_served(settings), number)
     serve_both(app, bound, watched, beside)
 
 
@@ -216,6 +218,6 @@ def serve_alone(settings: ServeSettings) -> None:
             flush=True,
         )
         if settings.frontends == 1:
-            run_front(settings, 0, bound, beside[0])
+            run_front(settings, 0, bound, beside[0], served)
         else:
             Supervisor(run_front, [settings], [(bound, one) for one in beside]).work()
