@@ -164,6 +164,7 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "metrics": scores.to_json(),
         "partial": work.cfg.partial or code.independent,
         "independent": code.independent,
+        "precision": str(work.cfg.trainer.get("precision", "32-true")),
         "queries": ordinary_queries(work.splits, task.input).to_json(),
         "deployed": _deployed_of(work, trained.device),
     }

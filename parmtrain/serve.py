@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 from parmtrain.command import FAILED, ending_quietly, say, settings_command
+from parmtrain.errors import ConfigError
 from parmtrain.serving.served import ServeSettings, instance_counts, read_served
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 keeps Ray's own ports off the network, on Linux too
@@ -50,13 +51,15 @@ def serve_until_stopped(settings: ServeSettings) -> None:
         include_dashboard=False,
         _metrics_export_port=settings.metrics_port,
     )
+    counts = instance_counts(settings, served)
+    require_gpus(settings.gpus * sum(counts), ray.cluster_resources().get("GPU", 0.0))
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": "WARNING"})
     about = served.bundle.about
     serve.run(application(settings), name="parmtrain", route_prefix="/")
     url = f"http://{settings.host}:{settings.port}"
     code = f"code={about['code']}, k={settings.k or about['k']}" if settings.coded else "uncoded"
     print(
-        f"{about['task']}, {code}: instances {instance_counts(settings, served)}\n"
+        f"{about['task']}, {code}: instances {counts}\n"
         f"{url}/v2/models/{settings.name or about['task']}/infer and {url}/ take POST requests; "
         f"metrics for Prometheus: http://127.0.0.1:{settings.metrics_port}/metrics",
         flush=True,
@@ -67,6 +70,12 @@ def serve_until_stopped(settings: ServeSettings) -> None:
         stopped.wait()
     serve.shutdown()
     ray.shutdown()
+
+
+def require_gpus(wanted: float, there: float) -> None:
+    """Raise a ``ConfigError`` if Ray has fewer GPUs than the instances need: it would wait for them for ever."""
+    if wanted > there:
+        raise ConfigError([f"gpus must be fewer: the instances need {wanted:g} GPUs together, and Ray has {there:g}"])
 
 
 @ending_quietly

@@ -11,9 +11,11 @@ import numpy as np
 
 from parmtrain.bounds import twice
 from parmtrain.command import Terminal, ending_quietly, progress, settings_command
+from parmtrain.errors import ConfigError
 from parmtrain.files import cannot_write
 from parmtrain.outputs import SIMULATION, TABLE, Outputs
 from parmtrain.serving import Frontend, Limits
+from parmtrain.serving.batch_curve import BatchCurve
 from parmtrain.serving.delays import Draw, ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
 from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
 from parmtrain.serving.simulator import Costs, Outcome, Simulation, poisson
@@ -39,6 +41,9 @@ class Load(Limits):
     rate: float = setting(270.0, "queries per second, Poisson arrivals", above=0)
     queries: int = setting(100_000, "number of queries", above=0)
     service: float = setting(0.025, "mean seconds per prediction", above=0)
+    batch_curve: str = setting(
+        "", "CSV file of seconds by batch size (size, seconds); without it, queries of a batch take as long one by one"
+    )
     variation: float = setting(0.1, "standard deviation of that ÷ its mean", least=0)
     slow: float = setting(0.01, "probability that an instance is slow", least=0, most=1)
     slot: float = setting(1.0, "length of a slow period in seconds; 0 draws for each prediction", least=0)
@@ -56,8 +61,17 @@ class Load(Limits):
     folder: str = setting("runs/simulate", "folder for the table and the plot")
     outputs: ClassVar[Outputs] = SIMULATION
 
+    @property
+    def curve(self) -> BatchCurve | None:
+        """How long batches take."""
+        return BatchCurve.read(Path(self.batch_curve).expanduser()) if self.batch_curve else None
+
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""
+        try:
+            self.curve  # noqa: B018
+        except ConfigError as fault:
+            yield f"batch_curve={fault}"
         if self.delay not in DELAYS:
             yield f"delay must be one of {', '.join(DELAYS)}, got {self.delay}"
         if not 0 < self.hedge < 100:
@@ -131,7 +145,7 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
         settings.slow, delay, settings.slot, settings.correlation, settings.seed, settings.slow_instances
     )
     service = ServiceTimes(
-        lognormal(settings.service, settings.variation), slowdowns, strategy.speed, settings.seed + 1
+        lognormal(settings.service, settings.variation), slowdowns, strategy.speed, settings.seed + 1, settings.curve
     )
     after = None
     if strategy.copy_after is not None:

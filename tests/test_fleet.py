@@ -42,7 +42,7 @@ class Gate(OneModel):
 
     @classmethod
     def of(cls, model: OneModel) -> "Gate":
-        gate = cls(model.name, model._network, model.query_shape, model.outputs)
+        gate = cls(model.name, model.runner, model.query_shape, model.outputs)
         gate.opened, gate.entered = threading.Event(), threading.Event()
         gate.opened.set()
         return gate
@@ -286,7 +286,7 @@ class Wrong(OneModel):
 def test_a_query_that_no_instance_can_run_is_answered_at_once(
     finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
 ) -> None:
-    wrong = Wrong("deployed", gates[0]._network, gates[0].query_shape, 10)
+    wrong = Wrong("deployed", gates[0].runner, gates[0].query_shape, 10)
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(app_of(model))) for model in (wrong, wrong, gates[2])]
         url = stack.enter_context(front(finished, listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])))

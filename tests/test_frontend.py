@@ -33,8 +33,8 @@ def test_no_query_waits_for_its_group() -> None:
     frontend = Frontend(erasure_code(3, 1), [3, 1])
     for number in range(3):
         first, *more = dispatches(frontend.submit(0.1 * number, number))
-        assert first.job.query is not None
-        assert first.job.query.payload == number
+        assert first.jobs[0].query is not None
+        assert first.jobs[0].query.payload == number
         assert len(more) == (number == 2)
 
 
@@ -43,19 +43,19 @@ def test_a_reconstruction_needs_results_of_its_own_group() -> None:
     jobs = {}
     for number in range(4):
         for dispatch in dispatches(frontend.submit(0.0, number)):
-            jobs[dispatch.job.group.number, dispatch.job.worker] = dispatch
+            jobs[dispatch.jobs[0].group.number, dispatch.jobs[0].worker] = dispatch
     other_parity, own = jobs[1, 2], jobs[0, 0]
-    assert kinds(frontend.finished(0.1, *own, "own")) == ["deployed"]
-    assert kinds(frontend.finished(0.2, *other_parity, "coded")) == []
-    assert kinds(frontend.finished(0.3, *jobs[0, 2], "coded")) == ["reconstructed"]
+    assert kinds(frontend.finished(0.1, *own, ["own"])) == ["deployed"]
+    assert kinds(frontend.finished(0.2, *other_parity, ["coded"])) == []
+    assert kinds(frontend.finished(0.3, *jobs[0, 2], ["coded"])) == ["reconstructed"]
 
 
 def test_work_that_is_not_needed_leaves_the_queue_and_the_late_result_is_ignored() -> None:
     frontend = Frontend(erasure_code(2, 1), [1, 1])
     (first,) = dispatches(frontend.submit(0.0, "a"))
     (parity,) = dispatches(frontend.submit(0.0, "b"))  # b waits for the one instance
-    assert kinds(frontend.finished(0.1, *parity, "coded")) == []
-    actions = frontend.finished(0.2, *first, "own")
+    assert kinds(frontend.finished(0.1, *parity, ["coded"])) == []
+    actions = frontend.finished(0.2, *first, ["own"])
     assert kinds(actions) == ["deployed", "reconstructed"]
     assert dispatches(actions) == []
     assert frontend.counts["dropped"] == 1
@@ -66,10 +66,10 @@ def test_a_group_that_does_not_fill_is_protected_by_copies() -> None:
     (first,) = dispatches(frontend.submit(0.0, "a"))
     assert frontend.next_tick == 1.0
     (copy,) = dispatches(frontend.tick(1.0))
-    assert copy.job.query is first.job.query
+    assert copy.jobs[0].query is first.jobs[0].query
     assert copy.instance != first.instance
-    assert kinds(frontend.finished(1.1, *copy, "own")) == ["deployed"]
-    assert kinds(frontend.finished(1.2, *first, "own")) == []
+    assert kinds(frontend.finished(1.1, *copy, ["own"])) == ["deployed"]
+    assert kinds(frontend.finished(1.2, *first, ["own"])) == []
 
 
 def test_a_group_that_does_not_fill_in_time_is_encoded_as_it_is_where_the_code_can() -> None:
@@ -77,14 +77,14 @@ def test_a_group_that_does_not_fill_in_time_is_encoded_as_it_is_where_the_code_c
     (first,) = dispatches(frontend.submit(0.0, "a"))
     (second,) = dispatches(frontend.submit(0.5, "b"))
     assert frontend.next_tick == 1.0
-    assert kinds(frontend.finished(0.6, *first, "F(a)")) == ["deployed"]
+    assert kinds(frontend.finished(0.6, *first, ["F(a)"])) == ["deployed"]
     assert frontend.next_tick == 1.5  # a has its answer, and b came later
     assert frontend.tick(1.4) == []
     (coded,) = dispatches(frontend.tick(1.5))
-    assert coded.job.worker == 3
+    assert coded.jobs[0].worker == 3
     (third,) = dispatches(frontend.submit(1.6, "c"))
-    assert third.job.group is not second.job.group
-    (answer,) = frontend.finished(1.7, *coded, "F_P(P)")
+    assert third.jobs[0].group is not second.jobs[0].group
+    (answer,) = frontend.finished(1.7, *coded, ["F_P(P)"])
     assert isinstance(answer, Answer)
     assert (answer.query.payload, answer.output) == ("b", ("F(a)", None, None, "F_P(P)"))
     assert frontend.counts["partial"] == 1
@@ -95,9 +95,9 @@ def test_groups_are_smaller_where_the_code_takes_such() -> None:
     frontend = Frontend(heads_code(3), [3, 1], Limits(copy_after=1.0), k=2)
     frontend.submit(0.0, "a")
     (_, coded) = dispatches(frontend.submit(0.5, "b"))
-    assert coded.job.worker == 3
+    assert coded.jobs[0].worker == 3
     assert frontend.tick(2.0) == []  # the group is full, so nothing is copied
-    (answer,) = frontend.finished(2.5, *coded, "F_P(P)")[:1]
+    (answer,) = frontend.finished(2.5, *coded, ["F_P(P)"])[:1]
     assert isinstance(answer, Answer)
     assert answer.output == (None, None, None, "F_P(P)")
     assert frontend.counts["partial"] == 0
@@ -115,7 +115,7 @@ def test_a_lone_query_is_copied_while_no_instance_runs_its_coded_query() -> None
     (first,) = dispatches(frontend.submit(0.0, "a"))
     assert dispatches(frontend.tick(1.0)) == []
     (copy,) = dispatches(frontend.tick(2.0))
-    assert copy.job.query is first.job.query
+    assert copy.jobs[0].query is first.jobs[0].query
 
 
 def test_codes_that_need_all_k_queries_wait_for_them() -> None:
@@ -124,7 +124,7 @@ def test_codes_that_need_all_k_queries_wait_for_them() -> None:
     assert frontend.next_tick == 50.0
     assert frontend.tick(5.0) == []
     (_, coded) = dispatches(frontend.submit(6.0, "b"))
-    assert coded.job.worker == 2
+    assert coded.jobs[0].worker == 2
 
 
 def test_a_full_group_needs_no_copies() -> None:
@@ -139,8 +139,8 @@ def test_the_own_prediction_is_given_some_time() -> None:
     frontend = Frontend(erasure_code(2, 1), [2, 1], Limits(reconstruct_after=1.0))
     (first,) = dispatches(frontend.submit(0.0, "a"))
     _, parity = dispatches(frontend.submit(0.5, "b"))
-    assert kinds(frontend.finished(0.6, *first, "own")) == ["deployed"]
-    assert kinds(frontend.finished(0.7, *parity, "coded")) == []
+    assert kinds(frontend.finished(0.6, *first, ["own"])) == ["deployed"]
+    assert kinds(frontend.finished(0.7, *parity, ["coded"])) == []
     assert frontend.next_tick <= 1.5
     assert kinds(frontend.tick(1.4)) == []
     assert kinds(frontend.tick(1.5)) == ["reconstructed"]
@@ -152,9 +152,9 @@ def test_an_instance_that_hangs_is_restarted_and_its_work_given_out_again() -> N
     restart, again = frontend.tick(1.0)
     assert restart == Restart(first.instance)
     assert isinstance(again, Dispatch)
-    assert again.job is first.job
+    assert again.jobs[0] is first.jobs[0]
     assert again.instance != first.instance
-    assert frontend.finished(1.1, *first, "own") == []
+    assert frontend.finished(1.1, *first, ["own"]) == []
     assert frontend.counts["stale"] == 1
 
 
@@ -169,7 +169,7 @@ def test_a_group_of_which_nothing_is_left_to_do_holds_nothing() -> None:
     del payloads
     for one in jobs:
         assert any(reference() for reference in watched)  # until the last job ends
-        frontend.finished(1.0, one.instance, one.job, "F")
+        frontend.finished(1.0, one.instance, one.jobs, ["F"])
     del jobs, one
     assert not any(reference() for reference in watched)
 
@@ -193,7 +193,7 @@ def test_a_query_that_kills_what_runs_it_is_given_up_and_its_partner_is_not() ->
     assert isinstance(answer, Answer)
     assert (answer.kind, answer.reason, answer.payload) == (Kind.default, Reason.attempts, "killer")
     (own,) = dispatches(frontend.submit(0.3, "partner"))  # the group is not encoded
-    assert kinds(frontend.finished(0.4, own.instance, own.job, "F")) == ["deployed"]
+    assert kinds(frontend.finished(0.4, own.instance, own.jobs, ["F"])) == ["deployed"]
     assert frontend.counts["failed"] == 1
     assert frontend.counts["coded"] == 0
 
@@ -203,7 +203,7 @@ def test_a_query_that_would_wait_too_long_is_refused_at_once() -> None:
     for at in range(200):  # a query takes one second
         running = [one for number in range(2) for one in dispatches(frontend.submit(float(at), number))]
         for one in running:
-            frontend.finished(at + 1.0, one.instance, one.job, "F")
+            frontend.finished(at + 1.0, one.instance, one.jobs, ["F"])
     for _ in range(2):
         frontend.submit(200.0, "q")
     for _ in range(6):  # three for each instance
@@ -223,9 +223,9 @@ def test_work_is_counted_from_dispatch_to_result_or_loss() -> None:
     frontend = Frontend(erasure_code(k=2, r=1), [2, 1])
     (first,) = dispatches(frontend.submit(0.0, "a"))
     second, coded = dispatches(frontend.submit(1.0, "b"))
-    frontend.finished(3.0, first.instance, first.job, "F(a)")
+    frontend.finished(3.0, first.instance, first.jobs, ["F(a)"])
     (again,) = dispatches(frontend.lost(5.0, second.instance))
-    frontend.finished(6.0, coded.instance, coded.job, "P")
+    frontend.finished(6.0, coded.instance, coded.jobs, ["P"])
     assert frontend.occupied == [3.0 + 4.0, 5.0]
-    frontend.finished(8.0, again.instance, again.job, "F(b)")
+    frontend.finished(8.0, again.instance, again.jobs, ["F(b)"])
     assert frontend.occupied == [3.0 + 4.0 + 3.0, 5.0]

@@ -21,7 +21,7 @@ from parmtrain.serving import (
     scheme_of,
     uncoded,
 )
-from parmtrain.serving.events import Job, Query, Reason
+from parmtrain.serving.events import Job, Jobs, Query, Reason
 
 SCHEMES: dict[str, tuple[Scheme, list[int]]] = {
     "none": (uncoded(), [2]),
@@ -45,6 +45,8 @@ class Service(RuleBasedStateMachine):
         waiting=st.sampled_from([3, 1000]),
         attempts=st.integers(1, 3),
         fewer=st.integers(0, 1),
+        batch_max=st.sampled_from([1, 1, 2, 4]),
+        batch_wait=st.sampled_from([0.0, 1.0]),
     )
     @precondition(lambda self: not hasattr(self, "frontend"))
     def begin(
@@ -56,6 +58,8 @@ class Service(RuleBasedStateMachine):
         waiting: int,
         attempts: int,
         fewer: int,
+        batch_max: int,
+        batch_wait: float,
     ) -> None:
         self.scheme, instances = SCHEMES[name]
         limits = Limits(
@@ -66,25 +70,33 @@ class Service(RuleBasedStateMachine):
             hung_after=6.0,
             waiting=waiting,
             attempts=attempts,
+            batch_max=batch_max,
+            batch_wait=batch_wait,
         )
         self.frontend = Frontend(self.scheme, instances, limits, max(1, self.scheme.k - fewer * self.scheme.partial))
         self.now, self.taken = 0.0, 0
         self.answers: dict[int, Kind] = {}
-        self.running: dict[int, Job] = {}
-        self.old: list[tuple[int, Job]] = []
+        self.running: dict[int, Jobs] = {}
+        self.old: list[tuple[int, Jobs]] = []
         self.down: set[int] = set()
         self.gone: set[int] = set()
+        self.killed: set[Job] = set()
 
     def do(self, actions: list[Any]) -> None:
         for action in actions:
             if isinstance(action, Dispatch):
                 assert action.instance not in self.running
                 assert action.instance not in self.down | self.gone
-                assert self.frontend.pools.pool_of[action.instance] == action.job.pool
-                assert action.job.tries <= self.frontend.limits.attempts
-                self.running[action.instance] = action.job
+                limits = self.frontend.limits
+                assert 1 <= len(action.jobs) <= limits.batch_max
+                assert len({job.group for job in action.jobs}) == len(action.jobs)
+                assert len(action.jobs) == 1 or not any(job in self.killed for job in action.jobs)
+                assert all(self.frontend.pools.pool_of[action.instance] == job.pool for job in action.jobs)
+                assert all(job.tries <= limits.attempts for job in action.jobs)
+                self.running[action.instance] = action.jobs
             elif isinstance(action, Restart):
                 self.old.append((action.instance, self.running.pop(action.instance)))
+                self.killed |= set(self.old[-1][1])
                 if action.instance not in self.gone:
                     self.down.add(action.instance)
             else:
@@ -92,6 +104,7 @@ class Service(RuleBasedStateMachine):
 
     def take(self, answer: Answer) -> None:
         query = answer.query
+        assert {one.payload for one in query.group.queries} <= {answer.payload}  # those of one tenant
         assert query.number not in self.answers
         self.answers[query.number] = answer.kind
         if answer.kind is Kind.deployed:
@@ -116,9 +129,10 @@ class Service(RuleBasedStateMachine):
     def nothing_is_left_for(self, query: Query) -> None:
         """Check by what runs, not by what the frontend knows, that a query which was given up has no chance."""
         group, limits = query.group, self.frontend.limits
-        assert not any(job.query is query for job in self.running.values())
+        running = [job for jobs in self.running.values() for job in jobs]
+        assert not any(job.query is query for job in running)
         assert group.closed or group.deaths >= limits.attempts or not self.scheme.pools
-        workers = {job.worker for job in self.running.values() if job.group is group and job.worker is not None}
+        workers = {job.worker for job in running if job.group is group and job.worker is not None}
         arrived = sum(1 << worker for worker, output in enumerate(group.outputs) if output is not None)
         possible = self.scheme.recoverable(arrived | sum(1 << worker for worker in workers)) if group.closed else 0
         assert not possible >> query.position & 1
@@ -127,11 +141,11 @@ class Service(RuleBasedStateMachine):
         return hasattr(self, "frontend")
 
     @precondition(begun)
-    @rule(gap=st.sampled_from([0.0, 0.5, 3.0]))
-    def arrive(self, gap: float) -> None:
+    @rule(gap=st.sampled_from([0.0, 0.5, 3.0]), tenant=st.sampled_from(["", "", "other"]))
+    def arrive(self, gap: float, tenant: str) -> None:
         self.now += gap
         try:
-            self.do(self.frontend.submit(self.now, self.taken))
+            self.do(self.frontend.submit(self.now, tenant, tenant=tenant))
             self.taken += 1
         except Overloaded:
             assert self.taken - len(self.answers) >= self.frontend.limits.waiting
@@ -140,16 +154,17 @@ class Service(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9), outcome=st.sampled_from(["output", "output", "output", "garbage", "death"]))
     def instance_ends(self, which: int, outcome: str) -> None:
         instance = sorted(self.running)[which % len(self.running)]
-        job = self.running.pop(instance)
-        self.old.append((instance, job))
-        if outcome == "output":
-            self.do(self.frontend.finished(self.now, instance, job, output_of(job)))
-        elif outcome == "garbage":
-            self.do(self.frontend.garbage(self.now, instance, job))
-        else:
+        jobs = self.running.pop(instance)
+        self.old.append((instance, jobs))
+        if outcome == "death":
+            self.killed |= set(jobs)
             if instance not in self.gone:
                 self.down.add(instance)
             self.do(self.frontend.lost(self.now, instance))
+        else:
+            garbled = {0} if outcome == "garbage" else set()
+            outputs = [None if number in garbled else output_of(job) for number, job in enumerate(jobs)]
+            self.do(self.frontend.finished(self.now, instance, jobs, outputs))
 
     @precondition(begun)
     @rule(pool=st.integers(0, 9))
@@ -182,9 +197,9 @@ class Service(RuleBasedStateMachine):
     @precondition(lambda self: self.begun() and self.old)
     @rule(which=st.integers(0, 99))
     def result_comes_late_or_twice(self, which: int) -> None:
-        instance, job = self.old[which % len(self.old)]
-        if self.running.get(instance) is not job:
-            assert self.frontend.finished(self.now, instance, job, output_of(job)) == []
+        instance, jobs = self.old[which % len(self.old)]
+        if self.running.get(instance) is not jobs:
+            assert self.frontend.finished(self.now, instance, jobs, list(map(output_of, jobs))) == []
 
     @precondition(lambda self: self.begun() and self.down)
     @rule(which=st.integers(0, 9))

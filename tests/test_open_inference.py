@@ -20,6 +20,7 @@ from parmtrain.serving.listening import taken
 from parmtrain.serving.model_server import OneModel
 from parmtrain.serving.open_inference import LENGTH, read, write
 from parmtrain.serving.requests import Refused
+from parmtrain.serving.runner import Runner
 from parmtrain.serving.tensors import TYPES
 from tests.servers import serving
 
@@ -134,7 +135,7 @@ def grpc_port() -> int:
 
 @pytest.fixture(scope="module")
 def address(network: nn.Module, grpc_port: int) -> Iterator[str]:
-    plane = DataPlane(OneModel("linear", network, SHAPE, 4))
+    plane = DataPlane(OneModel("linear", Runner(network), SHAPE, 4))
     app = application(Protocol(plane).routes, lifespan=lambda app: serving_grpc(plane, "127.0.0.1", grpc_port))
     with serving(app) as url:
         yield url.removeprefix("http://")

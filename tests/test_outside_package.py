@@ -17,8 +17,9 @@ from parmtrain.config.check import check
 from parmtrain.programs import Network, pack
 from parmtrain.run_folder import RunFolder
 from parmtrain.serving import Frontend, Kind
+from parmtrain.serving.predictions import Prediction
 from parmtrain.serving.served import ServeSettings, read_served
-from parmtrain.serving.service import Prediction, Service
+from parmtrain.serving.service import Service
 from parmtrain.serving.worker import Worker
 
 HERE = Path(__file__).parent / "outside"
@@ -49,9 +50,9 @@ class Instance:
     def __init__(self, model: Network, seconds: float) -> None:
         self.worker, self.seconds = Worker(pack(model)), seconds
 
-    async def run(self, query: Tensor) -> Tensor:
+    async def run(self, queries: Tensor) -> Tensor:
         await asyncio.sleep(self.seconds)
-        return torch.from_numpy(self.worker.run(query.numpy()))
+        return torch.from_numpy(self.worker.run(queries.numpy()))
 
     async def restart(self) -> None:
         raise AssertionError("no instance dies here")

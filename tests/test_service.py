@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from parmtrain.codes import Backup, Code, Heads, Linear, Replication, Stack, Sum
 from parmtrain.codes.batches import EachQuery
 from parmtrain.serving import Frontend, Kind, Limits, Overloaded, Scheme, erasure_code, heads_code, scheme_of, uncoded
-from parmtrain.serving.events import Job
+from parmtrain.serving.events import Jobs
 from parmtrain.serving.log import EventLog
-from parmtrain.serving.service import Prediction, Service
+from parmtrain.serving.predictions import Prediction
+from parmtrain.serving.service import Service
 from parmtrain.serving.simulator import Simulation, poisson
 from tests.virtual_time import in_virtual_time, loop_time
 
@@ -27,7 +28,7 @@ class Instance:
     def __init__(self, network: Callable[[Tensor], Tensor], fault: Callable[[], Any] | None = None) -> None:
         self.network, self.fault, self.restarts = network, fault, 0
 
-    async def run(self, query: Tensor) -> Any:
+    async def run(self, queries: Tensor) -> Any:
         await asyncio.sleep(0.01)
         happens = self.fault and self.fault()
         if isinstance(happens, Exception):
@@ -35,8 +36,8 @@ class Instance:
         if isinstance(happens, float):
             await asyncio.sleep(happens)
         elif happens is not None:
-            return happens
-        return self.network(query.unsqueeze(0))[0]
+            return happens.expand(len(queries), -1) if isinstance(happens, Tensor) and happens.dim() == 1 else happens
+        return self.network(queries)
 
     async def restart(self) -> None:
         self.restarts += 1
@@ -96,6 +97,7 @@ FAULTS: dict[str, Any] = {
     "nan": torch.tensor([1.0, torch.nan, 0.0]),
     "shape": torch.zeros(4),
     "whole numbers": torch.zeros(3, dtype=torch.long),
+    "fewer": torch.zeros(0, 3),
     "nothing": "nothing",
 }
 
@@ -143,7 +145,7 @@ def test_instances_that_die_hang_and_return_garbage_lose_no_query(seed: int, rat
     def fault() -> Any:
         return happens[random.integers(3)] if random.random() < rate else None
 
-    limits = Limits(deadline=20.0, copy_after=0.5, hung_after=5.0)
+    limits = Limits(deadline=20.0, copy_after=0.5, hung_after=5.0, batch_max=1 + seed % 3)
     service = Service(
         Frontend(scheme_of(code, 2, width=3), [3, 1, 1], limits),
         code,
@@ -164,12 +166,12 @@ def test_instances_that_die_hang_and_return_garbage_lose_no_query(seed: int, rat
 
 def test_an_instance_that_hangs_is_replaced_once() -> None:
     class Hangs(Instance):
-        async def run(self, query: Tensor) -> Any:
+        async def run(self, queries: Tensor) -> Any:
             if not self.restarts:
                 while not self.restarts:
                     await asyncio.sleep(0.1)
                 raise RuntimeError("the old one was killed")
-            return await super().run(query)
+            return await super().run(queries)
 
     hangs = Hangs(flat(linear_network()))
     service = Service(
@@ -203,6 +205,7 @@ LIMITS = [
     Limits(),
     Limits(deadline=1.0, copy_after=0.04, fill_after=0.02, reconstruct_after=0.03),
     Limits(deadline=0.5, copy_after=0.0, hung_after=0.2),
+    Limits(deadline=1.0, copy_after=0.04, hung_after=0.2, batch_max=3, batch_wait=0.01),
 ]
 
 
@@ -219,8 +222,8 @@ def test_the_service_and_the_simulator_decide_alike(
     arrivals = list(poisson(60.0, 60, seed))
     durations = np.random.default_rng(seed).exponential(0.03, 1000) + 0.001
 
-    def taken(instance: int, job: Job, now: float) -> float:
-        return float(durations[job.number * 3 + job.tries])
+    def taken(instance: int, jobs: Jobs, now: float) -> float:
+        return float(durations[jobs[0].number * 3 + jobs[0].tries]) * len(jobs)
 
     simulated, live = EventLog(), EventLog()
     simulation = Simulation(Frontend(scheme, instances_of, limits), taken, record=simulated)
@@ -231,11 +234,11 @@ def test_the_service_and_the_simulator_decide_alike(
         def __init__(self, number: int) -> None:
             self.number = number
 
-        async def run(self, query: Tensor) -> Tensor:
-            job = service.frontend.pools.job_of(self.number)
-            assert job is not None
-            await asyncio.sleep(taken(self.number, job, 0.0))
-            return torch.zeros(1)
+        async def run(self, queries: Tensor) -> Tensor:
+            jobs = service.frontend.pools.jobs_of(self.number)
+            assert len(jobs) == len(queries)
+            await asyncio.sleep(taken(self.number, jobs, 0.0))
+            return torch.zeros(len(queries), 1)
 
         async def restart(self) -> None:
             await asyncio.sleep(0.3)

@@ -14,6 +14,7 @@ from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.listening import allow_connections
 from parmtrain.serving.model_server import OneModel
+from parmtrain.serving.runner import Runner
 from tests.servers import serving
 
 SOON, MANY = 0.3, 1500
@@ -27,7 +28,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     monkeypatch.setattr(http, "BODY", SOON)
     with torch.random.fork_rng():
         network = nn.Sequential(nn.Flatten(), nn.Linear(6, 4)).eval()
-    with serving(application(Protocol(DataPlane(OneModel("linear", network, (2, 3), 4))).routes)) as url:
+    with serving(application(Protocol(DataPlane(OneModel("linear", Runner(network), (2, 3), 4))).routes)) as url:
         yield "127.0.0.1", int(url.rpartition(":")[2])
 
 

@@ -27,9 +27,9 @@ class Instance:
     """Answers at once, or never where ``every`` divides the number of the call."""
 
     def __init__(self, width: int, every: int = 0) -> None:
-        self.output, self.every, self.calls = torch.zeros(width), every, 0
+        self.output, self.every, self.calls = torch.zeros(1, width), every, 0
 
-    async def run(self, query: Tensor) -> Tensor:
+    async def run(self, queries: Tensor) -> Tensor:
         self.calls += 1
         if self.every and self.calls % self.every == 0:
             await asyncio.sleep(3600)

@@ -66,7 +66,7 @@ def models(runs: dict[str, str]) -> list[OneModel]:
 def run(port: int, number: int, schedule: Path, served: list[OneModel]) -> None:
     blocking = []
     for model in served:
-        one = Blocking(model.name, model._network, model.query_shape, model.outputs)
+        one = Blocking(model.name, model.runner, model.query_shape, model.outputs)
         one.schedule = Schedule(schedule, number)
         blocking.append(one)
     freeze()

@@ -143,16 +143,16 @@ class BlockedWorker(Worker):
     how: Blocking
     since: float | None = None
 
-    def __init__(self, model: Packed) -> None:
-        super().__init__(model)
+    def __init__(self, model: Packed, **runs: str) -> None:
+        super().__init__(model, **runs)
         self.times = self.how.settings.times(self.how.mode, self.how.settings.seed + self.number)
 
-    def run(self, query: np.ndarray) -> np.ndarray:
+    def run(self, queries: np.ndarray) -> np.ndarray:
         if self.since is None and self.how.begun.exists():
             self.since = float(self.how.begun.read_text())
         now = 0.0 if self.since is None else time.time() - self.since
         time.sleep(self.times.seconds(self.number, self.pool, max(now, 0.0)))
-        return super().run(query)
+        return super().run(queries)
 
 
 class BlockedFrontend(FrontendDeployment):
@@ -164,7 +164,7 @@ class BlockedFrontend(FrontendDeployment):
 
     def instance(self, number: int, pool: int, model: Any) -> ActorInstance:
         slowed = type(WORKER, (BlockedWorker,), {"number": number, "pool": pool, "how": self.how})
-        return ActorInstance(model, self.settings.cpus, slowed)
+        return ActorInstance(model, self.settings.cpus, worker=slowed)
 
 
 async def health(session: aiohttp.ClientSession) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class _Description(BaseModel):
     coded: Whole
     partial: bool = False  # older bundles do not state it
     independent: bool = False  # nor this
+    precision: str | None = None  # nor this: Lightning's name of the one that it was trained with
     queries: _Queries | None = None  # nor this: the range of ordinary ones
     stragglers: Whole
     shapes: _Shapes

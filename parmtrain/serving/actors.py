@@ -9,10 +9,9 @@ import torch
 from ray.util import metrics
 from torch import Tensor
 
-from parmtrain.serving.service import Prediction
+from parmtrain.serving.predictions import BATCHES, LATENCIES, MEASURES, Observer, Prediction
 from parmtrain.serving.worker import Worker
 
-LATENCIES = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0]
 LEAST = 1e-9  # Ray's histograms reject zero
 
 
@@ -22,24 +21,30 @@ class ActorInstance:
     Args:
         model: Reference to a ``Packed`` network in Ray's object store.
         cpus: CPUs that Ray reserves for it.
+        gpus: GPUs that Ray reserves for it; without any it runs on the CPU.
+        precision: In which type it calculates, as ``Runner`` takes it.
         worker: Class that the actor runs; it is given the model.
     """
 
-    def __init__(self, model: Any, cpus: float, worker: type[Worker] = Worker) -> None:
-        self._model, self._cpus, self._worker = model, cpus, worker
+    def __init__(
+        self, model: Any, cpus: float, gpus: float = 0.0, precision: str = "float32", worker: type[Worker] = Worker
+    ) -> None:
+        self._model, self._worker = model, worker
+        self._reserved = {"num_cpus": cpus, "num_gpus": gpus}
+        self._runs = {"device": "cuda" if gpus else "cpu", "precision": precision}
         self.actor = self._made()
 
     def _made(self) -> Any:
         remote: Any = ray.remote(self._worker)
-        return remote.options(num_cpus=self._cpus, scheduling_strategy="SPREAD").remote(self._model)
+        return remote.options(**self._reserved, scheduling_strategy="SPREAD").remote(self._model, **self._runs)
 
     async def ready(self) -> None:
         """Wait until the actor is ready."""
         await self.actor.ready.remote()
 
-    async def run(self, query: Tensor) -> Any:
-        """Run one query; raise Ray's own error if the actor is gone."""
-        output = await self.actor.run.remote(query.numpy())
+    async def run(self, queries: Tensor) -> Any:
+        """Run queries ``[b, *query]``; raise Ray's own error if the actor is gone."""
+        output = await self.actor.run.remote(queries.numpy())
         return torch.from_numpy(output.copy()) if isinstance(output, np.ndarray) else output
 
     async def restart(self) -> None:
@@ -54,18 +59,15 @@ class ActorInstance:
                 await asyncio.sleep(1.0)
 
 
-class Metrics:
+class Metrics(Observer):
     """Count answers and times in Ray's metrics, which its agents export to Prometheus."""
 
     def __init__(self) -> None:
-        self.answers = metrics.Counter("parmtrain_answers", "Answers by how they were made.", tag_keys=("kind",))
-        self.refused = metrics.Counter("parmtrain_refused", "Requests that were refused.", tag_keys=("status",))
-        self.latency = metrics.Histogram(
-            "parmtrain_latency_seconds", "From arrival to answer.", boundaries=LATENCIES, tag_keys=("kind",)
-        )
-        self.fill = metrics.Histogram(
-            "parmtrain_group_fill_seconds", "From a group's first query until it is encoded.", boundaries=LATENCIES
-        )
+        self.answers = metrics.Counter(*_named("answers"), tag_keys=("kind",))
+        self.refused = metrics.Counter(*_named("refused"), tag_keys=("status",))
+        self.latency = metrics.Histogram(*_named("latency_seconds"), boundaries=[*LATENCIES], tag_keys=("kind",))
+        self.fill = metrics.Histogram(*_named("group_fill_seconds"), boundaries=[*LATENCIES])
+        self.sizes = metrics.Histogram(*_named("batch_size"), boundaries=[*map(float, BATCHES)], tag_keys=("pool",))
 
     def answered(self, prediction: Prediction) -> None:
         """Count an answer."""
@@ -74,5 +76,14 @@ class Metrics:
         self.latency.observe(max(prediction.seconds, LEAST), tags=tags)
 
     def filled(self, seconds: float) -> None:
-        """Count a full group."""
+        """Count a group that was encoded."""
         self.fill.observe(max(seconds, LEAST))
+
+    def dispatched(self, pool: int, size: int) -> None:
+        """Count a batch."""
+        self.sizes.observe(size, tags={"pool": str(pool)})
+
+
+def _named(measure: str) -> tuple[str, str]:
+    """Return the name of a measure, and what it is."""
+    return f"parmtrain_{measure}", MEASURES[measure]

@@ -22,6 +22,7 @@ from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.http import Protocol
 from parmtrain.serving.http import application as application_of
 from parmtrain.serving.requests import as_json
+from parmtrain.serving.runner import precision_of
 from parmtrain.serving.served import ServeSettings, instance_counts, read_served
 from parmtrain.serving.service import Service
 
@@ -38,6 +39,7 @@ class FrontendDeployment:
         self.settings.check()
         served = read_served(self.settings)
         counts = instance_counts(self.settings, served)
+        self.precision = precision_of(served.bundle.about, "cuda" if self.settings.gpus else "cpu")
         scheme = served.scheme
         models = [ray.put(pack(model)) for model in served.models]
         pool_of = [pool for pool, count in enumerate(counts) for _ in range(count)]
@@ -52,8 +54,7 @@ class FrontendDeployment:
             served.outputs,
             served.width,
             default=served.default,
-            happened=self.metrics.answered,
-            filled=self.metrics.filled,
+            observer=self.metrics,
         )
         self.front = Front.of(self.service, served, self.settings)
         self.app = application_of(routes_of(self.front, Protocol(DataPlane(self.front), self._refused)))
@@ -62,7 +63,8 @@ class FrontendDeployment:
 
     def instance(self, number: int, pool: int, model: Any) -> ActorInstance:
         """Return a new instance of a pool that runs ``model``, a reference to a ``Packed`` network."""
-        return ActorInstance(model, self.settings.cpus)
+        settings = self.settings
+        return ActorInstance(model, settings.cpus, settings.gpus, self.precision)
 
     async def predict(self, query: Any) -> dict[str, Any]:
         """Answer a query sent through a Python handle: a tensor or an array ``[*query]``."""

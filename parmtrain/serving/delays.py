@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from parmtrain.serving.events import Job
+from parmtrain.serving.batch_curve import BatchCurve
+from parmtrain.serving.events import Jobs
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 BLOCK = 4096
@@ -103,10 +104,11 @@ class ServiceTimes:
     """Draw the service times of all instances.
 
     Args:
-        base: Distribution of the time of a job on an instance that is not slow, in seconds.
+        base: Distribution of the time of one job on an instance that is not slow, in seconds.
         slowdowns: When instances are slow; None for never.
         speed: For each pool, the speed of its instances relative to the deployed model's.
         seed: Seed of the times.
+        curve: How much longer a batch takes than one job; None for as many times longer as it has jobs.
 
     Example:
         >>> times = ServiceTimes(constant(0.02), Slowdowns(1.0, constant(0.2)))
@@ -115,21 +117,27 @@ class ServiceTimes:
     """
 
     def __init__(
-        self, base: Draw, slowdowns: Slowdowns | None = None, speed: tuple[float, ...] = (1.0,), seed: int = 0
+        self,
+        base: Draw,
+        slowdowns: Slowdowns | None = None,
+        speed: tuple[float, ...] = (1.0,),
+        seed: int = 0,
+        curve: BatchCurve | None = None,
     ) -> None:
-        self.slowdowns, self.speed = slowdowns, speed
+        self.slowdowns, self.speed, self.curve = slowdowns, speed, curve
         random = np.random.default_rng(seed)
         self._times = drawn(base, random)
         self._coins = drawn(lambda random, count: random.random(count), random)
         self._delays = drawn(slowdowns.delay, random) if slowdowns else iter(())
 
-    def __call__(self, instance: int, job: Job, now: float) -> float:
-        """Return the duration in seconds of a job that starts now."""
-        return self.seconds(instance, job.pool, now)
+    def __call__(self, instance: int, jobs: Jobs, now: float) -> float:
+        """Return the duration in seconds of a batch that starts now."""
+        return self.seconds(instance, jobs[0].pool, now, len(jobs))
 
-    def seconds(self, instance: int, pool: int, now: float) -> float:
-        """Return the duration in seconds of a job of ``pool`` that starts now."""
-        time = next(self._times) / (self.speed[pool] if pool < len(self.speed) else 1.0)
+    def seconds(self, instance: int, pool: int, now: float, size: int = 1) -> float:
+        """Return the duration in seconds of a batch of ``size`` jobs of ``pool`` that starts now."""
+        longer = float(size) if self.curve is None else self.curve.relative(size)
+        time = next(self._times) * longer / (self.speed[pool] if pool < len(self.speed) else 1.0)
         if self.slowdowns is None:
             return time
         coin = 0.0 if self.slowdowns.slot else next(self._coins)

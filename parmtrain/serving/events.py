@@ -55,6 +55,10 @@ class Limits:
         inf, "estimated seconds in the queue from which on further queries are refused", above=0, infinite=True
     )
     attempts: int = setting(2, "how often a job is tried when instances fail", above=0)
+    batch_max: int = setting(1, "queries that an instance may be given at a time, each of another group", above=0)
+    batch_wait: float = setting(
+        0.0, "seconds that a query may wait until a batch is full; 0 batches those that wait anyway", least=0
+    )
 
     @property
     def limits(self) -> "Limits":
@@ -93,6 +97,7 @@ class Group:
 
     Attributes:
         number: Its number, in order of first queries.
+        tenant: Whose queries it holds.
         queries: Its queries so far.
         outputs: Outputs of its n workers; None for those that have not arrived.
         arrived: Bit mask of the workers whose outputs have arrived.
@@ -105,11 +110,12 @@ class Group:
     """
 
     __slots__ = (
-        "arrived", "closed", "coded", "coded_queries", "deaths", "failed", "jobs", "number", "outputs", "queries"
+        "arrived", "closed", "coded", "coded_queries", "deaths", "failed", "jobs", "number", "outputs", "queries",
+        "tenant"
     )  # fmt: skip
 
-    def __init__(self, number: int, n: int) -> None:
-        self.number = number
+    def __init__(self, number: int, n: int, tenant: str = "") -> None:
+        self.number, self.tenant = number, tenant
         self.queries: list[Query] = []
         self.outputs: list[Any] = [None] * n
         self.arrived, self.closed = 0, False
@@ -129,11 +135,6 @@ class Group:
                 query.payload = None
             self.queries, self.outputs, self.coded_queries = [], [], None
 
-    @property
-    def since(self) -> float:
-        """Time of arrival of its first query that has no answer yet; infinite if there is none."""
-        return next((query.at for query in self.queries if not query.answered), inf)
-
 
 class Job:
     """Work for one instance: a query, or a coded query of a group.
@@ -146,17 +147,33 @@ class Job:
             only coded queries.
         pool: The pool of instances that can run it.
         tries: How often it was dispatched.
+        queued: Time from which on it waits for an instance.
         began: Time of its last dispatch.
         running: Whether an instance runs it.
+        alone: Whether it must not share a batch: it was in one of which an instance died.
         dropped: Whether it must not be dispatched any more.
     """
 
-    __slots__ = ("began", "dropped", "group", "number", "pool", "query", "running", "tries", "worker")
+    __slots__ = (
+        "alone",
+        "began",
+        "dropped",
+        "group",
+        "number",
+        "pool",
+        "query",
+        "queued",
+        "running",
+        "tries",
+        "worker",
+    )
 
-    def __init__(self, number: int, group: Group, query: Query | None, worker: int | None, pool: int) -> None:
+    def __init__(
+        self, number: int, group: Group, query: Query | None, worker: int | None, pool: int, queued: float = 0.0
+    ) -> None:
         self.number, self.group, self.query = number, group, query
-        self.worker, self.pool, self.tries, self.began = worker, pool, 0, 0.0
-        self.running = self.dropped = False
+        self.worker, self.pool, self.tries, self.queued, self.began = worker, pool, 0, queued, 0.0
+        self.running = self.alone = self.dropped = False
 
     @property
     def needed(self) -> bool:
@@ -166,11 +183,14 @@ class Job:
         return self.group.waits if self.query is None else not self.query.answered
 
 
+Jobs = tuple[Job, ...]
+
+
 class Dispatch(NamedTuple):
-    """Give ``job`` to ``instance``, which is idle."""
+    """Give ``jobs`` to ``instance``, which is idle, as one batch: jobs of one pool and of different groups."""
 
     instance: int
-    job: Job
+    jobs: Jobs
 
 
 class Answer(NamedTuple):

@@ -14,9 +14,10 @@ from parmtrain.query_range import QueryRange
 from parmtrain.serving.dataplane import Answered
 from parmtrain.serving.events import Kind
 from parmtrain.serving.http import READ, Protocol, read_body
+from parmtrain.serving.predictions import Prediction
 from parmtrain.serving.requests import RAW, Refused, as_json, as_query, most_bytes, parse
 from parmtrain.serving.served import Served, ServeSettings
-from parmtrain.serving.service import Prediction, Service
+from parmtrain.serving.service import Service
 
 DEADLINE = "deadline_ms"
 LONGEST = 1e9  # milliseconds

@@ -17,7 +17,7 @@ class EventLog:
     """Record every event and decision of a frontend, under any driver.
 
     Attributes:
-        lines: Time and name of each event, and the decisions: ``("dispatch", instance, job)``, ``("answer", query,
+        lines: Time and name of each event, and the decisions: ``("dispatch", instance, job, …)``, ``("answer", query,
             kind)`` and ``("restart", instance)``, with numbers for instances, jobs and queries.
 
     Example:
@@ -44,7 +44,7 @@ class EventLog:
 def decision(action: Action) -> tuple[Any, ...]:
     """Return an action as plain values."""
     if isinstance(action, Dispatch):
-        return "dispatch", action.instance, action.job.number
+        return "dispatch", action.instance, *(job.number for job in action.jobs)
     if isinstance(action, Answer):
         return "answer", action.query.number, action.kind.value
     return "restart", action.instance

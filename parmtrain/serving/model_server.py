@@ -10,16 +10,14 @@ import numpy as np
 import torch
 
 from parmtrain.errors import ConfigError
-from parmtrain.programs import Network
 from parmtrain.serving.dataplane import Answered, DataPlane
 from parmtrain.serving.fleet import pool_names
 from parmtrain.serving.grpc_host import require_grpc, serving_grpc
 from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.listening import serve, taken
 from parmtrain.serving.requests import Refused
+from parmtrain.serving.runner import TYPES, Runner, precision_of
 from parmtrain.settings import require_valid, setting
-
-WARM_UP = 5
 
 
 @dataclass
@@ -34,6 +32,12 @@ class InstanceSettings:
     port: int = setting(9000, "port to listen on", least=1, most=65535)
     grpc_port: int | None = setting(None, "port of the protocol over gRPC, too", least=1, most=65535)
     device: str = setting("cpu", "where it runs: cpu, cuda, cuda:1, …")
+    precision: str = setting(
+        "", f"type in which it calculates: {', '.join(TYPES)}; on a GPU by default what it was trained with"
+    )
+    largest: int = setting(
+        1, "queries in the largest batch that it is run with before it says that it is ready", above=0
+    )
     threads: int = setting(1, "threads of PyTorch on the CPU", above=0)
 
     def faults(self) -> Iterator[str]:
@@ -45,6 +49,8 @@ class InstanceSettings:
         except RuntimeError:
             yield f"device must be a device of PyTorch, got {self.device}"
             return
+        if self.precision not in ("", *TYPES):
+            yield f"precision must be one of {', '.join(TYPES)}, got {self.precision}"
         if kind == "cuda" and not torch.cuda.is_available():
             yield f"device={self.device} must be there, but PyTorch sees no GPU; set device=cpu"
 
@@ -54,17 +60,14 @@ class OneModel:
 
     Args:
         name: What it is called.
-        network: Maps queries ``[b, *query]`` to outputs ``[b, w]``.
+        runner: Runs the network.
         query_shape: Shape of one query.
         outputs: Length of one output.
-        device: Where the network is.
     """
 
-    def __init__(
-        self, name: str, network: Network, query_shape: tuple[int, ...], outputs: int, device: str = "cpu"
-    ) -> None:
+    def __init__(self, name: str, runner: Runner, query_shape: tuple[int, ...], outputs: int) -> None:
         self.name, self.query_shape, self.outputs = name, query_shape, outputs
-        self._network, self._device = network, device
+        self.runner = runner
         self._thread = ThreadPoolExecutor(1)
 
     ready = True
@@ -83,10 +86,7 @@ class OneModel:
 
     def run(self, queries: np.ndarray) -> np.ndarray:
         """Map queries ``[b, *query]`` to outputs ``[b, w]``."""
-        with torch.inference_mode():
-            given = torch.from_numpy(np.array(queries)).to(self._device)
-            outputs: np.ndarray = self._network(given).float().cpu().numpy()
-        return outputs
+        return self.runner(queries)
 
 
 def one_model(settings: InstanceSettings) -> OneModel:
@@ -103,15 +103,13 @@ def one_model(settings: InstanceSettings) -> OneModel:
     if settings.model not in names:
         raise ConfigError([f"model must be one of {', '.join(names)} for this bundle, got {settings.model}"])
     pool = names.index(settings.model)
-    network, bundle = served.models[pool], served.bundle
-    if isinstance(network, torch.nn.Module):
-        network.to(settings.device)
+    bundle = served.bundle
     shape, width = (served.query_shape, served.outputs) if pool == 0 else (bundle.parity_shape, served.width)
-    model = OneModel(settings.name or settings.model, network, shape, width, settings.device)
     torch.set_num_threads(settings.threads)
-    for _ in range(WARM_UP):  # TorchScript optimizes during the first calls
-        model.run(np.zeros((1, *shape), dtype=np.float32))
-    return model
+    precision = settings.precision or precision_of(bundle.about, settings.device)
+    runner = Runner(served.models[pool], settings.device, precision)
+    runner.warm_up(shape, settings.largest)
+    return OneModel(settings.name or settings.model, runner, shape, width)
 
 
 def serve_instance(settings: InstanceSettings) -> None:

@@ -4,20 +4,22 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from parmtrain.serving.events import Action, Dispatch, Job, Limits
+from parmtrain.serving.events import Action, Dispatch, Job, Jobs, Limits
+from parmtrain.serving.queueing import Queue
 
 RECENT = 0.05  # weight of the newest job in the pace of a pool
 
 
 class Pools:
-    """Assign jobs to pools of instances; a pool shares one queue, and each instance runs one job at a time.
+    """Assign jobs to pools of instances; a pool shares one queue, and each instance runs one batch at a time.
 
     A queued job that can no longer answer a query is dropped when its turn comes.
 
     Args:
         instances: Number of instances of each pool; they are numbered from 0, pool by pool.
         limits: When an instance counts as hung, and how often a job is tried.
-        counts: Counter of ``coded`` queries and of jobs that are ``dropped``, ``retried`` or ``stale``.
+        counts: Counter of ``batches``, of ``coded`` queries, of jobs that are ``dropped`` or ``retried``, and of
+            results that are ``stale``.
 
     Attributes:
         pool_of: The pool of each instance.
@@ -45,68 +47,70 @@ class Pools:
         self._idle: list[deque[int]] = [deque() for _ in instances]
         for instance, pool in enumerate(self.pool_of):
             self._idle[pool].append(instance)
-        self._queues: list[deque[Job]] = [deque() for _ in instances]
-        self._running: dict[int, Job] = {}
-        self._hanging: deque[tuple[float, int, Job]] = deque()  # sorted by time
+        self._queues = [Queue(limits, self._drop) for _ in instances]
+        self._running: dict[int, Jobs] = {}
+        self._hanging: deque[tuple[float, int, Jobs]] = deque()  # sorted by time
 
-    def job_of(self, instance: int) -> Job | None:
-        """Return the job that an instance runs, or None."""
-        return self._running.get(instance)
+    def jobs_of(self, instance: int) -> Jobs:
+        """Return the batch that an instance runs; it is empty if it runs none."""
+        return self._running.get(instance, ())
 
-    def enqueue(self, job: Job, first: bool = False) -> None:
-        """Queue a job for an instance of its pool, behind all others or before them."""
+    def enqueue(self, job: Job) -> None:
+        """Queue a job for an instance of its pool."""
         job.group.jobs.add(job)
-        queue = self._queues[job.pool]
-        (queue.appendleft if first else queue.append)(job)
+        self._queues[job.pool].add(job)
 
     def assign(self, now: float) -> list[Action]:
-        """Give queued jobs to idle instances, one each."""
+        """Give queued jobs to idle instances, a batch each."""
         dispatches: list[Action] = []
         for idle, queue in zip(self._idle, self._queues, strict=True):
-            while idle and queue:
-                job = queue.popleft()
-                if not job.needed:
-                    self.counts["dropped"] += 1
-                    job.group.jobs.discard(job)
-                    job.group.forget_if_done()
-                    continue
+            while idle and queue and (jobs := queue.take(now)):
                 instance = idle.popleft()
-                job.tries += 1
-                job.began, job.running = now, True
-                self.counts["coded"] += job.query is None
-                self._running[instance] = job
+                for job in jobs:
+                    job.tries += 1
+                    job.began, job.running = now, True
+                    self.counts["coded"] += job.query is None
+                self.counts["batches"] += 1
+                self._running[instance] = jobs
                 if self.limits.hung_after < inf:
-                    self._hanging.append((now + self.limits.hung_after, instance, job))
-                dispatches.append(Dispatch(instance, job))
+                    self._hanging.append((now + self.limits.hung_after, instance, jobs))
+                dispatches.append(Dispatch(instance, jobs))
         return dispatches
 
-    def free(self, now: float, instance: int, job: Job) -> bool:
-        """Free an instance of its job; return False if it does not run this job (a late or repeated result)."""
-        if self._running.get(instance) is not job:
+    def _drop(self, job: Job) -> None:
+        self.counts["dropped"] += 1
+        job.group.jobs.discard(job)
+        job.group.forget_if_done()
+
+    def free(self, now: float, instance: int, jobs: Jobs) -> bool:
+        """Free an instance of its batch; return False if it does not run this one (a late or repeated result)."""
+        if self._running.get(instance) is not jobs:
             self.counts["stale"] += 1
             return False
         self._stop(now, instance)
-        self._pace[job.pool] += RECENT * (now - job.began - self._pace[job.pool])
+        pool, began = self.pool_of[instance], jobs[0].began
+        self._pace[pool] += RECENT * ((now - began) / len(jobs) - self._pace[pool])
         if instance not in self.gone:
-            self._idle[self.pool_of[instance]].append(instance)
+            self._idle[pool].append(instance)
         return True
 
-    def _stop(self, now: float, instance: int) -> Job:
-        job = self._running.pop(instance)
-        self.occupied[job.pool] += now - job.began
-        job.running = False
-        job.group.jobs.discard(job)
-        return job
+    def _stop(self, now: float, instance: int) -> Jobs:
+        jobs = self._running.pop(instance)
+        self.occupied[jobs[0].pool] += now - jobs[0].began
+        for job in jobs:
+            job.running = False
+            job.group.jobs.discard(job)
+        return jobs
 
-    def take_down(self, now: float, instance: int) -> Job | None:
-        """Mark an instance as down; return the job that it ran, if any."""
+    def take_down(self, now: float, instance: int) -> Jobs:
+        """Mark an instance as down; return the batch that it ran, which is empty if it ran none."""
         if instance not in self.gone:
             self.down.add(instance)
         if instance in self._running:
             return self._stop(now, instance)
         if instance not in self.gone:
             self._idle[self.pool_of[instance]].remove(instance)
-        return None
+        return ()
 
     def restore(self, instance: int) -> None:
         """Mark an instance that was down as idle."""
@@ -152,14 +156,15 @@ class Pools:
         if job.tries >= attempts or killed or not job.needed:
             return False
         self.counts["retried"] += 1
-        self.enqueue(job, first=True)
+        job.group.jobs.add(job)
+        self._queues[job.pool].add_first(job)
         return True
 
     def hanging(self, now: float) -> Iterator[int]:
-        """Yield each instance that has been running a job for too long."""
+        """Yield each instance that has been running a batch for too long."""
         while self._hanging:
-            at, instance, job = self._hanging[0]
-            hangs = self._running.get(instance) is job
+            at, instance, jobs = self._hanging[0]
+            hangs = self._running.get(instance) is jobs
             if hangs and at > now:
                 return
             self._hanging.popleft()
@@ -170,3 +175,8 @@ class Pools:
     def next_hang(self) -> float:
         """Earliest time at which ``hanging`` may find an instance."""
         return self._hanging[0][0] if self._hanging else inf
+
+    @property
+    def next_batch(self) -> float:
+        """Earliest time at which a batch that is not full is given out; infinite if no instance is idle."""
+        return min((queue.due for idle, queue in zip(self._idle, self._queues, strict=True) if idle), default=inf)

@@ -12,9 +12,8 @@ from starlette.routing import Route
 from parmtrain.serving.event_loop import Watch
 from parmtrain.serving.events import Kind
 from parmtrain.serving.frontend import Frontend
-from parmtrain.serving.service import Prediction
+from parmtrain.serving.predictions import BATCHES, LATENCIES, MEASURES, Observer, Prediction
 
-LATENCIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 COUNTS = {
     "lost": "Instances that died.",
     "hung": "Instances that did not respond in time.",
@@ -27,26 +26,24 @@ COUNTS = {
 }
 
 
-class PrometheusMetrics:
+class PrometheusMetrics(Observer):
     """Count answers and times, and show the state of a frontend.
 
     Args:
         registry: Where they are registered.
+        pools: What the pools are called.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        answers = Counter("parmtrain_answers", "Answers by how they were made.", ("kind",), registry=registry)
-        latency = Histogram(
-            "parmtrain_latency_seconds", "From arrival to answer.", ("kind",), buckets=LATENCIES, registry=registry
-        )
+    def __init__(self, registry: CollectorRegistry, pools: Sequence[str]) -> None:
+        self.registry, self.pools = registry, pools
+        answers = Counter(*_named("answers"), ("kind",), registry=registry)
+        latency = Histogram(*_named("latency_seconds"), ("kind",), buckets=LATENCIES, registry=registry)
+        sizes = Histogram(*_named("batch_size"), ("pool",), buckets=BATCHES, registry=registry)
         self._answers = {kind: answers.labels(kind.value) for kind in Kind}
         self._latency = {kind: latency.labels(kind.value) for kind in Kind}
-        self._refused = Counter("parmtrain_refused", "Requests that were refused.", ("status",), registry=registry)
-        self._fill = Histogram(
-            "parmtrain_group_fill_seconds", "From a group's first query until it is encoded.", buckets=LATENCIES,
-            registry=registry,
-        )  # fmt: skip
+        self._sizes = [sizes.labels(pool) for pool in pools]
+        self._refused = Counter(*_named("refused"), ("status",), registry=registry)
+        self._fill = Histogram(*_named("group_fill_seconds"), buckets=LATENCIES, registry=registry)
         self.route = Route("/metrics", self._show, methods=["GET", "HEAD"])
 
     def answered(self, prediction: Prediction) -> None:
@@ -58,13 +55,17 @@ class PrometheusMetrics:
         """Count a group that was encoded."""
         self._fill.observe(seconds)
 
+    def dispatched(self, pool: int, size: int) -> None:
+        """Count a batch."""
+        self._sizes[pool].observe(size)
+
     def refuse(self, status: int) -> None:
         """Count a request that was refused."""
         self._refused.labels(str(status)).inc()
 
-    def watch(self, frontend: Frontend, pools: Sequence[str], loop: Watch) -> None:
+    def watch(self, frontend: Frontend, loop: Watch) -> None:
         """Show the state of a frontend, and the longest pause of its event loop, whenever metrics are read."""
-        self.registry.register(_State(frontend, pools, loop))
+        self.registry.register(_State(frontend, self.pools, loop))
 
     async def _show(self, request: Request) -> Response:
         return Response(generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -92,3 +93,8 @@ class _State(Collector):
         )
         for name, about in COUNTS.items():
             yield CounterMetricFamily(f"parmtrain_{name}", about, frontend.counts[name])
+
+
+def _named(measure: str) -> tuple[str, str]:
+    """Return the name of a measure, and what it is."""
+    return f"parmtrain_{measure}", MEASURES[measure]

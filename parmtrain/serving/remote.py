@@ -25,31 +25,34 @@ class InstanceError(Exception):
 
 
 class RemoteInstance:
-    """Run one model on a server, one query at a time.
+    """Run one model on a server, one batch at a time.
 
     Args:
         session: HTTP connections, which are kept alive.
         endpoint: The server and its model.
         shape: Shape of a query of this model.
+        most: Queries that it is given at a time, at most.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, endpoint: Endpoint, shape: tuple[int, ...]) -> None:
-        self._session, self.endpoint, self._shape = session, endpoint, shape
+    def __init__(
+        self, session: aiohttp.ClientSession, endpoint: Endpoint, shape: tuple[int, ...], most: int = 1
+    ) -> None:
+        self._session, self.endpoint, self._shape, self._most = session, endpoint, shape, most
         self._running: asyncio.Task[Any] | None = None
         self._input, self._output, self._type, self._binary = "", "", np.dtype("<f4"), True
-        self._same: tuple[bytes, dict[str, str]] | None = None
+        self._same: dict[int, tuple[bytes, dict[str, str]]] = {}
         self._said, self._failures = "", 0
 
-    async def run(self, query: Tensor) -> Any:
-        """Run one query ``[*query]``.
+    async def run(self, queries: Tensor) -> Any:
+        """Run queries ``[b, *query]`` as one request.
 
         Raises:
-            InstanceError: If the server refuses it, or answers otherwise.
+            InstanceError: If the server refuses them, or answers otherwise.
             aiohttp.ClientError: If it cannot be reached.
         """
         self._running = asyncio.current_task()
         try:
-            output = await self._ask(query)
+            output = await self._ask(queries)
         except Exception as fault:
             self._failures += 1
             self._tell(f"{self.endpoint} failed: {type(fault).__name__}: {fault}")
@@ -65,25 +68,27 @@ class RemoteInstance:
             log.warning("%s", sentence)
         self._said = sentence
 
-    async def _ask(self, query: Tensor) -> Tensor:
-        numbers = query.numpy()[np.newaxis].astype(self._type, copy=False)
+    async def _ask(self, queries: Tensor) -> Tensor:
+        numbers = queries.numpy().astype(self._type, copy=False)
         body, headers = self._request(numbers)
         try:
             tensors = await self._post(body, headers)
         except aiohttp.ServerDisconnectedError:  # a server may close a connection just as it is used again
             tensors = await self._post(body, headers)
-        if self._output not in tensors or len(tensors[self._output]) != 1:
-            raise InstanceError(f"the answer must have one {self._output}, got {list(tensors)}")
-        return torch.from_numpy(tensors[self._output][0].astype(np.float32))
+        got = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        if got.get(self._output, [])[:1] != [len(queries)]:
+            raise InstanceError(f"the answer must have {self._output} for {len(queries)} queries, got {got or 'none'}")
+        return torch.from_numpy(tensors[self._output].astype(np.float32))
 
     def _request(self, numbers: np.ndarray) -> tuple[bytes, dict[str, str]]:
-        """Return the body and the headers of a request; all of binary ones but the numbers is the same."""
-        if self._same is None or not self._binary:
+        """Return the body and the headers of a request; of binary ones, the part before the numbers is kept."""
+        count = len(numbers)
+        if count not in self._same or not self._binary:
             wanted = self._output if self._binary else None
             body, headers = write("inputs", {self._input: (numbers, self._binary)}, wanted=wanted)
-            self._same = body[: int(headers.get(LENGTH, 0))], headers
+            self._same[count] = body[: int(headers.get(LENGTH, 0))], headers
             return body, headers
-        header, headers = self._same
+        header, headers = self._same[count]
         return header + numbers.tobytes(), headers
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> dict[str, np.ndarray]:
@@ -129,7 +134,7 @@ class RemoteInstance:
             (given,), outputs = model["inputs"], model["outputs"]
             self._input, kind, shape = given["name"], given["datatype"], [int(size) for size in given["shape"]]
             self._output = outputs[0]["name"]
-            self._binary, self._same = BINARY in server.get("extensions", []), None
+            self._binary, self._same = BINARY in server.get("extensions", []), {}
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             return f"its metadata must name one input and an output, got {str(model)[:200]}"
         if not kind.startswith("FP") or kind not in TYPES:
@@ -137,4 +142,6 @@ class RemoteInstance:
         self._type = np.dtype(TYPES[kind])
         wanted = (1, *self._shape)
         fits = len(shape) == len(wanted) and all(size in (-1, own) for size, own in zip(shape, wanted, strict=True))
+        if fits and shape[0] == 1 and self._most > 1:
+            return f"it takes one query at a time, shape {shape}, and not batch_max={self._most}"
         return None if fits else f"its input must have shape [-1, {', '.join(map(str, self._shape))}], got {shape}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from parmtrain.errors import ParmtrainError
-from parmtrain.serving.service import Prediction
+from parmtrain.serving.predictions import Prediction
 
 JSON, RAW = "application/json", "application/octet-stream"
 TEXT_OF_A_NUMBER = 32  # bytes that a number and its punctuation may take in JSON

@@ -51,6 +51,7 @@ class ServeSettings(Limits):
     )
     frontends: int = setting(1, "processes that answer queries before a fleet, each with a share of it", above=0)
     cpus: float = setting(0.0, "CPUs that Ray reserves for each instance", least=0)
+    gpus: float = setting(0.0, "GPUs that Ray reserves for each instance; 0.5 lets two share one", least=0)
     unusual: str = setting(
         "uncoded",
         "queries out of the range of training, which could spoil reconstructions of others: uncoded | refuse | coded",
@@ -79,9 +80,11 @@ class ServeSettings(Limits):
             yield f"frontends must be 1 without fleet=…, got {self.frontends}"
         if self.grpc_port is not None and self.fleet is None:
             yield f"grpc_port needs fleet=…, got {self.grpc_port}"
-        for name, default in (("replicas", 2), ("parity_replicas", None), ("cpus", 0.0)):
+        for name, default in (("replicas", 2), ("parity_replicas", None), ("cpus", 0.0), ("gpus", 0.0)):
             if self.fleet is not None and getattr(self, name) != default:
                 yield f"{name} must not be set with fleet=…, whose servers run already, got {getattr(self, name)}"
+        if self.gpus > 1 and not self.gpus.is_integer():
+            yield f"gpus must be a fraction of one or a whole number, got {self.gpus:g}"
         if self.unusual not in UNUSUAL:
             yield f"unusual must be {', '.join(UNUSUAL[:-1])} or {UNUSUAL[-1]}, got {self.unusual}"
         if not self.host:

@@ -4,47 +4,29 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-import numpy as np
+import torch
 from torch import Tensor
 
 from parmtrain.codes import Coder
-from parmtrain.serving.coding import coded_queries, decoded
-from parmtrain.serving.events import Action, Answer, Dispatch, Job, Kind, Reason, Restart
+from parmtrain.codes.scheme import DEPLOYED
+from parmtrain.serving.coding import coded_queries, decoded, well_formed
+from parmtrain.serving.events import Action, Answer, Dispatch, Job, Jobs, Kind, Restart
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
+from parmtrain.serving.predictions import Observer, Prediction
 
 
 class Instance(Protocol):
-    """An instance, which runs one model, one query at a time."""
+    """An instance, which runs one model, one batch at a time."""
 
-    async def run(self, query: Tensor) -> Any:
-        """Map a query to an output; any exception means that the instance is gone."""
+    async def run(self, queries: Tensor) -> Any:
+        """Map queries ``[b, *query]`` to outputs ``[b, w]``; any exception means that the instance is gone."""
 
     async def restart(self) -> None:
         """Replace the instance and wait until the new one is ready."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer to a query.
-
-    Args:
-        kind: How the answer was made.
-        output: Prediction ``[c]``; None for a default answer if the service has none.
-        seconds: Time from the query's arrival to its answer.
-        group: Number of its coding group.
-        reason: Why it is a default answer.
-    """
-
-    kind: Kind
-    output: Tensor | None
-    seconds: float
-    group: int = 0
-    reason: Reason | None = None
 
 
 class Service:
@@ -57,16 +39,15 @@ class Service:
         outputs: Length of one prediction.
         width: Length of an output of a parity model.
         default: The default answer ``[c]``.
-        happened: Called with every answer, for metrics.
-        filled: Called for every group with the seconds until it was encoded.
+        observer: Is told what happens, for metrics.
         record: Called with every event and the resulting actions.
         clock: Monotonic time in seconds; an event loop's own clock may resolve only milliseconds.
 
     Example:
         >>> import torch
         >>> class Doubler:
-        ...     async def run(self, query):
-        ...         return 2 * query
+        ...     async def run(self, queries):
+        ...         return 2 * queries
         >>> from parmtrain.codes import Sum
         >>> from parmtrain.serving import erasure_code
         >>> async def ask():
@@ -85,25 +66,27 @@ class Service:
         outputs: int,
         width: int,
         default: Tensor | None = None,
-        happened: Callable[[Prediction], None] = lambda prediction: None,
-        filled: Callable[[float], None] = lambda seconds: None,
+        observer: Observer | None = None,
         record: Record = unrecorded,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.frontend, self.coder, self.instances = frontend, coder, list(instances)
         self.outputs, self.width, self.default = outputs, width, default
-        self.happened, self.filled, self.record, self.clock = happened, filled, record, clock
+        self.observer, self.record, self.clock = observer or Observer(), record, clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._restarts: dict[int, asyncio.Task[None]] = {}
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
 
-    async def predict(self, query: Tensor, deadline: float | None = None, coded: bool = True) -> Prediction:
+    async def predict(
+        self, query: Tensor, deadline: float | None = None, coded: bool = True, tenant: str = ""
+    ) -> Prediction:
         """Answer a query ``[*query]``, which must be a valid input of the models.
 
         Args:
             query: The query.
             deadline: Seconds until a default answer, if fewer than the frontend's.
             coded: Whether it is encoded together with others.
+            tenant: Whose it is; queries of different tenants are never encoded together.
 
         Raises:
             Overloaded: If the queue is full.
@@ -111,7 +94,7 @@ class Service:
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         now = self.clock()
         with self._telling_fill_times():
-            actions = self.frontend.submit(now, (query, future), deadline, coded)
+            actions = self.frontend.submit(now, (query, future), deadline, coded, tenant)
         self._do(now, "submit", actions)
         return await future
 
@@ -143,14 +126,16 @@ class Service:
     def _telling_fill_times(self) -> Iterator[None]:
         groups, fill_time = self.frontend.counts["groups"], self.frontend.fill_time
         yield
-        if self.frontend.counts["groups"] > groups:  # by one, since a single group is open at a time
-            self.filled(self.frontend.fill_time - fill_time)
+        new = self.frontend.counts["groups"] - groups
+        for _ in range(new):
+            self.observer.filled((self.frontend.fill_time - fill_time) / new)
 
     def _do(self, now: float, event: str, actions: list[Action]) -> None:
         self.record(now, event, actions)
         for action in actions:
             if isinstance(action, Dispatch):
-                self._start(self._run(action.instance, action.job))
+                self.observer.dispatched(action.jobs[0].pool, len(action.jobs))
+                self._start(self._run(action.instance, action.jobs))
             elif isinstance(action, Answer):
                 self._answer(action)
             elif isinstance(action, Restart):
@@ -167,24 +152,23 @@ class Service:
         if instance not in self.frontend.pools.gone:
             self._restarts[instance] = self._start(self._restart(instance))
 
-    async def _run(self, instance: int, job: Job) -> None:
-        payload = self._payload(job)
+    async def _run(self, instance: int, jobs: Jobs) -> None:
+        payloads = [self._payload(job) for job in jobs]
+        queries = payloads[0].unsqueeze(0) if len(payloads) == 1 else torch.stack(payloads)
         try:
-            output = await self.instances[instance].run(payload)
+            output = await self.instances[instance].run(queries)
         except asyncio.CancelledError:
             raise
         except Exception:  # the instance is replaced after any failed call
-            if self.frontend.pools.job_of(instance) is job:  # otherwise it hung and is already being replaced
+            if self.frontend.pools.jobs_of(instance) is jobs:  # otherwise it hung and is already being replaced
                 now = self.clock()
                 self._do(now, "lost", self.frontend.lost(now, instance))
                 self._begin_restart(instance)
             return
+        length = self.outputs if jobs[0].pool == DEPLOYED else self.width
+        outputs = well_formed(output, len(jobs), length)
         now = self.clock()
-        length = self.outputs if job.query is not None or job.pool == 0 else self.width
-        if well_formed(output, length):
-            self._do(now, "finished", self.frontend.finished(now, instance, job, output))
-        else:
-            self._do(now, "garbage", self.frontend.garbage(now, instance, job))
+        self._do(now, "finished", self.frontend.finished(now, instance, jobs, outputs))
 
     def _payload(self, job: Job) -> Tensor:
         """Return the query that a job runs: a plain one, or a coded one of its group."""
@@ -211,7 +195,7 @@ class Service:
             output = self.default
         seconds = self.clock() - query.at
         prediction = Prediction(answer.kind, output, seconds, query.group.number, answer.reason)
-        self.happened(prediction)
+        self.observer.answered(prediction)
         future: asyncio.Future[Prediction] = answer.payload[1]
         if not future.done():  # the client may have disconnected
             future.set_result(prediction)
@@ -231,19 +215,3 @@ class Service:
         with self._telling_fill_times():
             actions = self.frontend.tick(now)
         self._do(now, "tick", actions)
-
-
-def well_formed(output: Any, length: int) -> bool:
-    """Return whether an output is a vector of ``length`` finite numbers.
-
-    Example:
-        >>> import torch
-        >>> well_formed(torch.zeros(3), 3), well_formed(torch.tensor([0.0, torch.nan]), 2), well_formed("?", 1)
-        (True, False, False)
-    """
-    return (
-        isinstance(output, Tensor)
-        and output.shape == (length,)
-        and output.is_floating_point()
-        and bool(np.isfinite(output.numpy()).all())  # quicker than PyTorch for so few numbers
-    )

@@ -11,7 +11,7 @@ import simpy
 
 from parmtrain.codes.scheme import DEPLOYED
 from parmtrain.serving.delays import Draw, drawn
-from parmtrain.serving.events import Action, Answer, Dispatch, Job, Kind, Overloaded, Restart
+from parmtrain.serving.events import Action, Answer, Dispatch, Jobs, Kind, Overloaded, Restart
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
 
@@ -59,7 +59,7 @@ class Simulation:
 
     Args:
         frontend: The frontend; it must be new.
-        service: Maps an instance, a job and its starting time to the job's duration in seconds.
+        service: Maps an instance, a batch of jobs and its starting time to its duration in seconds.
         costs: Time that encoding, decoding and restarts take.
         record: Called with every event and the resulting actions.
 
@@ -77,7 +77,7 @@ class Simulation:
     def __init__(
         self,
         frontend: Frontend,
-        service: Callable[[int, Job, float], float],
+        service: Callable[[int, Jobs, float], float],
         costs: Costs | None = None,
         record: Record = unrecorded,
     ) -> None:
@@ -137,9 +137,11 @@ class Simulation:
         self._schedule_tick()
 
     def _dispatch(self, dispatch: Dispatch) -> None:
-        instance, job = dispatch
-        taken = self.service(instance, job, self.now) + (self.costs.encode if job.query is None else 0.0)
-        self._after(taken, lambda _: self._do("finished", self.frontend.finished(self.now, instance, job, True)))
+        instance, jobs = dispatch
+        outputs = [True] * len(jobs)
+        encoding = self.costs.encode * sum(job.query is None for job in jobs)
+        taken = self.service(instance, jobs, self.now) + encoding
+        self._after(taken, lambda _: self._do("finished", self.frontend.finished(self.now, instance, jobs, outputs)))
 
     def _kill(self, instance: int) -> None:
         self._do("lost", self.frontend.lost(self.now, instance))

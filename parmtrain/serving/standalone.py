@@ -106,7 +106,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
     listed = read_share(settings, pools, number)
     counts = [sum(pool == own for own, _ in listed) for pool in range(len(pools))]
     shapes = [served.query_shape, *[served.bundle.parity_shape] * (len(pools) - 1)]
-    metrics = PrometheusMetrics(CollectorRegistry())
+    metrics = PrometheusMetrics(CollectorRegistry(), pools)
     frontend = Frontend(served.scheme, counts, served.limits(settings), served.k(settings))
     service = Service(
         frontend,
@@ -115,11 +115,10 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
         served.outputs,
         served.width,
         default=served.default,
-        happened=metrics.answered,
-        filled=metrics.filled,
+        observer=metrics,
     )
     front, watch = Front.of(service, served, settings), Watch()
-    metrics.watch(frontend, pools, watch)
+    metrics.watch(frontend, watch)
     plane, grpc_port = DataPlane(front), settings.grpc_port and settings.grpc_port + number
 
     @asynccontextmanager
@@ -131,7 +130,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
             await stack.enter_async_context(session)
 
             def made(pool: int, endpoint: Endpoint) -> RemoteInstance:
-                return RemoteInstance(session, endpoint, shapes[pool])
+                return RemoteInstance(session, endpoint, shapes[pool], settings.batch_max)
 
             service.instances += [made(pool, endpoint) for pool, endpoint in listed]
             service.await_instances()

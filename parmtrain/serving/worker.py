@@ -1,9 +1,10 @@
-"""The worker of an instance: one process that runs one model, one query at a time."""
+"""The worker of an instance: one process that runs one model, one batch at a time."""
 
 import numpy as np
 import torch
 
-from parmtrain.programs import Network, Packed
+from parmtrain.programs import Packed
+from parmtrain.serving.runner import Runner
 
 
 class Worker:
@@ -11,17 +12,18 @@ class Worker:
 
     Args:
         model: Packed network that maps queries ``[b, *query]`` to outputs ``[b, w]``.
+        device: Where it runs.
+        precision: In which type it calculates, as ``Runner`` takes it.
     """
 
-    def __init__(self, model: Packed) -> None:
+    def __init__(self, model: Packed, device: str = "cpu", precision: str = "float32") -> None:
         torch.set_num_threads(1)
-        self.model: Network = model.unpack()
+        self.model = Runner(model.unpack(), device, precision)
 
     def ready(self) -> bool:
         """Return True, once the worker is up."""
         return True
 
-    def run(self, query: np.ndarray) -> np.ndarray:
-        """Map one query ``[*query]`` to its output ``[w]``."""
-        with torch.inference_mode():
-            return self.model(torch.from_numpy(query.copy()).unsqueeze(0))[0].numpy()
+    def run(self, queries: np.ndarray) -> np.ndarray:
+        """Map queries ``[b, *query]`` to outputs ``[b, w]``."""
+        return self.model(queries)
