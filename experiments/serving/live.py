@@ -12,24 +12,22 @@ table.csv and latency.png, with the simulator's figures beside.
 """
 
 import asyncio
-import gc
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 import torch
 import yaml
 from rich.console import Console
+from sending import Sender, ticks, wait_for
 
 from parmtrain import compose
 from parmtrain.bundle import Bundle
@@ -37,7 +35,7 @@ from parmtrain.config import assemble
 from parmtrain.serving import Frontend, Kind, Limits, uncoded
 from parmtrain.serving.delays import ServiceTimes, Slowdowns, constant
 from parmtrain.serving.latency_report import ServiceRow, latency_table, plot_latency, write_csv
-from parmtrain.serving.open_inference import LENGTH, read, write
+from parmtrain.serving.open_inference import Message, write
 from parmtrain.serving.simulator import KINDS, Costs, Outcome, Simulation, poisson
 from parmtrain.settings import read_settings
 from parmtrain.simulate import DELAYS
@@ -84,23 +82,6 @@ class Settings:
         return mode in ("sum", "heads", "lowres", "backup")
 
 
-def wait_for(url: str) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise SystemExit(f"{url} does not answer")
-
-
-def ticks(process: int) -> float:
-    """Return the processor time of a process in seconds."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def bodies() -> tuple[list[tuple[bytes, dict[str, str]]], np.ndarray]:
     """Return the queries of the test split as requests, and their labels."""
     task = assemble.build(compose().task)
@@ -114,49 +95,28 @@ async def load(settings: Settings, schedule: Path, front: int) -> dict[str, np.n
     """Send all queries at their times; return what came of them."""
     arrivals = np.array(list(poisson(settings.rate, settings.queries, settings.seed)))
     requests, labels = bodies()
-    latency, kinds, right = (
-        np.full(len(arrivals), np.inf),
-        np.full(len(arrivals), -1, np.int8),
-        np.zeros(len(arrivals), bool),
-    )
-    answers = np.zeros(len(arrivals), np.int8)
-    gc.collect()
-    gc.freeze()
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+    count = len(arrivals)
+    latency, kinds, answers = np.full(count, np.inf), np.full(count, -1, np.int8), np.zeros(count, np.int8)
+    right = np.zeros(count, bool)
 
-        async def ask(number: int) -> None:
-            body, headers = requests[number % len(requests)]
-            async with session.post(f"{MODEL}/infer", data=body, headers=headers) as response:
-                content = await response.read()
-            answers[number] += 1
-            if response.status == 200:  # one that fails has no latency
-                latency[number] = time.monotonic() - began - arrivals[number]
-                message = read(content, response.headers.get(LENGTH), "outputs")
-                kinds[number] = KINDS.index(Kind(message.parameters["kind"]))
-                right[number] = message.tensors["prediction"].argmax() == labels[number % len(labels)]
+    def heard(number: int, seconds: float, status: int, message: Message | None) -> None:
+        answers[number] += 1
+        if message is not None:  # one that fails has no latency
+            latency[number], kinds[number] = seconds, KINDS.index(Kind(message.parameters["kind"]))
+            right[number] = message.tensors["prediction"].argmax() == labels[number % len(labels)]
 
-        began = time.monotonic() - arrivals[0]
-        for number in range(200):
-            await ask(number)
-        latency[:], kinds[:], answers[:], right[:] = np.inf, -1, 0, False
-        began = time.monotonic() + 1.0
-        write_schedule(settings, schedule, began)
-        used, asked = ticks(front), set()
-        for number, at in enumerate(arrivals):
-            wait = began + at - time.monotonic()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            task = asyncio.create_task(ask(number))
-            asked.add(task)
-            task.add_done_callback(asked.discard)
-        await asyncio.gather(*asked)
-        async with session.get(f"http://127.0.0.1:{PORT}/metrics") as response:
-            lines = (await response.text()).splitlines()
+    sender = Sender(MODEL, requests, heard)
+    await sender.together(200, clients=1)
+    latency[:], kinds[:], answers[:], right[:] = np.inf, -1, 0, False
+    used = ticks(front)
+    await sender.at(arrivals, lambda began: write_schedule(settings, schedule, began))
+    used = ticks(front) - used
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=5) as response:
+        lines = response.read().decode().splitlines()
     pause = next(float(line.split()[1]) for line in lines if line.startswith("parmtrain_loop_pause_seconds "))
     return {
         "arrivals": arrivals, "latency": latency, "kinds": kinds, "right": right, "answers": answers,
-        "processor": np.array((ticks(front) - used) / len(arrivals)), "pause": np.array(pause),
+        "processor": np.array(used / count), "pause": np.array(pause),
     }  # fmt: skip
 
 

@@ -9,25 +9,23 @@ a time. OUT/soak.json has what came of all queries, and the front's memory over 
 """
 
 import asyncio
-import gc
 import json
 import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 import yaml
-from live import FIRST, HERE, MODEL, PORT, bodies, wait_for
+from live import FIRST, HERE, MODEL, PORT, bodies
 from rich.progress import Progress
+from sending import Sender, memory, wait_for
 
-from parmtrain.serving.open_inference import LENGTH, read
+from parmtrain.serving.open_inference import Message
 from parmtrain.serving.simulator import poisson
 from parmtrain.settings import read_settings
 
@@ -101,49 +99,29 @@ class Instances:
             self.signal(port, signal.SIGKILL)
 
 
-def memory(process: int) -> float:
-    """Return the resident memory of a process in MiB."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
-
-
 async def load(settings: Settings, instances: Instances, front: int) -> dict[str, Any]:
-    arrivals = list(poisson(settings.rate, settings.queries, settings.seed))
+    arrivals = np.array(list(poisson(settings.rate, settings.queries, settings.seed)))
     requests, _ = bodies()
     answers, latency = np.zeros(len(arrivals), np.int8), np.full(len(arrivals), np.nan)
     kinds: Counter[str] = Counter()
     used: list[float] = []
-    gc.collect()
-    gc.freeze()
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
 
-        async def ask(number: int) -> None:
-            body, headers = requests[number % len(requests)]
-            async with session.post(f"{MODEL}/infer", data=body, headers=headers) as response:
-                content = await response.read()
-            answers[number] += 1
-            latency[number] = time.monotonic() - began - arrivals[number]
-            message = read(content, response.headers.get(LENGTH), "outputs") if response.status == 200 else None
-            kinds[str(message.parameters["kind"]) if message else f"status {response.status}"] += 1
+    def heard(number: int, seconds: float, status: int, message: Message | None) -> None:
+        answers[number] += 1
+        latency[number] = seconds
+        kinds[str(message.parameters["kind"]) if message else f"status {status}"] += 1
 
-        began = time.monotonic() + 0.5
-        disturbing = asyncio.create_task(instances.disturb())
-        asked: set[asyncio.Task[None]] = set()
-        with Progress(transient=True) as progress:
-            bar = progress.add_task("queries", total=len(arrivals))
-            for number, at in enumerate(arrivals):
-                wait = began + at - time.monotonic()
-                if wait > 0:
-                    await asyncio.sleep(wait)
-                task = asyncio.create_task(ask(number))
-                asked.add(task)
-                task.add_done_callback(asked.discard)
-                if number % (len(arrivals) // 50 or 1) == 0:
-                    used.append(round(memory(front), 1))
-                    progress.update(bar, completed=number)
-            await asyncio.gather(*asked, return_exceptions=True)
-        disturbing.cancel()
+    disturbing = asyncio.create_task(instances.disturb())
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("queries", total=len(arrivals))
+
+        def sent(number: int) -> None:
+            if number % (len(arrivals) // 50 or 1) == 0:
+                used.append(round(memory(front), 1))
+                progress.update(bar, completed=number)
+
+        await Sender(MODEL, requests, heard).at(arrivals, sent=sent)
+    disturbing.cancel()
     return {
         "queries": len(arrivals),
         "lost": int((answers == 0).sum()),

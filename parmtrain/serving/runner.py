@@ -50,14 +50,14 @@ class Runner:
         return given.to(self.device)
 
     def warm_up(self, query_shape: tuple[int, ...], most: int = 1) -> None:
-        """Run batches of one query and of ``most``: TorchScript optimizes during the first calls.
+        """Run batches of every size up to ``most``: TorchScript optimizes for a size as it first comes.
 
         Raises:
             ConfigError: If the network does not run on the device.
         """
         try:
-            for _ in range(WARM_UP):
-                for size in {1, most}:
+            for size in range(1, most + 1):
+                for _ in range(WARM_UP):
                     self(np.zeros((size, *query_shape), dtype=np.float32))
         except Exception as fault:  # a network can raise anything
             raise ConfigError([f"the model must run on device={self.device}, but: {reason_of(fault)}"]) from fault
