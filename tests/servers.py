@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from parmtrain.serving.listening import server, taken
+from parmtrain.serving.listening import Certificate, server, taken
 
 STARTING = 30
 
 
 @contextmanager
-def serving(app: Any, port: int = 0) -> Iterator[str]:
+def serving(app: Any, port: int = 0, certificate: Certificate | None = None) -> Iterator[str]:
     """Serve an ASGI application; yield its address."""
     with taken("127.0.0.1", port, "port") as bound:
-        made = server(app)
+        made = server(app, certificate)
         thread = threading.Thread(target=made.run, args=([bound],), daemon=True)
         thread.start()
         until = time.monotonic() + STARTING

@@ -68,8 +68,7 @@ def app_of(model: Any) -> Any:
 def front(finished: Result, path: Path, **settings: Any) -> Iterator[str]:
     settings = {"copy_after": inf} | settings
     given = ServeSettings(bundle=str(finished.folder), fleet=str(path), **settings)
-    app, _ = front_application(given, read_served(given))
-    with serving(app) as url:
+    with serving(front_application(given, read_served(given)).app) as url:
         pools = [len(servers) for servers in json.loads(path.read_text()).values()]
         wait_for(lambda: call(f"{url}/healthz")[1]["up"] == pools)
         yield url
@@ -80,9 +79,9 @@ def listed(path: Path, deployed: list[str], parity: list[str]) -> Path:
     return path
 
 
-def call(url: str, content: Any = None) -> tuple[int, Any]:
+def call(url: str, content: Any = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
     body = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **(headers or {})})
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, json.load(answer)
@@ -90,9 +89,9 @@ def call(url: str, content: Any = None) -> tuple[int, Any]:
         return refusal.code, json.load(refusal)
 
 
-def ask(url: str, query: torch.Tensor, **parameters: Any) -> tuple[int, Any]:
+def ask(url: str, query: torch.Tensor, headers: Mapping[str, str] | None = None, **parameters: Any) -> tuple[int, Any]:
     one = {"name": "query", "shape": [1, *query.shape], "datatype": "FP32", "data": query.flatten().tolist()}
-    return call(f"{url}/v2/models/digits/infer", {"inputs": [one], "parameters": parameters})
+    return call(f"{url}/v2/models/digits/infer", {"inputs": [one], "parameters": parameters}, headers)
 
 
 def wait_for(what: Callable[[], bool]) -> None:
@@ -226,6 +225,24 @@ def test_the_fleet_changes_while_it_serves(
         gates[0].opened.set()
 
 
+def test_queries_of_different_tenants_are_never_encoded_together(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(app_of(gate))) for gate in gates]
+        path = listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])
+        url = stack.enter_context(front(finished, path))
+        groups: dict[str, list[str]] = {"a": [], "b": [], "": []}
+        for number, query in enumerate(queries[:12]):
+            tenant = sorted(groups)[number % 3]
+            status, answer = ask(url, query, headers={"X-Tenant": tenant} if tenant else {})
+            assert status == 200
+            groups[tenant].append(answer["parameters"]["group"])
+        assert all(one[0] == one[1] != one[2] == one[3] for one in groups.values())
+        assert len({group for one in groups.values() for group in one}) == 6
+        assert ask(url, queries[0], headers={"X-Tenant": "a" * 300})[0] == 400
+
+
 class Foreign:
     """A server with names and a type of its own, which reads and writes JSON alone."""
 
@@ -279,7 +296,7 @@ def test_servers_of_others_are_instances_too(
 class Wrong(OneModel):
     """A model that refuses every query."""
 
-    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any]) -> Answered:
+    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any], headers: Mapping[str, Any]) -> Answered:
         raise ValueError("no")
 
 

@@ -145,3 +145,42 @@ def test_two_fronts_before_instances_of_the_command(finished: Result, tmp_path: 
             assert again.wait(60) == 1
             assert f"port={ports[2]} must be free on 127.0.0.1: Address already in use" in said
             assert "Traceback" not in said
+
+
+def test_a_change_of_the_bundle_in_place_loses_no_query(finished: Result, tmp_path: Path) -> None:
+    ports = free_ports(6)
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    current = tmp_path / "current"
+    current.symlink_to(finished.folder)
+    (tmp_path / "fleet.yaml").write_text(json.dumps({"deployed": [urls[0]] * 2, "parity": [urls[1]] * 2}))
+    with ExitStack() as stack:
+        for model, port in (("deployed", ports[0]), ("parity", ports[1])):
+            stack.enter_context(command("--instance", f"bundle={finished.folder}", f"model={model}", f"port={port}"))
+        settings = (f"fleet={tmp_path / 'fleet.yaml'}", f"port={ports[2]}", f"metrics_port={ports[4]}", "frontends=2")
+        front = stack.enter_context(command(f"bundle={current}", *settings))
+        for url in (urls[0], urls[1], urls[4], urls[5]):
+            wait_for(f"{url}/v2/health/ready")
+        before = children(front.pid)
+        query = {"name": "query", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [0.5] * 64}
+
+        def answered() -> None:
+            assert asked(f"{urls[2]}/v2/models/digits/infer", {"inputs": [query]})[0] == 200
+            time.sleep(0.01)
+
+        front.send_signal(signal.SIGHUP)
+        until = time.monotonic() + STARTING
+        while set(before) & set(children(front.pid)):
+            assert time.monotonic() < until
+            answered()
+        after = children(front.pid)
+        assert len(after) == 2
+
+        current.unlink()
+        current.symlink_to(tmp_path / "nothing")
+        front.send_signal(signal.SIGHUP)
+        assert front.stdout is not None
+        while "no front changed, since the new one did not become ready" not in front.stdout.readline():
+            assert front.poll() is None
+        for _ in range(20):
+            answered()
+        assert children(front.pid) == after

@@ -51,7 +51,7 @@ class Blocking(OneModel):
 
     schedule: Schedule
 
-    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any]) -> Answered:
+    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any], headers: Mapping[str, Any]) -> Answered:
         time.sleep(self.schedule.seconds())
         return Answered(self.run(queries))
 

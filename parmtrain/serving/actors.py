@@ -9,6 +9,7 @@ import torch
 from ray.util import metrics
 from torch import Tensor
 
+from parmtrain.serving.events import Jobs
 from parmtrain.serving.predictions import BATCHES, LATENCIES, MEASURES, Observer, Prediction
 from parmtrain.serving.worker import Worker
 
@@ -79,9 +80,9 @@ class Metrics(Observer):
         """Count a group that was encoded."""
         self.fill.observe(max(seconds, LEAST))
 
-    def dispatched(self, pool: int, size: int) -> None:
+    def dispatched(self, instance: int, jobs: Jobs) -> None:
         """Count a batch."""
-        self.sizes.observe(size, tags={"pool": str(pool)})
+        self.sizes.observe(len(jobs), tags={"pool": str(jobs[0].pool)})
 
 
 def _named(measure: str) -> tuple[str, str]:

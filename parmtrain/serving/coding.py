@@ -11,14 +11,11 @@ from parmtrain.serving.events import Group
 
 
 def coded_queries(coder: Coder, group: Group) -> Tensor:
-    """Return the coded queries of a group, encoded once; zeros stand for queries that it does not have."""
-    if group.coded_queries is None:
-        given = [query.payload[0] for query in group.queries]
-        blank = [torch.zeros_like(given[0])] * (coder.k - len(given))
-        with torch.inference_mode():
-            group.coded_queries = coder.encode(torch.stack([*given, *blank]).unsqueeze(0))[0]
-    coded: Tensor = group.coded_queries
-    return coded
+    """Return the coded queries of a group ``[r, *query]``; zeros stand for queries that it does not have."""
+    given = [query.payload[0] for query in group.queries]
+    blank = [torch.zeros_like(given[0])] * (coder.k - len(given))
+    with torch.inference_mode():
+        return coder.encode(torch.stack([*given, *blank]).unsqueeze(0))[0]
 
 
 def decoded(coder: Coder, outputs: tuple[Tensor | None, ...], width: int) -> Tensor:

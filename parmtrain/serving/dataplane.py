@@ -1,6 +1,6 @@
 """What a server of the Open Inference Protocol offers, apart from how it is reached."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,8 +11,11 @@ from parmtrain.serving.open_inference import Message
 from parmtrain.serving.requests import Refused
 
 VERSION = "1"  # of the only version of a model
+FINGERPRINT = "fingerprint"  # property of a model in its metadata
 QUERY, PREDICTION = "query", "prediction"
 MOST_QUERIES = 256  # in one request
+TENANT = "x-tenant"  # header or gRPC metadata that names whose queries these are
+LONGEST_NAME = 256
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,26 @@ class Model(Protocol):
         name: Its name.
         query_shape: Shape of one query.
         outputs: Length of one prediction.
+        fingerprint: What tells it from every other model; empty if nothing does.
     """
 
     name: str
     query_shape: tuple[int, ...]
     outputs: int
+    fingerprint: str
 
     @property
     def ready(self) -> bool:
         """Whether it can answer queries now."""
 
-    async def infer(self, queries: np.ndarray, parameters: Any) -> Answered:
-        """Answer queries ``[b, *query]``, finite float32 numbers."""
+    async def infer(self, queries: np.ndarray, parameters: Any, headers: Mapping[str, Any]) -> Answered:
+        """Answer queries ``[b, *query]``, finite float32 numbers.
+
+        Args:
+            queries: The queries.
+            parameters: What the request says of them.
+            headers: What came with the request: HTTP's headers or gRPC's metadata.
+        """
 
 
 class DataPlane:
@@ -76,7 +87,8 @@ class DataPlane:
             Refused: If there is no such model.
         """
         model = self.model(name, version)
-        return {
+        about = {"properties": {FINGERPRINT: model.fingerprint}} if model.fingerprint else {}
+        return about | {
             "name": model.name,
             "versions": [VERSION],
             "platform": "parmtrain",
@@ -96,13 +108,30 @@ class DataPlane:
             raise Refused(404, f"the model must be {_listed(self.models)}, version {VERSION}, got {wanted}")
         return found
 
-    async def infer(self, model: Model, request: Message) -> Answered:
+    async def infer(self, model: Model, request: Message, headers: Mapping[str, Any]) -> Answered:
         """Answer the queries of a request.
+
+        Args:
+            model: The model.
+            request: The request.
+            headers: What came with it: HTTP's headers or gRPC's metadata.
 
         Raises:
             Refused: If it holds no valid queries.
         """
-        return await model.infer(_queries(model, request), request.parameters)
+        return await model.infer(_queries(model, request), request.parameters, headers)
+
+
+def tenant_of(headers: Mapping[str, Any]) -> str:
+    """Return whose queries a request holds, as its headers or its gRPC metadata say; empty if they do not.
+
+    Raises:
+        Refused: If the name is too long.
+    """
+    tenant = str(headers.get(TENANT, ""))
+    if len(tenant) > LONGEST_NAME:
+        raise Refused(400, f"{TENANT} must have {LONGEST_NAME} characters or fewer, got {len(tenant)}")
+    return tenant
 
 
 def _queries(model: Model, request: Message) -> np.ndarray:

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from parmtrain.query_range import QueryRange
-from parmtrain.serving.dataplane import Answered
+from parmtrain.serving.dataplane import Answered, tenant_of
 from parmtrain.serving.events import Kind
 from parmtrain.serving.http import READ, Protocol, read_body
 from parmtrain.serving.predictions import Prediction
@@ -33,6 +33,9 @@ class Front:
         query_shape: Shape of one query.
         ordinary: The range of queries that may be encoded with others; None for all.
         refuses: Whether others are refused; they are answered uncoded otherwise.
+
+    Attributes:
+        draining: Whether it is to end, and load balancers should send it nothing more.
     """
 
     def __init__(
@@ -44,7 +47,8 @@ class Front:
         refuses: bool = False,
     ) -> None:
         self.service, self.name, self.query_shape = service, name, query_shape
-        self.outputs, self.ordinary = service.outputs, ordinary
+        self.outputs, self.ordinary, self.fingerprint = service.outputs, ordinary, ""
+        self.draining = False
         self.refuses = refuses or not service.frontend.scheme.systematic
 
     @classmethod
@@ -56,24 +60,33 @@ class Front:
 
     @property
     def ready(self) -> bool:
-        """Whether each pool has an instance that can run queries."""
-        return self.service.frontend.ready
+        """Whether further queries can be answered: there are instances that can run them, and it does not end."""
+        return self.service.frontend.ready and not self.draining
 
-    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any]) -> Answered:
+    def drain(self) -> None:
+        """Say from now on that it is not ready; queries that come nevertheless are answered."""
+        self.draining = True
+
+    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any], headers: Mapping[str, Any]) -> Answered:
         """Answer queries ``[b, *query]``, each on its own.
+
+        Args:
+            queries: The queries.
+            parameters: What the request says of them: ``deadline_ms``.
+            headers: What came with the request: whose it is (``x-tenant``), and which trace it belongs to.
 
         Raises:
             Refused: If a parameter is wrong, or there is no answer to give.
         """
-        deadline = _deadline(parameters)
+        deadline, tenant = _deadline(parameters), tenant_of(headers)
         rows = torch.from_numpy(np.ascontiguousarray(queries))
         coded = [self.may_be_coded(row) for row in rows]
         self.service.frontend.require_room(len(rows))  # for all of them or none
-        if len(rows) == 1:
-            predictions = [await self.service.predict(rows[0], deadline, coded[0])]
-        else:
-            asked = zip(rows, coded, strict=True)
-            predictions = await asyncio.gather(*(self.service.predict(row, deadline, one) for row, one in asked))
+        asked = [
+            self.service.predict(row, deadline, one, tenant, self.service.tracer.begin(headers))
+            for row, one in zip(rows, coded, strict=True)
+        ]
+        predictions = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
         outputs = [one.output for one in predictions if one.output is not None]
         if len(outputs) < len(predictions):
             reasons = sorted({one.reason.value for one in predictions if one.reason is not None})
@@ -90,9 +103,11 @@ class Front:
         """Answer a query sent through a Python handle: a tensor or an array ``[*query]``."""
         return await self.one(as_query(query, self.query_shape))
 
-    async def one(self, query: torch.Tensor) -> Prediction:
+    async def one(self, query: torch.Tensor, headers: Mapping[str, Any] | None = None) -> Prediction:
         """Answer one valid query ``[*query]``."""
-        return await self.service.predict(query, coded=self.may_be_coded(query))
+        headers = headers or {}
+        coded, tenant, trace = self.may_be_coded(query), tenant_of(headers), self.service.tracer.begin(headers)
+        return await self.service.predict(query, coded=coded, tenant=tenant, trace=trace)
 
     def may_be_coded(self, query: torch.Tensor) -> bool:
         """Return whether a query ``[*query]`` may be encoded with those of others.
@@ -141,7 +156,8 @@ class Dialect:
         """Answer one query."""
         shape = self.front.query_shape
         body = await read_body(request, most_bytes(shape))
-        prediction = await self.front.one(parse(body, request.headers.get("content-type", ""), shape))
+        query = parse(body, request.headers.get("content-type", ""), shape)
+        prediction = await self.front.one(query, request.headers)
         if RAW in request.headers.get("accept", "") and prediction.output is not None:
             content = prediction.output.float().numpy().astype("<f4").tobytes()
             return Response(content, media_type=RAW, headers={"X-Parmtrain-Kind": prediction.kind.value})

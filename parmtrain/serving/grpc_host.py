@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 
 from parmtrain.errors import ConfigError
+from parmtrain.serving.admission import Entrance
 from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.listening import taken
 
@@ -13,7 +14,12 @@ LEFT = 30.0  # seconds that queries in flight get at the end
 
 @asynccontextmanager
 async def serving_grpc(
-    plane: DataPlane, host: str, port: int | None, refused: Callable[[int], None] = lambda status: None
+    plane: DataPlane,
+    host: str,
+    port: int | None,
+    refused: Callable[[int], None] = lambda status: None,
+    entrance: Entrance | None = None,
+    shared: bool = False,
 ) -> AsyncIterator[None]:
     """Serve the protocol over gRPC in an event loop; a port of None serves nothing.
 
@@ -22,6 +28,8 @@ async def serving_grpc(
         host: Address.
         port: Port.
         refused: Called with the HTTP status of every request that is refused.
+        entrance: How clients come in.
+        shared: Whether another process of this user may take the port as well, as one does that replaces this one.
 
     Raises:
         ConfigError: If the port is taken.
@@ -31,7 +39,9 @@ async def serving_grpc(
         return
     from parmtrain.serving.grpc_server import GrpcService, grpc_server
 
-    started = await grpc_server(GrpcService(plane, refused), host, port)
+    entrance = entrance or Entrance()
+    service = GrpcService(plane, refused, entrance.token)
+    started = await grpc_server(service, host, port, entrance.certificate, shared)
     try:
         yield
     finally:

@@ -35,6 +35,7 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "platform": (3, "string"),
         "inputs": (4, TENSORS),
         "outputs": (5, TENSORS),
+        "properties": (6, "map string"),
     },
     "InferParameter": {
         "bool_param": (1, "one bool"),

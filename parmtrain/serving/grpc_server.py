@@ -1,28 +1,33 @@
 """The Open Inference Protocol over gRPC: the same data plane as over HTTP."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 
 from parmtrain.errors import ConfigError
+from parmtrain.serving.admission import SENTENCE, Token
 from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
 from parmtrain.serving.events import Overloaded
 from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
 from parmtrain.serving.http import HEADER_BYTES, MOST_AT_ONCE
+from parmtrain.serving.listening import Certificate
 from parmtrain.serving.open_inference import Message
 from parmtrain.serving.requests import Refused, most_bytes
 from parmtrain.serving.tensors import TYPES, from_bytes
 
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
     422: grpc.StatusCode.INVALID_ARGUMENT,
     503: grpc.StatusCode.RESOURCE_EXHAUSTED,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """gRPC's code for each HTTP status of a refusal."""
+OPEN_CALLS = ("ServerLive", "ServerReady")  # which load balancers make without a token
 CONTENTS = {
     "fp32_contents": ("FP32",),
     "fp64_contents": ("FP64",),
@@ -34,16 +39,26 @@ CONTENTS = {
 """Datatypes that each field of numbers holds."""
 
 
+Call = Callable[[Any, Mapping[str, Any]], Awaitable[dict[str, Any]]]
+"""Answers a request, which came with some metadata."""
+
+
 class GrpcService:
     """The six calls of the protocol.
 
     Args:
         plane: What they offer.
         refused: Called with the HTTP status of every request that is refused, for metrics.
+        token: What requests must carry, except those for health.
     """
 
-    def __init__(self, plane: DataPlane, refused: Callable[[int], None] = lambda status: None) -> None:
-        self.plane, self.refused = plane, refused
+    def __init__(
+        self,
+        plane: DataPlane,
+        refused: Callable[[int], None] = lambda status: None,
+        token: Token | None = None,
+    ) -> None:
+        self.plane, self.refused, self.token = plane, refused, token
 
     @property
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -58,7 +73,7 @@ class GrpcService:
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
-                self._answering(call, MESSAGE[f"{name}Response"]),
+                self._answering(name, call, MESSAGE[f"{name}Response"]),
                 request_deserializer=MESSAGE[f"{name}Request"].FromString,
                 response_serializer=MESSAGE[f"{name}Response"].SerializeToString,
             )
@@ -66,12 +81,16 @@ class GrpcService:
         }
         return grpc.method_handlers_generic_handler(f"{PACKAGE}.{SERVICE}", handlers)
 
-    def _answering(self, call: Callable[[Any], Awaitable[dict[str, Any]]], response: Any) -> Any:
+    def _answering(self, name: str, call: Call, response: Any) -> Any:
         """Return a handler whose refusals are statuses."""
+        token = None if name in OPEN_CALLS else self.token
 
         async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            about = dict(context.invocation_metadata() or ())
             try:
-                return response(**await call(request))
+                if token is not None and not token.admits(str(about.get("authorization", ""))):
+                    raise Refused(401, SENTENCE)
+                return response(**await call(request, about))
             except Refused as fault:
                 self.refused(fault.status)
                 await context.abort(CODES.get(fault.status, grpc.StatusCode.INTERNAL), str(fault))
@@ -81,30 +100,30 @@ class GrpcService:
 
         return handle
 
-    async def server_live(self, request: Any) -> dict[str, Any]:
+    async def server_live(self, request: Any, about: Mapping[str, Any]) -> dict[str, Any]:
         """Say that the process runs."""
         return {"live": True}
 
-    async def server_ready(self, request: Any) -> dict[str, Any]:
+    async def server_ready(self, request: Any, about: Mapping[str, Any]) -> dict[str, Any]:
         """Say whether queries can be answered now."""
         return {"ready": self.plane.ready}
 
-    async def model_ready(self, request: Any) -> dict[str, Any]:
+    async def model_ready(self, request: Any, about: Mapping[str, Any]) -> dict[str, Any]:
         """Say whether a model can answer now."""
         return {"ready": self.plane.model(request.name, request.version).ready}
 
-    async def server_metadata(self, request: Any) -> dict[str, Any]:
+    async def server_metadata(self, request: Any, about: Mapping[str, Any]) -> dict[str, Any]:
         """Return the metadata of the server."""
         return self.plane.server
 
-    async def model_metadata(self, request: Any) -> dict[str, Any]:
+    async def model_metadata(self, request: Any, about: Mapping[str, Any]) -> dict[str, Any]:
         """Return the metadata of a model."""
         return self.plane.metadata(request.name, request.version)
 
-    async def model_infer(self, request: Any) -> dict[str, Any]:
+    async def model_infer(self, request: Any, about: Mapping[str, Any]) -> dict[str, Any]:
         """Answer the queries of a request."""
         model = self.plane.model(request.model_name, request.model_version)
-        answered = await self.plane.infer(model, message_of(request))
+        answered = await self.plane.infer(model, message_of(request), about)
         output = {"name": PREDICTION, "datatype": "FP32", "shape": list(answered.predictions.shape)}
         return {
             "model_name": model.name,
@@ -154,19 +173,33 @@ def parameters_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(one, one.WhichOneof("parameter_choice") or "string_param") for name, one in given.items()}
 
 
-async def grpc_server(service: GrpcService, host: str, port: int) -> grpc.aio.Server:
-    """Start a server of the protocol on a port that nobody else may share; return it.
+async def grpc_server(
+    service: GrpcService, host: str, port: int, certificate: Certificate | None, shared: bool
+) -> grpc.aio.Server:
+    """Start a server of the protocol; return it.
+
+    Args:
+        service: What it serves.
+        host: Address.
+        port: Port.
+        certificate: With which it speaks TLS; None for plain connections.
+        shared: Whether another process of this user may take the port as well.
 
     Raises:
         ConfigError: If another process has the port.
     """
     shapes = [model.query_shape for model in service.plane.models.values()]
     most = HEADER_BYTES + MOST_AT_ONCE * max(map(most_bytes, shapes))
-    options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", most)]
+    options = [("grpc.so_reuseport", int(shared)), ("grpc.max_receive_message_length", most)]
     made = grpc.aio.server(options=options)
     made.add_generic_rpc_handlers((service.handlers,))
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        made.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        if certificate is None:
+            made.add_insecure_port(address)
+        else:
+            pair = Path(certificate.key).read_bytes(), Path(certificate.chain).read_bytes()
+            made.add_secure_port(address, grpc.ssl_server_credentials([pair]))
     except RuntimeError as fault:
         raise ConfigError([f"grpc_port={port} must be free on {host}; set grpc_port=… to another"]) from fault
     await made.start()

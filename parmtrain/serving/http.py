@@ -105,7 +105,7 @@ class Protocol:
             message = await asyncio.to_thread(read, body, length, "inputs")
         else:
             message = read(body, length, "inputs")
-        answered = await self.plane.infer(model, message)
+        answered = await self.plane.infer(model, message, request.headers)
         about: dict[str, Any] = {"model_name": model.name, "model_version": VERSION}
         if message.id is not None:
             about["id"] = message.id

@@ -3,12 +3,15 @@
 import asyncio
 import resource
 import socket
+import ssl
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 
-from parmtrain.errors import ConfigError
+from parmtrain.errors import ConfigError, reason_of
 from parmtrain.serving.patience import PatientProtocol
 
 BACKLOG = 2048
@@ -51,8 +54,33 @@ def taken(host: str, port: int, name: str) -> socket.socket:
     return bound
 
 
-def server(app: Any, **more: Any) -> uvicorn.Server:
-    """Return a server of an ASGI application, to be given sockets."""
+@dataclass(frozen=True)
+class Certificate:
+    """What a server shows to its clients, who then reach it over TLS.
+
+    Args:
+        chain: PEM file of the certificate, and of those that vouch for it.
+        key: PEM file of its private key.
+    """
+
+    chain: str
+    key: str
+
+    def check(self) -> None:
+        """Raise a ``ConfigError`` if the files are none."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key)
+        except (OSError, ValueError) as fault:  # also ssl.SSLError
+            raise ConfigError(
+                [f"tls_certificate={self.chain} and tls_key={self.key} must be a certificate and its key as PEM files, "
+                 f"but: {reason_of(fault)}"]
+            ) from fault  # fmt: skip
+
+
+def server(app: Any, certificate: Certificate | None = None, **more: Any) -> uvicorn.Server:
+    """Return a server of an ASGI application, to be given sockets; with a certificate it speaks TLS."""
+    if certificate is not None:
+        more |= {"ssl_certfile": certificate.chain, "ssl_keyfile": certificate.key}
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
@@ -67,6 +95,17 @@ def server(app: Any, **more: Any) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
+class _Main(uvicorn.Server):
+    """A server that tells somebody as it is asked to stop."""
+
+    told: Callable[[], None]
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Stop: answer what is in flight, and take nothing more."""
+        self.told()
+        super().handle_exit(sig, frame)
+
+
 class _Beside(uvicorn.Server):
     """A server that leaves signals to another one."""
 
@@ -75,8 +114,16 @@ class _Beside(uvicorn.Server):
         return nullcontext()
 
 
-async def _both(app: Any, bound: socket.socket, watched: Any, beside: socket.socket) -> None:
-    main, other = server(app), _Beside(server(watched).config)
+async def _both(
+    app: Any,
+    bound: socket.socket,
+    watched: Any,
+    beside: socket.socket,
+    certificate: Certificate | None,
+    told: Callable[[], None],
+) -> None:
+    main, other = _Main(server(app, certificate).config), _Beside(server(watched).config)
+    main.told = told
     task = asyncio.create_task(other.serve([beside]))
     try:
         await main.serve([bound])
@@ -85,11 +132,27 @@ async def _both(app: Any, bound: socket.socket, watched: Any, beside: socket.soc
         await task
 
 
-def serve_both(app: Any, bound: socket.socket, watched: Any, beside: socket.socket) -> None:
-    """Serve an application and, on a socket that clients do not fill, another one for health and metrics."""
+def serve_both(
+    app: Any,
+    bound: socket.socket,
+    watched: Any,
+    beside: socket.socket,
+    certificate: Certificate | None = None,
+    told: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve an application and, on a socket that clients do not fill, another one for health and metrics.
+
+    Args:
+        app: The application.
+        bound: Its socket.
+        watched: The other one, which answers until all that is in flight is answered.
+        beside: Its socket.
+        certificate: With which the application speaks TLS.
+        told: Called as the process is asked to stop.
+    """
     allow_connections()
     with asyncio.Runner(loop_factory=server(app).config.get_loop_factory()) as runner:
-        runner.run(_both(app, bound, watched, beside))
+        runner.run(_both(app, bound, watched, beside, certificate, told))
 
 
 def allow_connections() -> None:

@@ -63,17 +63,20 @@ class OneModel:
         runner: Runs the network.
         query_shape: Shape of one query.
         outputs: Length of one output.
+        fingerprint: What tells it from every other model.
     """
 
-    def __init__(self, name: str, runner: Runner, query_shape: tuple[int, ...], outputs: int) -> None:
-        self.name, self.query_shape, self.outputs = name, query_shape, outputs
+    def __init__(
+        self, name: str, runner: Runner, query_shape: tuple[int, ...], outputs: int, fingerprint: str = ""
+    ) -> None:
+        self.name, self.query_shape, self.outputs, self.fingerprint = name, query_shape, outputs, fingerprint
         self.runner = runner
         self._thread = ThreadPoolExecutor(1)
 
     ready = True
 
-    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any]) -> Answered:
-        """Answer queries ``[b, *query]`` as one batch.
+    async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any], headers: Mapping[str, Any]) -> Answered:
+        """Answer queries ``[b, *query]`` as one batch, whoever asks.
 
         Raises:
             Refused: If the network raises an error.
@@ -109,7 +112,7 @@ def one_model(settings: InstanceSettings) -> OneModel:
     precision = settings.precision or precision_of(bundle.about, settings.device)
     runner = Runner(served.models[pool], settings.device, precision)
     runner.warm_up(shape, settings.largest)
-    return OneModel(settings.name or settings.model, runner, shape, width)
+    return OneModel(settings.name or settings.model, runner, shape, width, served.fingerprints[pool])
 
 
 def serve_instance(settings: InstanceSettings) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from parmtrain.serving.events import Kind, Reason
+from parmtrain.serving.events import Jobs, Kind, Reason
 
 LATENCIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -44,7 +44,7 @@ class Observer:
         """Take an answer."""
 
     def filled(self, seconds: float) -> None:
-        """Take the seconds from a group's first query until it was encoded."""
+        """Take the seconds from a group's first query until it was closed to be encoded."""
 
-    def dispatched(self, pool: int, size: int) -> None:
-        """Take the size of a batch that an instance of a pool is given."""
+    def dispatched(self, instance: int, jobs: Jobs) -> None:
+        """Take a batch as it is given to an instance."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from parmtrain.serving.event_loop import Watch
-from parmtrain.serving.events import Kind
+from parmtrain.serving.events import Jobs, Kind
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.predictions import BATCHES, LATENCIES, MEASURES, Observer, Prediction
 
@@ -55,9 +55,9 @@ class PrometheusMetrics(Observer):
         """Count a group that was encoded."""
         self._fill.observe(seconds)
 
-    def dispatched(self, pool: int, size: int) -> None:
+    def dispatched(self, instance: int, jobs: Jobs) -> None:
         """Count a batch."""
-        self._sizes[pool].observe(size)
+        self._sizes[jobs[0].pool].observe(len(jobs))
 
     def refuse(self, status: int) -> None:
         """Count a request that was refused."""

@@ -3,18 +3,21 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from math import inf
 
 import torch
 from torch import Tensor
 
 from parmtrain.bundle import Bundle
+from parmtrain.bundle.description import parity_model
 from parmtrain.codes import Scheme
 from parmtrain.codes.scheme import uncoded
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
 from parmtrain.programs import Network
 from parmtrain.query_range import QueryRange
+from parmtrain.serving.admission import Entrance
 from parmtrain.serving.events import Limits
 from parmtrain.settings import require_valid, setting
 
@@ -49,6 +52,12 @@ class ServeSettings(Limits):
     grpc_port: int | None = setting(
         None, "with a fleet, port of the protocol over gRPC, too; the first of several frontends", least=1, most=65535
     )
+    token_file: str = setting("", "with a fleet, file of the token that requests must carry (Authorization: Bearer …)")
+    tls_certificate: str = setting("", "with a fleet, PEM file of the certificate with which port speaks TLS")
+    tls_key: str = setting("", "PEM file of its key")
+    traces: bool = setting(
+        False, "with a fleet, send a trace of each query to OpenTelemetry, as its OTEL_… variables say"
+    )
     frontends: int = setting(1, "processes that answer queries before a fleet, each with a share of it", above=0)
     cpus: float = setting(0.0, "CPUs that Ray reserves for each instance", least=0)
     gpus: float = setting(0.0, "GPUs that Ray reserves for each instance; 0.5 lets two share one", least=0)
@@ -76,23 +85,41 @@ class ServeSettings(Limits):
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
         if self.metrics_port <= self.port < self.metrics_port + self.frontends:
             yield f"metrics_port must be another port than port={self.port}"
-        if self.frontends > 1 and self.fleet is None:
-            yield f"frontends must be 1 without fleet=…, got {self.frontends}"
-        if self.grpc_port is not None and self.fleet is None:
-            yield f"grpc_port needs fleet=…, got {self.grpc_port}"
-        for name, default in (("replicas", 2), ("parity_replicas", None), ("cpus", 0.0), ("gpus", 0.0)):
-            if self.fleet is not None and getattr(self, name) != default:
-                yield f"{name} must not be set with fleet=…, whose servers run already, got {getattr(self, name)}"
         if self.gpus > 1 and not self.gpus.is_integer():
             yield f"gpus must be a fraction of one or a whole number, got {self.gpus:g}"
         if self.unusual not in UNUSUAL:
             yield f"unusual must be {', '.join(UNUSUAL[:-1])} or {UNUSUAL[-1]}, got {self.unusual}"
         if not self.host:
             yield "host must be an address, got an empty one"
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            yield "tls_certificate and tls_key must be given together"
+        if self.traces and not (find_spec("opentelemetry") and find_spec("opentelemetry.exporter")):
+            yield "traces needs more packages: pip install 'parmtrain[trace]'"
+        yield from self._faults_before_ray() if self.fleet is None else self._faults_before_a_fleet()
+
+    def _faults_before_ray(self) -> Iterator[str]:
+        if self.frontends > 1:
+            yield f"frontends must be 1 without fleet=…, got {self.frontends}"
+        for name in ("grpc_port", "token_file", "tls_certificate", "traces"):
+            if given := getattr(self, name):
+                yield f"{name} needs fleet=…, got {given}"
+
+    def _faults_before_a_fleet(self) -> Iterator[str]:
+        for name, default in (("replicas", 2), ("parity_replicas", None), ("cpus", 0.0), ("gpus", 0.0)):
+            if getattr(self, name) != default:
+                yield f"{name} must not be set with fleet=…, whose servers run already, got {getattr(self, name)}"
 
     def check(self) -> None:
         """Raise a ``ConfigError`` that lists every invalid value."""
         require_valid(self)
+
+    def entrance(self) -> Entrance:
+        """Return how clients come in.
+
+        Raises:
+            ConfigError: If a file that is named holds no token, no certificate or no key.
+        """
+        return Entrance.read(self.token_file, self.tls_certificate, self.tls_key)
 
     @property
     def local(self) -> bool:
@@ -135,6 +162,14 @@ class Served:
         """The model of each pool."""
         fresh = [model for model in self.bundle.parity_models if model is not self.deployed] if self.coded else []
         return [self.deployed, *fresh]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """What tells the model of each pool from every other model, so that a server of another one is not used."""
+        about = self.bundle.about
+        files = {name.partition(".")[0]: digest for name, digest in about["files"].items()}
+        own = [str(files[parity_model(j)]) for j in range(len(self.models) - 1)]
+        return [str(about["deployed"]["fingerprint"]), *own]
 
     def limits(self, settings: ServeSettings) -> Limits:
         """Return the frontend's limits: groups have to fill unless the parity model was trained for others, too."""

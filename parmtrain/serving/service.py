@@ -17,6 +17,7 @@ from parmtrain.serving.events import Action, Answer, Dispatch, Job, Jobs, Kind, 
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
 from parmtrain.serving.predictions import Observer, Prediction
+from parmtrain.serving.tracing import Tracer
 
 
 class Instance(Protocol):
@@ -40,6 +41,7 @@ class Service:
         width: Length of an output of a parity model.
         default: The default answer ``[c]``.
         observer: Is told what happens, for metrics.
+        tracer: Is told what becomes of each query, for traces.
         record: Called with every event and the resulting actions.
         clock: Monotonic time in seconds; an event loop's own clock may resolve only milliseconds.
 
@@ -67,18 +69,25 @@ class Service:
         width: int,
         default: Tensor | None = None,
         observer: Observer | None = None,
+        tracer: Tracer | None = None,
         record: Record = unrecorded,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.frontend, self.coder, self.instances = frontend, coder, list(instances)
         self.outputs, self.width, self.default = outputs, width, default
-        self.observer, self.record, self.clock = observer or Observer(), record, clock
+        self.observer, self.tracer = observer or Observer(), tracer or Tracer()
+        self.record, self.clock = record, clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._restarts: dict[int, asyncio.Task[None]] = {}
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
 
     async def predict(
-        self, query: Tensor, deadline: float | None = None, coded: bool = True, tenant: str = ""
+        self,
+        query: Tensor,
+        deadline: float | None = None,
+        coded: bool = True,
+        tenant: str = "",
+        trace: Any = None,
     ) -> Prediction:
         """Answer a query ``[*query]``, which must be a valid input of the models.
 
@@ -87,6 +96,7 @@ class Service:
             deadline: Seconds until a default answer, if fewer than the frontend's.
             coded: Whether it is encoded together with others.
             tenant: Whose it is; queries of different tenants are never encoded together.
+            trace: Its trace, as the tracer began it.
 
         Raises:
             Overloaded: If the queue is full.
@@ -94,7 +104,7 @@ class Service:
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         now = self.clock()
         with self._telling_fill_times():
-            actions = self.frontend.submit(now, (query, future), deadline, coded, tenant)
+            actions = self.frontend.submit(now, (query, future, trace), deadline, coded, tenant)
         self._do(now, "submit", actions)
         return await future
 
@@ -134,7 +144,8 @@ class Service:
         self.record(now, event, actions)
         for action in actions:
             if isinstance(action, Dispatch):
-                self.observer.dispatched(action.jobs[0].pool, len(action.jobs))
+                self.observer.dispatched(action.instance, action.jobs)
+                self.tracer.dispatched(now, action.instance, action.jobs)
                 self._start(self._run(action.instance, action.jobs))
             elif isinstance(action, Answer):
                 self._answer(action)
@@ -158,8 +169,10 @@ class Service:
         try:
             output = await self.instances[instance].run(queries)
         except asyncio.CancelledError:
+            self.tracer.returned(self.clock(), jobs, failed=True)
             raise
         except Exception:  # the instance is replaced after any failed call
+            self.tracer.returned(self.clock(), jobs, failed=True)
             if self.frontend.pools.jobs_of(instance) is jobs:  # otherwise it hung and is already being replaced
                 now = self.clock()
                 self._do(now, "lost", self.frontend.lost(now, instance))
@@ -168,6 +181,7 @@ class Service:
         length = self.outputs if jobs[0].pool == DEPLOYED else self.width
         outputs = well_formed(output, len(jobs), length)
         now = self.clock()
+        self.tracer.returned(now, jobs, failed=False)
         self._do(now, "finished", self.frontend.finished(now, instance, jobs, outputs))
 
     def _payload(self, job: Job) -> Tensor:
@@ -177,7 +191,12 @@ class Service:
             return query
         assert self.coder is not None
         assert job.worker is not None
-        return coded_queries(self.coder, job.group)[job.worker - self.frontend.scheme.own]
+        if job.group.coded_queries is None:
+            began = self.clock()
+            job.group.coded_queries = coded_queries(self.coder, job.group)
+            self.tracer.encoded(job.group, began, self.clock())
+        coded: Tensor = job.group.coded_queries[job.worker - self.frontend.scheme.own]
+        return coded
 
     async def _restart(self, instance: int) -> None:
         await self.instances[instance].restart()
@@ -190,12 +209,15 @@ class Service:
         output = answer.output
         if answer.kind is Kind.reconstructed:
             assert self.coder is not None
+            began = self.clock()
             output = decoded(self.coder, output, max(self.width, self.outputs))[query.position]
+            self.tracer.decoded(answer, began, self.clock())
         elif answer.kind is Kind.default:
             output = self.default
-        seconds = self.clock() - query.at
-        prediction = Prediction(answer.kind, output, seconds, query.group.number, answer.reason)
+        now = self.clock()
+        prediction = Prediction(answer.kind, output, now - query.at, query.group.number, answer.reason)
         self.observer.answered(prediction)
+        self.tracer.answered(now, answer)
         future: asyncio.Future[Prediction] = answer.payload[1]
         if not future.done():  # the client may have disconnected
             future.set_result(prediction)

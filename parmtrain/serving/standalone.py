@@ -3,10 +3,15 @@
 import asyncio
 import logging
 import os
+import signal
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
+from multiprocessing.synchronize import Event
 from socket import socket
+from typing import Any, NamedTuple
 
 import aiohttp
 from prometheus_client import CollectorRegistry
@@ -27,9 +32,11 @@ from parmtrain.serving.remote import RemoteInstance
 from parmtrain.serving.served import Served, ServeSettings, read_served
 from parmtrain.serving.service import Instance, Service
 from parmtrain.serving.supervisor import Supervisor
+from parmtrain.serving.tracing import Tracer
 
 IDLE = 3.0  # seconds that a connection is kept, less than servers do
 LOOK = 1.0  # seconds between two looks at the file of the fleet
+SOON = 0.1  # seconds between two looks at a front that starts
 log = logging.getLogger(__name__)
 
 
@@ -90,8 +97,22 @@ class Fleet:
             self._numbers[self.service.add(pool, self.made(pool, endpoint))] = (pool, endpoint)
 
 
-def front_application(settings: ServeSettings, served: Served, number: int = 0) -> tuple[Starlette, Starlette]:
-    """Return the ASGI application of a front before the fleet that the settings name, and that of health and metrics.
+class FrontApplication(NamedTuple):
+    """The ASGI applications of a front.
+
+    Args:
+        app: What clients reach.
+        watched: Health and metrics.
+        front: The front.
+    """
+
+    app: Any
+    watched: Starlette
+    front: Front
+
+
+def front_application(settings: ServeSettings, served: Served, number: int = 0) -> FrontApplication:
+    """Return the applications of a front before the fleet that the settings name.
 
     Args:
         settings: What to serve and how.
@@ -107,6 +128,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
     counts = [sum(pool == own for own, _ in listed) for pool in range(len(pools))]
     shapes = [served.query_shape, *[served.bundle.parity_shape] * (len(pools) - 1)]
     metrics = PrometheusMetrics(CollectorRegistry(), pools)
+    tracer = _tracer(settings, pools)
     frontend = Frontend(served.scheme, counts, served.limits(settings), served.k(settings))
     service = Service(
         frontend,
@@ -116,7 +138,9 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
         served.width,
         default=served.default,
         observer=metrics,
+        tracer=tracer,
     )
+    entrance = settings.entrance()
     front, watch = Front.of(service, served, settings), Watch()
     metrics.watch(frontend, watch)
     plane, grpc_port = DataPlane(front), settings.grpc_port and settings.grpc_port + number
@@ -136,7 +160,9 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
             service.await_instances()
             warm_up(served)
             fleet = Fleet(settings.fleet or "", partial(read_share, settings, pools, number), service, made, listed)
-            await stack.enter_async_context(serving_grpc(plane, settings.host, grpc_port, metrics.refuse))
+            await stack.enter_async_context(
+                serving_grpc(plane, settings.host, grpc_port, metrics.refuse, entrance, settings.frontends > 1)
+            )
             background = [
                 asyncio.create_task(work)
                 for work in (fleet.follow(), watch.follow(), collecting_when_idle(lambda: frontend.waiting == 0))
@@ -147,12 +173,23 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
             for task in background:
                 task.cancel()
             service.close()
+            tracer.close()
             await asyncio.gather(*background, return_exceptions=True)
 
     protocol = Protocol(plane, metrics.refuse)
     dialect = Dialect(front, protocol)
     shown = [*protocol.health, *dialect.health_routes, metrics.route]
-    return application([*routes_of(front, protocol), metrics.route], lifespan=life), application(shown)
+    app = application([*routes_of(front, protocol), metrics.route], lifespan=life)
+    return FrontApplication(entrance.before(app), application(shown), front)
+
+
+def _tracer(settings: ServeSettings, pools: list[str]) -> Tracer:
+    """Return the tracer that the settings ask for."""
+    if not settings.traces:
+        return Tracer()
+    from parmtrain.serving.open_telemetry import Spans, exporting
+
+    return Spans(exporting(), pools)
 
 
 def _tell_of_failure(task: asyncio.Task[None]) -> None:
@@ -184,12 +221,36 @@ def read_share(settings: ServeSettings, pools: list[str], number: int) -> list[t
 
 
 def run_front(
-    settings: ServeSettings, number: int, bound: socket, beside: socket, served: Served | None = None
+    settings: ServeSettings,
+    number: int,
+    bound: socket,
+    beside: socket,
+    ready: Event | None = None,
+    served: Served | None = None,
 ) -> None:
-    """Serve one front on two sockets until the process is asked to stop; a process of its own reads its own bundle."""
+    """Serve one front on two sockets until the process is asked to stop.
+
+    Args:
+        settings: What to serve and how.
+        number: Number of the front.
+        bound: Socket for clients.
+        beside: Socket for health and metrics.
+        ready: Set once queries can be answered.
+        served: The bundle; a process of its own reads it by itself.
+    """
     log_to_terminal()
-    app, watched = front_application(settings, served or read_served(settings), number)
-    serve_both(app, bound, watched, beside)
+    made = front_application(settings, served or read_served(settings), number)
+    if ready is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the process that started this one
+        threading.Thread(target=_tell, args=(made.front, ready), daemon=True).start()
+    serve_both(made.app, bound, made.watched, beside, settings.entrance().certificate, made.front.drain)
+
+
+def _tell(front: Front, ready: Event) -> None:
+    """Set an event once queries can be answered."""
+    while not front.ready:
+        time.sleep(SOON)
+    ready.set()
 
 
 def serve_alone(settings: ServeSettings) -> None:
@@ -198,7 +259,7 @@ def serve_alone(settings: ServeSettings) -> None:
     Raises:
         ConfigError: If a port is taken, or the file of the fleet is wrong.
     """
-    served = read_served(settings)
+    entrance, served = settings.entrance(), read_served(settings)
     read_share(settings, pool_names(len(served.models)), 0)
     with ExitStack() as stack:
         bound = stack.enter_context(taken(settings.host, settings.port, "port"))
@@ -208,7 +269,7 @@ def serve_alone(settings: ServeSettings) -> None:
             require_grpc(settings.host, [settings.grpc_port + number for number in range(settings.frontends)])
         about = served.bundle.about
         code = f"code={about['code']}, k={settings.k or about['k']}" if settings.coded else "uncoded"
-        url = f"http://{settings.host}:{settings.port}"
+        url = f"http{'' if entrance.certificate is None else 's'}://{settings.host}:{settings.port}"
         shown = ", ".join(f"http://{settings.host}:{port}/metrics" for port in ports)
         print(
             f"{about['task']}, {code}, before the fleet in {settings.fleet}\n"
@@ -217,6 +278,7 @@ def serve_alone(settings: ServeSettings) -> None:
             flush=True,
         )
         if settings.frontends == 1:
-            run_front(settings, 0, bound, beside[0], served)
+            signal.signal(signal.SIGHUP, lambda *_: log.warning("a change in place needs frontends=2 or more"))
+            run_front(settings, 0, bound, beside[0], served=served)
         else:
             Supervisor(run_front, [settings], [(bound, one) for one in beside]).work()

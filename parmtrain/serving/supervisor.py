@@ -8,17 +8,24 @@ from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
 from typing import Any
 
 log = logging.getLogger(__name__)
 PAUSE = 1.0  # seconds between two starts of a front
+LOOK = 0.1  # seconds between two looks at a front that starts
+PATIENCE = 120.0  # seconds that a front may take until it is ready to take the place of another
 
 
 class Supervisor:
     """Run copies of a function in processes of their own until this one is asked to stop.
 
+    The signal SIGHUP changes them one by one: a new copy is started on the same sockets, and once it is ready the old
+    one is asked to stop, which answers what it holds.
+
     Args:
-        run: Called in a new process with ``arguments``, the number of its copy and the sockets.
+        run: Called in a new process with ``arguments``, the number of its copy, its sockets, and an event that it has
+            to set once it is ready.
         arguments: What all copies are given.
         sockets: Sockets for each copy; the others are closed in its process.
     """
@@ -27,34 +34,69 @@ class Supervisor:
         self, run: Callable[..., None], arguments: Sequence[Any], sockets: Sequence[tuple[socket.socket, ...]]
     ) -> None:
         self.run, self.arguments, self.sockets = run, tuple(arguments), list(sockets)
-        self._stopping = False
+        self._context = get_context("spawn")
+        self._stopping = self._changing = False
+        self._processes: list[SpawnProcess] = []
+        self._leaving: list[SpawnProcess] = []
 
-    def _start(self, number: int) -> SpawnProcess:
-        process = get_context("spawn").Process(
-            target=self.run, args=(*self.arguments, number, *self.sockets[number]), name=f"front {number}"
+    def _start(self, number: int) -> tuple[SpawnProcess, Event]:
+        ready = self._context.Event()
+        process = self._context.Process(
+            target=self.run, args=(*self.arguments, number, *self.sockets[number], ready), name=f"front {number}"
         )
         process.start()
-        return process
+        return process, ready
 
     def work(self) -> None:
         """Run all copies; return once they have ended."""
-        before = {one: signal.signal(one, self._stop) for one in (signal.SIGTERM, signal.SIGINT)}
-        processes = [self._start(number) for number in range(len(self.sockets))]
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._change}
+        before = {one: signal.signal(one, handler) for one, handler in handlers.items()}
+        self._processes = [self._start(number)[0] for number in range(len(self.sockets))]
         try:
             while not self._stopping:
-                wait([process.sentinel for process in processes], timeout=PAUSE)
-                for number, process in enumerate(processes):
-                    if not process.is_alive() and not self._stopping:
-                        log.warning("%s ended with status %s and is started again", process.name, process.exitcode)
-                        processes[number] = self._start(number)
-                        time.sleep(PAUSE)
+                wait([process.sentinel for process in self._processes], timeout=PAUSE)
+                self._revive()
+                if self._changing:
+                    self._changing = False
+                    self._change_all()
         finally:
-            for process in processes:
+            every = [*self._processes, *self._leaving]
+            for process in every:
                 process.terminate()
-            for process in processes:
+            for process in every:
                 process.join()
-            for one, handler in before.items():
-                signal.signal(one, handler)
+            for one, before_handler in before.items():
+                signal.signal(one, before_handler)
+
+    def _revive(self) -> None:
+        """Start the copies again that have ended."""
+        self._leaving = [process for process in self._leaving if process.is_alive()]
+        for number, process in enumerate(self._processes):
+            if not process.is_alive() and not self._stopping:
+                log.warning("%s ended with status %s and is started again", process.name, process.exitcode)
+                self._processes[number], _ = self._start(number)
+                time.sleep(PAUSE)
+
+    def _change_all(self) -> None:
+        """Replace the copies one by one; keep those that are left as soon as a new one does not become ready."""
+        for number in range(len(self._processes)):
+            new, ready = self._start(number)
+            until = time.monotonic() + PATIENCE
+            while not ready.wait(LOOK) and new.is_alive() and time.monotonic() < until and not self._stopping:
+                self._revive()
+            if not ready.is_set():
+                new.terminate()
+                self._leaving.append(new)
+                left = "no front" if number == 0 else f"{number} of {len(self._processes)} fronts"
+                log.warning("%s changed, since the new one did not become ready; the others stay as they are", left)
+                return
+            self._processes[number].terminate()
+            self._leaving.append(self._processes[number])
+            self._processes[number] = new
+        log.warning("all fronts were changed")
 
     def _stop(self, *_: Any) -> None:
         self._stopping = True
+
+    def _change(self, *_: Any) -> None:
+        self._changing = True
