@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
 from parmtrain.serving.events import Overloaded
 from parmtrain.serving.open_inference import LENGTH, read, write
+from parmtrain.serving.openapi import document
 from parmtrain.serving.requests import Refused, most_bytes
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -41,6 +42,7 @@ class Protocol:
         return [
             *(Route(f"{path}/infer", self.answering(self.infer), methods=["POST"]) for path in paths),
             Route("/v2", self.answering(self.server), methods=READ),
+            Route("/openapi.json", self.answering(self.described), methods=READ),
             *self.health,
             *(Route(path, self.answering(self.metadata), methods=READ) for path in paths),
             *(Route(f"{path}/ready", self.answering(self.model_ready), methods=READ) for path in paths),
@@ -77,6 +79,10 @@ class Protocol:
     async def server(self, request: Request) -> Response:
         """Return the metadata of the server."""
         return JSONResponse(self.plane.server)
+
+    async def described(self, request: Request) -> Response:
+        """Return the description of this interface."""
+        return JSONResponse(document(self.plane))
 
     async def live(self, request: Request) -> Response:
         """Say that the process runs."""
