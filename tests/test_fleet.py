@@ -309,7 +309,7 @@ def test_a_query_that_no_instance_can_run_is_answered_at_once(
         ("deployed: [http://a]\nparity: []\n", "must have a list of servers for parity, got none"),
         (
             "deployed: [a:9000]\nparity: [http://b]\n",
-            "deployed must list addresses such as http://host:9000, got a:9000",
+            "deployed must list addresses such as http://host:9000 or grpc://host:9001, got a:9000",
         ),
         ("deployed: [http://a/v1]\nparity: [http://b]\n", "deployed must list addresses such as"),
         ("deployed: [http://a:99999]\nparity: [http://b]\n", "deployed must list addresses such as"),

@@ -8,27 +8,27 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from socket import socket
 
-import aiohttp
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from parmtrain.command import log_to_terminal
 from parmtrain.errors import ConfigError
+from parmtrain.serving.connections import Connections
 from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.event_loop import Watch, collecting_when_idle
 from parmtrain.serving.fleet import Endpoint, pool_names, read_fleet
 from parmtrain.serving.front import Dialect, Front, routes_of, warm_up
 from parmtrain.serving.frontend import Frontend
-from parmtrain.serving.grpc_host import require_grpc, serving_grpc
-from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.grpc_host import require_grpc_ports, serving_grpc
+from parmtrain.serving.http import HEADER_BYTES, Protocol, application
 from parmtrain.serving.listening import serve_both, taken
 from parmtrain.serving.prometheus import PrometheusMetrics
 from parmtrain.serving.remote import RemoteInstance
+from parmtrain.serving.requests import most_bytes
 from parmtrain.serving.served import Served, ServeSettings, read_served
 from parmtrain.serving.service import Instance, Service
 from parmtrain.serving.supervisor import Supervisor
 
-IDLE = 3.0  # seconds that a connection is kept, less than servers do
 LOOK = 1.0  # seconds between two looks at the file of the fleet
 log = logging.getLogger(__name__)
 
@@ -119,18 +119,16 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
     )
     front, watch = Front.of(service, served, settings), Watch()
     metrics.watch(frontend, watch)
+    longest = HEADER_BYTES + settings.batch_max * max(map(most_bytes, [*shapes, (served.outputs,), (served.width,)]))
     plane, grpc_port = DataPlane(front), settings.grpc_port and settings.grpc_port + number
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=IDLE)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with AsyncExitStack() as stack:
-            session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-            await stack.enter_async_context(session)
+            connections = await stack.enter_async_context(Connections(longest))
 
             def made(pool: int, endpoint: Endpoint) -> RemoteInstance:
-                return RemoteInstance(session, endpoint, shapes[pool], settings.batch_max)
+                return RemoteInstance(connections.to(endpoint), endpoint, shapes[pool], settings.batch_max)
 
             service.instances += [made(pool, endpoint) for pool, endpoint in listed]
             service.await_instances()
@@ -205,7 +203,7 @@ def serve_alone(settings: ServeSettings) -> None:
         ports = [settings.metrics_port + number for number in range(settings.frontends)]
         beside = [stack.enter_context(taken(settings.host, port, "metrics_port")) for port in ports]
         if settings.grpc_port is not None:
-            require_grpc(settings.host, [settings.grpc_port + number for number in range(settings.frontends)])
+            require_grpc_ports(settings.host, [settings.grpc_port + number for number in range(settings.frontends)])
         about = served.bundle.about
         code = f"code={about['code']}, k={settings.k or about['k']}" if settings.coded else "uncoded"
         url = f"http://{settings.host}:{settings.port}"
