@@ -1,5 +1,6 @@
 """Connections of a front to its fleet, over HTTP and gRPC."""
 
+import os
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -46,6 +47,7 @@ class Connections:
         if not endpoint.over_grpc:
             assert self._session is not None
             return HttpTransport(self._session, endpoint)
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what its library has to say is logged here, and once
         from parmtrain.serving.remote_grpc import Channels, GrpcTransport
 
         if self._channels is None:

@@ -104,11 +104,14 @@ class RemoteInstance:
         if self._failures > 1:  # ready, and yet it fails
             await asyncio.sleep(min(FIRST * 2 ** min(self._failures, MOST_DOUBLED), LONGEST))
         wait = FIRST
+        told: set[str] = set()  # of a server with two addresses, errors may alternate
         while True:
             why = await self._wrong()
             if why is None:
                 return
-            self._tell(f"{self.endpoint} is not ready: {why}")
+            if why not in told:
+                self._tell(f"{self.endpoint} is not ready: {why}")
+            told.add(why)
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST)
 

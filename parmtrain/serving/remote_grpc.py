@@ -1,5 +1,6 @@
 """Models of servers that are reached over gRPC; only a fleet that has some imports this."""
 
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from parmtrain.serving.remote import LONGEST, PATIENCE, InstanceError
 from parmtrain.serving.tensors import datatype
 
 CALLS = ("ServerReady", "ModelReady", "ModelMetadata", "ModelInfer")
-CONNECT = 5.0  # seconds that a connection may take
+CONNECT = 1.5  # seconds that a connection may take, so that its own error comes within PATIENCE
 KEEPALIVE = 30.0  # seconds of silence during a call until the server is pinged; sooner, servers may hang up
 ANSWER = 10.0  # seconds that it has to answer
 LEAST, MOST = 4 * 2**20, 2**31 - 1  # bytes of the longest message
 SHOWN = 200  # characters of what a server says
+ADDRESSED = re.compile(r"failed to connect to all addresses; last error: \w+: \S+: ")  # which address differs each time
 
 
 class Channels:
@@ -132,7 +134,7 @@ class GrpcTransport:
         try:
             return await self._calls[call](MESSAGE[f"{call}Request"](**fields), timeout=timeout)
         except grpc.aio.AioRpcError as fault:
-            said = (fault.details() or "")[:SHOWN]
+            said = ADDRESSED.sub("", fault.details() or "")[:SHOWN]
             raise InstanceError(f"{call} fails with {fault.code().name}: {said}".rstrip(": ")) from fault
         except grpc.aio.BaseError as fault:
             raise InstanceError(f"{call} fails: {fault}") from fault
