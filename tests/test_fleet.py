@@ -1,14 +1,11 @@
 """A front before a fleet of servers: answers, slow and dead servers, a fleet that changes, servers of others."""
 
-import json
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from math import inf
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,90 +19,24 @@ from starlette.routing import Route
 
 from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
-from parmtrain.serving.dataplane import Answered, DataPlane
+from parmtrain.serving.dataplane import Answered
 from parmtrain.serving.fleet import read_fleet
-from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.http import application
 from parmtrain.serving.listening import taken
-from parmtrain.serving.model_server import InstanceSettings, OneModel, one_model
+from parmtrain.serving.model_server import OneModel
 from parmtrain.serving.served import ServeSettings, read_served
-from parmtrain.serving.standalone import front_application
+from tests.fleets import PATIENCE, Gate, app_of, ask, call, front, gates_of, listed, queries_of, wait_for
 from tests.servers import serving
-
-PATIENCE = 20
-
-
-class Gate(OneModel):
-    """A model whose queries wait while its gate is closed."""
-
-    opened: threading.Event
-    entered: threading.Event
-
-    @classmethod
-    def of(cls, model: OneModel) -> "Gate":
-        gate = cls(model.name, model.runner, model.query_shape, model.outputs)
-        gate.opened, gate.entered = threading.Event(), threading.Event()
-        gate.opened.set()
-        return gate
-
-    def run(self, queries: np.ndarray) -> np.ndarray:
-        self.entered.set()
-        assert self.opened.wait(PATIENCE)
-        return super().run(queries)
 
 
 @pytest.fixture
 def gates(finished: Result) -> list[Gate]:
-    """Return two instances of the deployed model and one of the parity model."""
-    names = ("deployed", "deployed", "parity")
-    return [Gate.of(one_model(InstanceSettings(bundle=str(finished.folder), model=name))) for name in names]
-
-
-def app_of(model: Any) -> Any:
-    return application(Protocol(DataPlane(model)).routes)
-
-
-@contextmanager
-def front(finished: Result, path: Path, **settings: Any) -> Iterator[str]:
-    settings = {"copy_after": inf} | settings
-    given = ServeSettings(bundle=str(finished.folder), fleet=str(path), **settings)
-    with serving(front_application(given, read_served(given)).app) as url:
-        pools = [len(servers) for servers in json.loads(path.read_text()).values()]
-        wait_for(lambda: call(f"{url}/healthz")[1]["up"] == pools)
-        yield url
-
-
-def listed(path: Path, deployed: list[str], parity: list[str]) -> Path:
-    path.write_text(json.dumps({"deployed": deployed, "parity": parity}))
-    return path
-
-
-def call(url: str, content: Any = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
-    body = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **(headers or {})})
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as refusal:
-        return refusal.code, json.load(refusal)
-
-
-def ask(url: str, query: torch.Tensor, headers: Mapping[str, str] | None = None, **parameters: Any) -> tuple[int, Any]:
-    one = {"name": "query", "shape": [1, *query.shape], "datatype": "FP32", "data": query.flatten().tolist()}
-    return call(f"{url}/v2/models/digits/infer", {"inputs": [one], "parameters": parameters}, headers)
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    return gates_of(finished)
 
 
 @pytest.fixture
 def queries(finished: Result) -> torch.Tensor:
-    stored, _ = finished.splits.test[torch.arange(24)]
-    prepared: torch.Tensor = finished.task.input(stored)
-    return prepared
+    return queries_of(finished, 24)
 
 
 def test_answers_are_those_of_the_models(
@@ -225,24 +156,6 @@ def test_the_fleet_changes_while_it_serves(
         gates[0].opened.set()
 
 
-def test_queries_of_different_tenants_are_never_encoded_together(
-    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
-) -> None:
-    with ExitStack() as stack:
-        servers = [stack.enter_context(serving(app_of(gate))) for gate in gates]
-        path = listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])
-        url = stack.enter_context(front(finished, path))
-        groups: dict[str, list[str]] = {"a": [], "b": [], "": []}
-        for number, query in enumerate(queries[:12]):
-            tenant = sorted(groups)[number % 3]
-            status, answer = ask(url, query, headers={"X-Tenant": tenant} if tenant else {})
-            assert status == 200
-            groups[tenant].append(answer["parameters"]["group"])
-        assert all(one[0] == one[1] != one[2] == one[3] for one in groups.values())
-        assert len({group for one in groups.values() for group in one}) == 6
-        assert ask(url, queries[0], headers={"X-Tenant": "a" * 300})[0] == 400
-
-
 class Foreign:
     """A server with names and a type of its own, which reads and writes JSON alone."""
 
@@ -326,7 +239,7 @@ def test_a_query_that_no_instance_can_run_is_answered_at_once(
         ("deployed: [http://a]\nparity: []\n", "must have a list of servers for parity, got none"),
         (
             "deployed: [a:9000]\nparity: [http://b]\n",
-            "deployed must list addresses such as http://host:9000, got a:9000",
+            "deployed must list addresses such as http://host:9000 or grpc://host:9001, got a:9000",
         ),
         ("deployed: [http://a/v1]\nparity: [http://b]\n", "deployed must list addresses such as"),
         ("deployed: [http://a:99999]\nparity: [http://b]\n", "deployed must list addresses such as"),

@@ -219,7 +219,8 @@ def test_tritons_grpc_client_is_answered(address: str, grpc_port: int, network: 
 def test_numbers_in_typed_fields_are_read(kind: str) -> None:
     pytest.importorskip("grpc", reason="pip install 'parmtrain[grpc]'")
     from parmtrain.serving.grpc_messages import MESSAGE
-    from parmtrain.serving.grpc_server import CONTENTS, message_of
+    from parmtrain.serving.grpc_server import message_of
+    from parmtrain.serving.grpc_tensors import CONTENTS
 
     field = next(field for field, kinds in CONTENTS.items() if kind in kinds)
     request = MESSAGE["ModelInferRequest"](model_name="linear", id="7")

@@ -9,16 +9,18 @@ from urllib.parse import urlsplit
 import yaml
 
 from parmtrain.errors import ConfigError, reason_of
+from parmtrain.serving.grpc_host import require_grpc
 
 MODELS = "/v2/models/"
+PLAIN, SECURE = "grpc", "grpcs"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model of a server that speaks the Open Inference Protocol over HTTP.
+    """A model of a server that speaks the Open Inference Protocol over HTTP or gRPC.
 
     Args:
-        server: Address of the server, ``http://host:port``.
+        server: Address of the server, ``http://host:port`` or ``grpc://host:port``; ``https`` and ``grpcs`` for TLS.
         model: Name of the model.
     """
 
@@ -27,6 +29,16 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"{self.server}{MODELS}{self.model}"
+
+    @property
+    def over_grpc(self) -> bool:
+        """Whether the server is reached over gRPC.
+
+        Example:
+            >>> Endpoint("grpc://a:9001", "deployed").over_grpc, Endpoint("http://a:9000", "deployed").over_grpc
+            (True, False)
+        """
+        return self.server.partition("://")[0] in (PLAIN, SECURE)
 
 
 def pool_names(count: int) -> list[str]:
@@ -43,7 +55,9 @@ def read_fleet(path: str | Path, pools: Sequence[str]) -> list[tuple[int, Endpoi
     r"""Read a YAML file of servers.
 
     It has one list for each pool. An entry is the address of a server, whose model is then called as the pool is, or of
-    a model, ``http://host:port/v2/models/NAME``. An entry that is listed twice is two instances.
+    a model, ``http://host:port/v2/models/NAME``; likewise over gRPC, ``grpc://host:port`` and
+    ``grpc://host:port/v2/models/NAME``. ``https`` and ``grpcs`` mean TLS, with the authorities that the system trusts.
+    An entry that is listed twice is two instances.
 
     Args:
         path: The file.
@@ -53,14 +67,14 @@ def read_fleet(path: str | Path, pools: Sequence[str]) -> list[tuple[int, Endpoi
         The pool of each endpoint, and the endpoint.
 
     Raises:
-        ConfigError: If the file is none, or a pool has no entry.
+        ConfigError: If the file is none, a pool has no entry, or gRPC is needed and not installed.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "fleet.yaml"
-        >>> _ = path.write_text("deployed: [http://a:9000, http://b:9000/v2/models/resnet]\nparity: [http://c:9000]\n")
+        >>> _ = path.write_text("deployed: [http://a:9000, http://b:9000/v2/models/resnet]\nparity: [grpc://c:9001]\n")
         >>> [(pool, str(endpoint)) for pool, endpoint in read_fleet(path, pool_names(2))][1:]
-        [(0, 'http://b:9000/v2/models/resnet'), (1, 'http://c:9000/v2/models/parity')]
+        [(0, 'http://b:9000/v2/models/resnet'), (1, 'grpc://c:9001/v2/models/parity')]
     """
     try:
         content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
@@ -80,11 +94,17 @@ def read_fleet(path: str | Path, pools: Sequence[str]) -> list[tuple[int, Endpoi
         for entry in entries:
             endpoint = _endpoint(entry, name)
             if endpoint is None:
-                faults.append(f"fleet={path}: {name} must list addresses such as http://host:9000, got {entry}")
+                faults.append(
+                    f"fleet={path}: {name} must list addresses such as http://host:9000 or grpc://host:9001, got "
+                    f"{entry}"
+                )
             else:
                 found.append((pool, endpoint))
     if faults:
         raise ConfigError(faults)
+    for _, endpoint in found:
+        if endpoint.over_grpc:
+            require_grpc(f"fleet={path}: {endpoint.server}")
     return found
 
 
@@ -94,7 +114,9 @@ def _endpoint(entry: Any, model: str) -> Endpoint | None:
         return None
     try:
         parts = urlsplit(entry)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme in ("http", "https", PLAIN, SECURE) and bool(parts.hostname) and parts.port != 0
+        if parts.scheme in (PLAIN, SECURE) and (parts.port is None or "@" in parts.netloc):
+            return None  # gRPC has no port of its own
     except ValueError:
         return None
     path = parts.path.rstrip("/")

@@ -48,9 +48,14 @@ async def serving_grpc(
         await started.stop(LEFT)
 
 
-def require_grpc(host: str, ports: Sequence[int]) -> None:
-    """Raise a ``ConfigError`` unless gRPC is installed, or if a port is taken."""
+def require_grpc(what: str) -> None:
+    """Raise a ``ConfigError`` that names what needs gRPC unless it is installed."""
     if find_spec("grpc") is None or find_spec("google.protobuf") is None:
-        raise ConfigError(["grpc_port needs more packages: pip install 'parmtrain[grpc]'"])
+        raise ConfigError([f"{what} needs more packages: pip install 'parmtrain[grpc]'"])
+
+
+def require_grpc_ports(host: str, ports: Sequence[int]) -> None:
+    """Raise a ``ConfigError`` unless gRPC is installed, or if a port is taken."""
+    require_grpc("grpc_port")
     for port in ports:
         taken(host, port, "grpc_port").close()

@@ -12,11 +12,11 @@ from parmtrain.serving.admission import SENTENCE, Token
 from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
 from parmtrain.serving.events import Overloaded
 from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
+from parmtrain.serving.grpc_tensors import tensors_of
 from parmtrain.serving.http import HEADER_BYTES, MOST_AT_ONCE
 from parmtrain.serving.listening import Certificate
 from parmtrain.serving.open_inference import Message
 from parmtrain.serving.requests import Refused, most_bytes
-from parmtrain.serving.tensors import TYPES, from_bytes
 
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -28,17 +28,6 @@ CODES = {
 }
 """gRPC's code for each HTTP status of a refusal."""
 OPEN_CALLS = ("ServerLive", "ServerReady")  # which load balancers make without a token
-CONTENTS = {
-    "fp32_contents": ("FP32",),
-    "fp64_contents": ("FP64",),
-    "int_contents": ("INT8", "INT16", "INT32"),
-    "int64_contents": ("INT64",),
-    "uint_contents": ("UINT8", "UINT16", "UINT32"),
-    "uint64_contents": ("UINT64",),
-}
-"""Datatypes that each field of numbers holds."""
-
-
 Call = Callable[[Any, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 """Answers a request, which came with some metadata."""
 
@@ -141,25 +130,9 @@ def message_of(request: Any) -> Message:
     Raises:
         Refused: If it holds tensors that are none.
     """
-    raw = list(request.raw_input_contents)
-    if raw and len(raw) != len(request.inputs):
-        raise Refused(
-            400, f"raw_input_contents must have one entry for each input, {len(request.inputs)}, got {len(raw)}"
-        )
-    tensors = {}
-    for position, one in enumerate(request.inputs):
-        about = {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
-        tensors[one.name] = from_bytes(about, raw[position] if raw else _contents(one))
     asked: dict[str, bool | None] | None = {one.name: True for one in request.outputs} or None
+    tensors = tensors_of(request, "input")
     return Message(tensors, parameters_of(request.parameters), request.id or None, asked, binary=True)
-
-
-def _contents(one: Any) -> bytes:
-    """Return the numbers of a typed tensor as bytes of its datatype."""
-    for field, names in CONTENTS.items():
-        if one.datatype in names:
-            return np.asarray(getattr(one.contents, field)).astype(TYPES[one.datatype]).tobytes()
-    return b""
 
 
 def parameter(value: Any) -> Any:

@@ -12,7 +12,7 @@ import torch
 from parmtrain.errors import ConfigError
 from parmtrain.serving.dataplane import Answered, DataPlane
 from parmtrain.serving.fleet import pool_names
-from parmtrain.serving.grpc_host import require_grpc, serving_grpc
+from parmtrain.serving.grpc_host import require_grpc_ports, serving_grpc
 from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.listening import serve, taken
 from parmtrain.serving.requests import Refused
@@ -121,7 +121,7 @@ def serve_instance(settings: InstanceSettings) -> None:
     model = one_model(settings)
     with taken(settings.host, settings.port, "port") as socket:
         if settings.grpc_port is not None:
-            require_grpc(settings.host, [settings.grpc_port])
+            require_grpc_ports(settings.host, [settings.grpc_port])
         plane = DataPlane(model)
         app = application(
             Protocol(plane).routes, lifespan=lambda app: serving_grpc(plane, settings.host, settings.grpc_port)

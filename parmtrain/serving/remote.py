@@ -1,61 +1,88 @@
-"""Instances that are servers of the Open Inference Protocol, whoever wrote them."""
+"""Instances that are servers of the Open Inference Protocol, whoever wrote them and however they are reached."""
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-import aiohttp
 import numpy as np
 import torch
 from torch import Tensor
 
+from parmtrain.serving.dataplane import FINGERPRINT
 from parmtrain.serving.fleet import Endpoint
-from parmtrain.serving.open_inference import LENGTH, read, write
 from parmtrain.serving.tensors import TYPES
 
 log = logging.getLogger(__name__)
 MOST_DOUBLED = 10
+SHOWN = 12  # digits of a fingerprint
 FIRST, LONGEST = 0.05, 1.0  # seconds between two looks at a server that is not ready
 PATIENCE = 2.0  # seconds that a server may take to say whether it is ready
-BINARY = "binary_tensor_data"
 
 
 class InstanceError(Exception):
-    """A server did not answer a query as it must."""
+    """A server cannot be reached, or did not answer as it must."""
+
+
+class Transport(Protocol):
+    """A way to one model of a server.
+
+    Its methods raise an ``InstanceError`` if the server cannot be reached or refuses, and ``infer`` raises a
+    ``Refused`` if an answer is malformed. They are cancelled like any coroutine, and then give up the call.
+    """
+
+    async def require_ready(self) -> None:
+        """Return if the server and its model say that they are ready, within ``PATIENCE`` seconds each."""
+
+    async def metadata(self) -> Any:
+        """Return the metadata of the model, as plain values, within ``PATIENCE`` seconds."""
+
+    async def infer(self, queries: np.ndarray, given: str, wanted: str) -> Mapping[str, np.ndarray]:
+        """Run the model.
+
+        Args:
+            queries: Queries ``[b, *query]``, little-endian numbers of the type that the model takes.
+            given: Name of its input.
+            wanted: Name of the output that is asked for.
+
+        Returns:
+            Its outputs by name.
+        """
 
 
 class RemoteInstance:
     """Run one model on a server, one batch at a time.
 
     Args:
-        session: HTTP connections, which are kept alive.
+        transport: How the server is reached.
         endpoint: The server and its model.
         shape: Shape of a query of this model.
         most: Queries that it is given at a time, at most.
+        fingerprint: What its model must be, if its server states it, as parmtrain's do; empty for anything.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, endpoint: Endpoint, shape: tuple[int, ...], most: int = 1
+        self, transport: Transport, endpoint: Endpoint, shape: tuple[int, ...], most: int = 1, fingerprint: str = ""
     ) -> None:
-        self._session, self.endpoint, self._shape, self._most = session, endpoint, shape, most
+        self._transport, self.endpoint, self._shape, self._most = transport, endpoint, shape, most
+        self._fingerprint = fingerprint
         self._running: asyncio.Task[Any] | None = None
-        self._input, self._output, self._type, self._binary = "", "", np.dtype("<f4"), True
-        self._same: dict[int, tuple[bytes, dict[str, str]]] = {}
+        self._input, self._output, self._type = "", "", np.dtype("<f4")
         self._said, self._failures = "", 0
 
     async def run(self, queries: Tensor) -> Any:
         """Run queries ``[b, *query]`` as one request.
 
         Raises:
-            InstanceError: If the server refuses them, or answers otherwise.
-            aiohttp.ClientError: If it cannot be reached.
+            InstanceError: If the server cannot be reached, refuses them, or answers otherwise.
+            Refused: If its answer is malformed.
         """
         self._running = asyncio.current_task()
         try:
             output = await self._ask(queries)
         except Exception as fault:
             self._failures += 1
-            self._tell(f"{self.endpoint} failed: {type(fault).__name__}: {fault}")
+            self._tell(f"{self.endpoint} failed: {named(fault)}")
             raise
         finally:
             self._running = None
@@ -70,74 +97,51 @@ class RemoteInstance:
 
     async def _ask(self, queries: Tensor) -> Tensor:
         numbers = queries.numpy().astype(self._type, copy=False)
-        body, headers = self._request(numbers)
-        try:
-            tensors = await self._post(body, headers)
-        except aiohttp.ServerDisconnectedError:  # a server may close a connection just as it is used again
-            tensors = await self._post(body, headers)
+        tensors = await self._transport.infer(numbers, self._input, self._output)
         got = {name: list(tensor.shape) for name, tensor in tensors.items()}
         if got.get(self._output, [])[:1] != [len(queries)]:
             raise InstanceError(f"the answer must have {self._output} for {len(queries)} queries, got {got or 'none'}")
         return torch.from_numpy(tensors[self._output].astype(np.float32))
 
-    def _request(self, numbers: np.ndarray) -> tuple[bytes, dict[str, str]]:
-        """Return the body and the headers of a request; of binary ones, the part before the numbers is kept."""
-        count = len(numbers)
-        if count not in self._same or not self._binary:
-            wanted = self._output if self._binary else None
-            body, headers = write("inputs", {self._input: (numbers, self._binary)}, wanted=wanted)
-            self._same[count] = body[: int(headers.get(LENGTH, 0))], headers
-            return body, headers
-        header, headers = self._same[count]
-        return header + numbers.tobytes(), headers
-
-    async def _post(self, body: bytes, headers: dict[str, str]) -> dict[str, np.ndarray]:
-        async with self._session.post(f"{self.endpoint}/infer", data=body, headers=headers) as response:
-            content = await response.read()
-            if response.status != 200:
-                raise InstanceError(f"status {response.status}, {content[:200]!r}")
-            return read(content, response.headers.get(LENGTH), "outputs").tensors
-
     async def restart(self) -> None:
         """Give up what the server runs, and wait until it says that it is ready."""
         if self._running is not None:
-            self._running.cancel()  # which closes its connection
+            self._running.cancel()
         if self._failures > 1:  # ready, and yet it fails
             await asyncio.sleep(min(FIRST * 2 ** min(self._failures, MOST_DOUBLED), LONGEST))
         wait = FIRST
+        told: set[str] = set()  # of a server with two addresses, errors may alternate
         while True:
             why = await self._wrong()
             if why is None:
                 return
-            self._tell(f"{self.endpoint} is not ready: {why}")
+            if why not in told:
+                self._tell(f"{self.endpoint} is not ready: {why}")
+            told.add(why)
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST)
 
     async def _wrong(self) -> str | None:
         """Return why the server is not ready; None if it is."""
-        timeout = aiohttp.ClientTimeout(total=PATIENCE)
         try:
-            for path in ("/v2/health/ready", f"/v2/models/{self.endpoint.model}/ready"):
-                async with self._session.get(f"{self.endpoint.server}{path}", timeout=timeout) as response:
-                    if response.status != 200:
-                        return f"{path} returns {response.status}"
-            async with self._session.get(f"{self.endpoint.server}/v2", timeout=timeout) as response:
-                about = await response.json(content_type=None) if response.status == 200 else {}
-            async with self._session.get(str(self.endpoint), timeout=timeout) as response:
-                return self._take(about, await response.json(content_type=None))
-        except (aiohttp.ClientError, TimeoutError, ValueError) as fault:
-            return f"{type(fault).__name__}: {fault}".rstrip(": ")
+            await self._transport.require_ready()
+            return self._take(await self._transport.metadata())
+        except InstanceError as fault:
+            return named(fault)
 
-    def _take(self, server: Any, model: Any) -> str | None:
+    def _take(self, model: Any) -> str | None:
         """Take names and types from the metadata of a model; return what is wrong with them, if anything."""
         try:
             (given,), outputs = model["inputs"], model["outputs"]
             self._input, kind, shape = given["name"], given["datatype"], [int(size) for size in given["shape"]]
             self._output = outputs[0]["name"]
-            self._binary, self._same = BINARY in server.get("extensions", []), {}
+            known = kind.startswith("FP") and kind in TYPES
+            stated = str((model.get("properties") or {}).get(FINGERPRINT, self._fingerprint))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             return f"its metadata must name one input and an output, got {str(model)[:200]}"
-        if not kind.startswith("FP") or kind not in TYPES:
+        if stated != self._fingerprint:
+            return f"it must run the model of this bundle, {self._fingerprint[:SHOWN]}…, but it runs {stated[:SHOWN]}…"
+        if not known:
             return f"its input must hold floating-point numbers, FP32, FP64 or FP16, got {kind}"
         self._type = np.dtype(TYPES[kind])
         wanted = (1, *self._shape)
@@ -145,3 +149,13 @@ class RemoteInstance:
         if fits and shape[0] == 1 and self._most > 1:
             return f"it takes one query at a time, shape {shape}, and not batch_max={self._most}"
         return None if fits else f"its input must have shape [-1, {', '.join(map(str, self._shape))}], got {shape}"
+
+
+def named(fault: BaseException) -> str:
+    """Return what is wrong in words: the sentence of an ``InstanceError``, and other exceptions after their type.
+
+    Example:
+        >>> named(InstanceError("status 500")), named(TimeoutError())
+        ('status 500', 'TimeoutError')
+    """
+    return str(fault) if isinstance(fault, InstanceError) else f"{type(fault).__name__}: {fault}".rstrip(": ")

@@ -37,7 +37,9 @@ class ServeSettings(Limits):
     )
     deployed: str | None = setting(None, "file of the deployed model, in place of the bundle's own")
     fleet: str | None = setting(
-        None, "YAML file of servers that run the models already; without it, Ray runs them on this machine or cluster"
+        None,
+        "YAML file of servers, http://… or grpc://…, that run the models already; without it, Ray runs them on this "
+        "machine or cluster",
     )
     name: str = setting("", "what clients call the model; the task's name by default")
     coded: bool = setting(True, "false serves the deployed model alone; copy_after=0 then sends each query twice")

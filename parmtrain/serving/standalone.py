@@ -2,99 +2,40 @@
 
 import asyncio
 import logging
-import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing.synchronize import Event
 from socket import socket
 from typing import Any, NamedTuple
 
-import aiohttp
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from parmtrain.command import log_to_terminal
-from parmtrain.errors import ConfigError
+from parmtrain.serving.connections import Connections
 from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.event_loop import Watch, collecting_when_idle
-from parmtrain.serving.fleet import Endpoint, pool_names, read_fleet
+from parmtrain.serving.fleet import Endpoint, pool_names
+from parmtrain.serving.following import Fleet, read_share
 from parmtrain.serving.front import Dialect, Front, routes_of, warm_up
 from parmtrain.serving.frontend import Frontend
-from parmtrain.serving.grpc_host import require_grpc, serving_grpc
-from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.grpc_host import require_grpc_ports, serving_grpc
+from parmtrain.serving.http import HEADER_BYTES, Protocol, application
 from parmtrain.serving.listening import serve_both, taken
 from parmtrain.serving.prometheus import PrometheusMetrics
 from parmtrain.serving.remote import RemoteInstance
+from parmtrain.serving.requests import most_bytes
 from parmtrain.serving.served import Served, ServeSettings, read_served
-from parmtrain.serving.service import Instance, Service
+from parmtrain.serving.service import Service
 from parmtrain.serving.supervisor import Supervisor
 from parmtrain.serving.tracing import Tracer
 
-IDLE = 3.0  # seconds that a connection is kept, less than servers do
-LOOK = 1.0  # seconds between two looks at the file of the fleet
 SOON = 0.1  # seconds between two looks at a front that starts
 log = logging.getLogger(__name__)
-
-
-class Fleet:
-    """The instances of a service, as a file names them: it is read again when it changes.
-
-    Args:
-        path: The file.
-        read: Reads it; raises a ``ConfigError`` if it is wrong.
-        service: The service; its frontend has the instances that the file names now.
-        made: Makes an instance of an endpoint and a pool.
-        listed: What the file names now.
-    """
-
-    def __init__(
-        self,
-        path: str,
-        read: Callable[[], list[tuple[int, Endpoint]]],
-        service: Service,
-        made: Callable[[int, Endpoint], Instance],
-        listed: list[tuple[int, Endpoint]],
-    ) -> None:
-        self.path, self.read, self.service, self.made = path, read, service, made
-        self._known: tuple[int, int] | None = None  # it may have changed since it was listed
-        self._numbers = dict(enumerate(listed))
-
-    def _changed(self) -> tuple[int, int]:
-        with suppress(OSError):
-            state = os.stat(self.path)
-            return state.st_mtime_ns, state.st_size
-        return 0, 0
-
-    async def follow(self) -> None:
-        """Look at the file again and again."""
-        while True:
-            await asyncio.sleep(LOOK)
-            now = self._changed()
-            if now == self._known:
-                continue
-            self._known = now
-            try:
-                self.take(self.read())
-            except ConfigError as fault:
-                log.warning("%s; the fleet stays as it is", fault)
-
-    def take(self, listed: list[tuple[int, Endpoint]]) -> None:
-        """Add the instances that are new, and remove those that are not listed any more."""
-        wanted = list(listed)
-        for number, one in list(self._numbers.items()):
-            if one in wanted:
-                wanted.remove(one)
-            else:
-                log.info("%s leaves the fleet", one[1])
-                self.service.remove(number)
-                del self._numbers[number]
-        for pool, endpoint in wanted:
-            log.info("%s joins the fleet", endpoint)
-            self._numbers[self.service.add(pool, self.made(pool, endpoint))] = (pool, endpoint)
 
 
 class FrontApplication(NamedTuple):
@@ -143,18 +84,17 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
     entrance = settings.entrance()
     front, watch = Front.of(service, served, settings), Watch()
     metrics.watch(frontend, watch)
+    longest = HEADER_BYTES + settings.batch_max * max(map(most_bytes, [*shapes, (served.outputs,), (served.width,)]))
     plane, grpc_port = DataPlane(front), settings.grpc_port and settings.grpc_port + number
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=IDLE)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with AsyncExitStack() as stack:
-            session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-            await stack.enter_async_context(session)
+            connections = await stack.enter_async_context(Connections(longest))
 
             def made(pool: int, endpoint: Endpoint) -> RemoteInstance:
-                return RemoteInstance(session, endpoint, shapes[pool], settings.batch_max)
+                own = served.fingerprints[pool]
+                return RemoteInstance(connections.to(endpoint), endpoint, shapes[pool], settings.batch_max, own)
 
             service.instances += [made(pool, endpoint) for pool, endpoint in listed]
             service.await_instances()
@@ -196,28 +136,6 @@ def _tell_of_failure(task: asyncio.Task[None]) -> None:
     """Log why work in the background ended, which goes on for ever."""
     if not task.cancelled() and (fault := task.exception()) is not None:
         log.error("%s ended: %s: %s", task.get_coro(), type(fault).__name__, fault)
-
-
-def read_share(settings: ServeSettings, pools: list[str], number: int) -> list[tuple[int, Endpoint]]:
-    """Return the endpoints of one of several fronts: every so many of each pool.
-
-    Raises:
-        ConfigError: If the file of the fleet is wrong, or a pool has fewer endpoints than there are fronts.
-    """
-    assert settings.fleet is not None
-    listed, share = read_fleet(settings.fleet, pools), settings.frontends
-    found = []
-    for pool, name in enumerate(pools):
-        own = [endpoint for one, endpoint in listed if one == pool]
-        if len(own) < share:
-            raise ConfigError(
-                [
-                    f"fleet={settings.fleet}: {name} must list {share} servers or more for frontends={share}, got "
-                    f"{len(own)}"
-                ]
-            )
-        found += [(pool, endpoint) for endpoint in own[number::share]]
-    return found
 
 
 def run_front(
@@ -266,7 +184,7 @@ def serve_alone(settings: ServeSettings) -> None:
         ports = [settings.metrics_port + number for number in range(settings.frontends)]
         beside = [stack.enter_context(taken(settings.host, port, "metrics_port")) for port in ports]
         if settings.grpc_port is not None:
-            require_grpc(settings.host, [settings.grpc_port + number for number in range(settings.frontends)])
+            require_grpc_ports(settings.host, [settings.grpc_port + number for number in range(settings.frontends)])
         about = served.bundle.about
         code = f"code={about['code']}, k={settings.k or about['k']}" if settings.coded else "uncoded"
         url = f"http{'' if entrance.certificate is None else 's'}://{settings.host}:{settings.port}"

@@ -1,0 +1,52 @@
+"""Tensors in messages of the Open Inference Protocol over gRPC: as bytes, or as numbers in typed fields."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from parmtrain.serving.requests import Refused
+from parmtrain.serving.tensors import TYPES, from_bytes
+
+CONTENTS = {
+    "fp32_contents": ("FP32",),
+    "fp64_contents": ("FP64",),
+    "int_contents": ("INT8", "INT16", "INT32"),
+    "int64_contents": ("INT64",),
+    "uint_contents": ("UINT8", "UINT16", "UINT32"),
+    "uint64_contents": ("UINT64",),
+}
+"""Datatypes that each field of numbers holds."""
+
+
+def tensors_of(message: Any, part: Literal["input", "output"]) -> dict[str, np.ndarray]:
+    """Return the tensors of a request or a response by name.
+
+    Args:
+        message: A ``ModelInferRequest`` or a ``ModelInferResponse``.
+        part: ``input`` for a request, ``output`` for a response.
+
+    Raises:
+        Refused: If it holds tensors that are none.
+
+    Example:
+        >>> from parmtrain.serving.grpc_messages import MESSAGE
+        >>> one = {"name": "y", "datatype": "FP64", "shape": [1, 2], "contents": {"fp64_contents": [1, 2.5]}}
+        >>> tensors_of(MESSAGE["ModelInferResponse"](outputs=[one]), "output")
+        {'y': array([[1. , 2.5]])}
+    """
+    described, raw = getattr(message, f"{part}s"), list(getattr(message, f"raw_{part}_contents"))
+    if raw and len(raw) != len(described):
+        raise Refused(400, f"raw_{part}_contents must have one entry for each {part}, {len(described)}, got {len(raw)}")
+    tensors = {}
+    for position, one in enumerate(described):
+        about = {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
+        tensors[one.name] = from_bytes(about, raw[position] if raw else _contents(one))
+    return tensors
+
+
+def _contents(one: Any) -> bytes:
+    """Return the numbers of a typed tensor as bytes of its datatype."""
+    for field, names in CONTENTS.items():
+        if one.datatype in names:
+            return np.asarray(getattr(one.contents, field)).astype(TYPES[one.datatype]).tobytes()
+    return b""

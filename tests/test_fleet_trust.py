@@ -1,0 +1,52 @@
+"""A front trusts neither its clients nor its fleet: tenants apart, and servers of another bundle."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+
+from parmtrain.runs import Result
+from tests.fleets import Gate, app_of, ask, call, front, front_at_once, gates_of, listed, queries_of, wait_for
+from tests.servers import serving
+
+
+@pytest.fixture
+def gates(finished: Result) -> list[Gate]:
+    return gates_of(finished)
+
+
+@pytest.fixture
+def queries(finished: Result) -> torch.Tensor:
+    return queries_of(finished, 24)
+
+
+def test_queries_of_different_tenants_are_never_encoded_together(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(app_of(gate))) for gate in gates]
+        path = listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])
+        url = stack.enter_context(front(finished, path))
+        groups: dict[str, list[str]] = {"a": [], "b": [], "": []}
+        for number, query in enumerate(queries[:12]):
+            tenant = sorted(groups)[number % 3]
+            status, answer = ask(url, query, headers={"X-Tenant": tenant} if tenant else {})
+            assert status == 200
+            groups[tenant].append(answer["parameters"]["group"])
+        assert all(one[0] == one[1] != one[2] == one[3] for one in groups.values())
+        assert len({group for one in groups.values() for group in one}) == 6
+        assert ask(url, queries[0], headers={"X-Tenant": "a" * 300})[0] == 400
+
+
+def test_a_server_of_another_bundle_is_never_asked(
+    finished: Result, gates: list[Gate], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gates[0].fingerprint = "0" * 64
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(app_of(gate))) for gate in gates]
+        path = listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])
+        url = stack.enter_context(front_at_once(finished, path))
+        wait_for(lambda: call(f"{url}/healthz")[1]["up"] == [1, 1])
+        wait_for(lambda: "it must run the model of this bundle" in caplog.text)
+    assert "but it runs 000000000000…" in caplog.text
