@@ -1,12 +1,16 @@
 """Clients that are slow, stop half-way or speak another protocol cost themselves their answer, and nobody else."""
 
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
 import torch
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from torch import nn
 
 from parmtrain.serving import http, patience
@@ -65,6 +69,23 @@ def test_many_half_requests_stop_nobody_else(address: tuple[str, int]) -> None:
             stack.enter_context(closing(connected(address))).sendall(HALF)
         with urllib.request.urlopen(f"http://127.0.0.1:{address[1]}/v2/health/ready", timeout=20) as answer:
             assert answer.status == 200
+
+
+def test_a_server_that_was_busy_does_not_take_its_clients_for_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "HEADERS", SOON)
+
+    async def busy(request: Request) -> Response:
+        time.sleep(3 * SOON)
+        return Response()
+
+    with serving(application([Route("/busy", busy)])) as url:
+        address = "127.0.0.1", int(url.rpartition(":")[2])
+        with closing(connected(address)) as waiting, closing(connected(address)) as first:
+            time.sleep(SOON / 3)
+            first.sendall(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(SOON / 3)
+            waiting.sendall(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert waiting.recv(1000).startswith(b"HTTP/1.1 404")
 
 
 @pytest.mark.parametrize(

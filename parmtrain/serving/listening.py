@@ -16,6 +16,7 @@ from parmtrain.serving.patience import PatientProtocol
 
 BACKLOG = 2048
 CONNECTIONS = 8192  # further ones get status 503
+IDLE = 75  # seconds that a connection without requests is kept: longer than load balancers and clients do
 DRAIN = 30  # seconds that queries in flight get at the end
 
 
@@ -89,6 +90,7 @@ def server(app: Any, certificate: Certificate | None = None, **more: Any) -> uvi
         access_log=False,
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=DRAIN,
+        timeout_keep_alive=IDLE,
         server_header=False,
         **more,
     )
