@@ -1,7 +1,7 @@
 """What to serve and how: a bundle, its deployed model, and the number of instances."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -38,8 +38,10 @@ class ServeSettings(Limits):
     )
     name: str = setting("", "what clients call the model; the task's name by default")
     coded: bool = setting(True, "false serves the deployed model alone; copy_after=0 then sends each query twice")
-    replicas: int = setting(2, "instances of the deployed model, m", above=0)
-    parity_replicas: int | None = setting(None, "instances of each parity model; m/k by default", above=0)
+    replicas: int = setting(2, "instances of the deployed model, m, of all frontends together", above=0)
+    parity_replicas: int | None = setting(
+        None, "instances of each parity model, of all frontends together; m/k by default", above=0
+    )
     host: str = setting("127.0.0.1", "address to listen on; the default is reachable from this machine only")
     port: int = setting(8000, "port to listen on", least=1, most=65535)
     metrics_port: int = setting(
@@ -49,7 +51,7 @@ class ServeSettings(Limits):
     grpc_port: int | None = setting(
         None, "with a fleet, port of the protocol over gRPC, too; the first of several frontends", least=1, most=65535
     )
-    frontends: int = setting(1, "processes that answer queries before a fleet, each with a share of it", above=0)
+    frontends: int = setting(1, "processes that answer queries, each with a share of the instances", above=0)
     cpus: float = setting(0.0, "CPUs that Ray reserves for each instance", least=0)
     gpus: float = setting(0.0, "GPUs that Ray reserves for each instance; 0.5 lets two share one", least=0)
     unusual: str = setting(
@@ -74,10 +76,8 @@ class ServeSettings(Limits):
         """Yield every fault except numbers out of bounds."""
         if not self.bundle:
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
-        if self.metrics_port <= self.port < self.metrics_port + self.frontends:
+        if self.metrics_port <= self.port < self.metrics_port + (1 if self.fleet is None else self.frontends):
             yield f"metrics_port must be another port than port={self.port}"
-        if self.frontends > 1 and self.fleet is None:
-            yield f"frontends must be 1 without fleet=…, got {self.frontends}"
         if self.grpc_port is not None and self.fleet is None:
             yield f"grpc_port needs fleet=…, got {self.grpc_port}"
         for name, default in (("replicas", 2), ("parity_replicas", None), ("cpus", 0.0), ("gpus", 0.0)):
@@ -191,6 +191,34 @@ def read_served(settings: ServeSettings) -> Served:
 
 
 def instance_counts(settings: ServeSettings, served: Served) -> list[int]:
-    """Return the number of instances of each pool: m, and by default m/k (rounded up) for each parity model."""
+    """Return the number of instances of each pool: m, and by default m/k (rounded up) for each parity model.
+
+    Raises:
+        ConfigError: If a pool has fewer than there are frontends, each of which needs one of its own.
+    """
     parity = settings.parity_replicas or -(-settings.replicas // (served.k(settings) or served.bundle.k))
-    return [settings.replicas, *[parity] * (len(served.models) - 1)]
+    counts = [settings.replicas, *[parity] * (len(served.models) - 1)]
+    few = dict(zip(("replicas", "parity_replicas"), counts, strict=False))
+    faults = [
+        f"{name} must be {settings.frontends} or more for frontends={settings.frontends}, got {count}"
+        for name, count in few.items()
+        if count < settings.frontends
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return counts
+
+
+def share_of(counts: Sequence[int], number: int, frontends: int) -> list[int]:
+    """Return how many instances of each pool one of several frontends has; their shares differ by one at most.
+
+    Args:
+        counts: Instances of each pool.
+        number: Number of the frontend, from 0; one that takes the place of another has its share.
+        frontends: Number of frontends.
+
+    Example:
+        >>> share_of([5, 3], 0, 2), share_of([5, 3], 1, 2)
+        ([3, 2], [2, 1])
+    """
+    return [len(range(number % frontends, count, frontends)) for count in counts]
