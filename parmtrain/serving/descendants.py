@@ -54,6 +54,19 @@ def below(root: int) -> set[int]:
     return {one for one in found - {root} if parents[one][1] != "Z"}
 
 
+def ended(process: int) -> bool:
+    """Return whether a process below this one has ended.
+
+    Example:
+        >>> ended(os.getpid())
+        False
+    """
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def named(root: int, name: str) -> set[int]:
     """Return the processes below one that run a program of this name."""
     found = set()

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from typing import IO, Any
 
 from parmtrain.errors import ServiceError
-from parmtrain.serving.descendants import below, die_with_parent, named, none_left
+from parmtrain.serving.descendants import die_with_parent, ended, named, none_left
 from parmtrain.serving.listening import taken
 from parmtrain.serving.ray_life import FAULT, JOINED, LOGS, READY, live_on_ray
 from parmtrain.serving.served import ServeSettings, instance_counts, read_served
@@ -101,11 +101,10 @@ class Host:
                     if self.joined:
                         self.process.join(GRACE)
                     raise ServiceError(text)
-            alive = below(os.getpid())
-            dead = sorted(vital[one] for one in vital.keys() - alive)
+            dead = sorted(what for one, what in vital.items() if ended(one))
             if dead:
                 raise ServiceError(f"Ray has died: {' and '.join(dead)} ended; {LOGS}")
-            if self.process.pid not in alive:
+            if not self.process.is_alive():
                 raise ServiceError(f"Ray's process has ended{self._last_words()}; {LOGS}")
             if len(vital) < len(VITAL) and not self.joined:
                 for name, what in VITAL.items():
