@@ -4,10 +4,10 @@
     python experiments/serving/ray_newest.py OUT.csv ingress=true      # HTTP through Ray's proxy; again with HAProxy:
     RAY_SERVE_ENABLE_HA_PROXY=1 unshare -rn sh -c 'ip link set lo up; python … OUT.csv ingress=true'
 
-A replica of a deployment calls two actors, or two replicas of another deployment (one query at a time each), with a query
-of 3×32×32 and an answer of 10 numbers that costs nothing. Latency of each call, and processor time of the caller alone:
-one after another, and four at once. ``pairs`` says how many of 50 pairs of slots that were held together were on two
-replicas.
+A replica of a deployment calls two actors, or two replicas of another deployment (one query at a time each), with a
+query of 3×32×32 and an answer of 10 numbers that costs nothing. Latency of each call, and processor time of the caller
+alone: one after another, and four at once. ``pairs`` says how many of 50 pairs of slots that were held together were on
+two replicas.
 """
 
 import asyncio
@@ -27,7 +27,17 @@ from parmtrain.settings import read_settings, setting
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-PORT, PAIRS = 9190, 50
+PORT, PAIRS, PATIENCE = 9190, 50, 60
+WAYS = (
+    "actor",
+    "handle",
+    "handle, choose_replica",
+    "handle, gRPC",
+    "handle, gRPC, choose_replica",
+    "capacity queue",
+    "capacity queue, gRPC",
+    "capacity queue, choose_replica",  # the last, since it does not give back what it has taken
+)
 
 
 @dataclass
@@ -114,7 +124,7 @@ class Caller:
                 different += one.replica_id != other.replica_id
         return different
 
-    async def broadcast(self) -> tuple[int, float]:
+    async def to_all(self) -> tuple[int, float]:
         """Return how many replicas a broadcast has reached, and the milliseconds that it took."""
         began = time.perf_counter()
         answers = await self.handles["handle"].broadcast("run", self.query).results_async()
@@ -148,24 +158,18 @@ def between_deployments(settings: Settings) -> list[dict[str, Any]]:
     from ray import serve
 
     caller = serve.run(application(), name="newest", route_prefix=None)
-    rows = []
-    names = [
-        f"{name}{more}"
-        for name in ("handle", "handle, gRPC", "capacity queue", "capacity queue, gRPC")
-        for more in ("", ", choose_replica")
-    ]
-    for name in ["actor", *names]:
+    replicas, milliseconds = caller.to_all.remote().result(timeout_s=60)
+    rows: list[dict[str, Any]] = [{"way": f"broadcast to {replicas}", "latency 1": milliseconds}]
+    print(rows[0])
+    for name in WAYS:
         try:
-            row = caller.measure.remote(name, settings.calls, settings.warm).result(timeout_s=120)
+            row = caller.measure.remote(name, settings.calls, settings.warm).result(timeout_s=PATIENCE)
             if name.endswith("choose_replica"):
-                row["pairs"] = caller.pairs.remote(name.removesuffix(", choose_replica")).result(timeout_s=120)
+                row["pairs"] = caller.pairs.remote(name.removesuffix(", choose_replica")).result(timeout_s=PATIENCE)
         except Exception as fault:
             row = {"way": name, "failed": f"{type(fault).__name__}: {fault}".strip().splitlines()[-1][:200]}
         rows.append(row)
         print(row, flush=True)
-    replicas, milliseconds = caller.broadcast.remote().result(timeout_s=60)
-    rows.append({"way": f"broadcast to {replicas}", "latency 1": milliseconds})
-    print(rows[-1])
     return rows
 
 

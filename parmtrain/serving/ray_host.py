@@ -11,7 +11,7 @@ import tempfile
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import IO, Any
+from typing import Any
 
 from parmtrain.errors import ServiceError
 from parmtrain.serving.descendants import die_with_parent, ended, named, none_left
@@ -44,7 +44,7 @@ def serve_on_ray(settings: ServeSettings) -> None:
         f"{url}/v2/models/{settings.name or about['task']}/infer and {url}/ take POST requests; "
         f"metrics for Prometheus: http://127.0.0.1:{settings.metrics_port}/metrics"
     )
-    with none_left(), tempfile.TemporaryFile() as output:
+    with none_left(), tempfile.NamedTemporaryFile() as output:
         Host(settings, counts, output).work(shown)
 
 
@@ -54,18 +54,18 @@ class Host:
     Args:
         settings: What to serve and how.
         counts: Instances of each pool.
-        output: File for all that Ray writes to its outputs.
+        output: Temporary file with a name, for all that Ray writes to its outputs.
     """
 
-    def __init__(self, settings: ServeSettings, counts: list[int], output: IO[bytes]) -> None:
-        # a fork has read the bundle's libraries already; elsewhere than on Linux systems do not survive one
+    def __init__(self, settings: ServeSettings, counts: list[int], output: Any) -> None:
+        # a fork has imported everything already; systems other than Linux have libraries that do not survive one
         context: Any = get_context("fork" if sys.platform == "linux" else "spawn")
         self.output, self.ready, self.joined = output, False, False
         self.heard, told = context.Pipe(duplex=False)
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until the child has its own answer to them
         try:
             self.process: SpawnProcess = context.Process(
-                target=_child, args=(settings, counts, output.fileno(), told), name="Ray"
+                target=_child, args=(settings, counts, output.name, told), name="Ray"
             )
             self.process.start()
         finally:
@@ -125,12 +125,13 @@ class Host:
         return f" ({said[-1][:200]})" if said else ""
 
 
-def _child(settings: ServeSettings, counts: list[int], output: int, told: Connection) -> None:
+def _child(settings: ServeSettings, counts: list[int], output: str, told: Connection) -> None:
     """Run Ray, out of reach of the terminal: its signals are for the parent, and its screen, too."""
     os.setsid()
     die_with_parent()
+    written = os.open(output, os.O_WRONLY | os.O_APPEND)
     for number in (1, 2):
-        os.dup2(output, number)
+        os.dup2(written, number)
     for one in STOPS:
         signal.signal(one, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
