@@ -55,8 +55,9 @@ class Command:
     def wait_until_ready(self) -> None:
         self.wait_for(lambda: "take POST" in self.said)
 
-    def assert_nothing_left(self) -> None:
-        until = time.monotonic() + 5
+    def assert_nothing_left(self, seconds: float = 5) -> None:
+        """Assert that its processes end within some seconds, and that nobody listens on its ports."""
+        until = time.monotonic() + seconds
         while (left := self.running()) and time.monotonic() < until:
             time.sleep(0.1)
         assert not left, self.said

@@ -4,12 +4,15 @@ import os
 import shutil
 import signal
 import time
+import urllib.request
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from parmtrain.runs import Result
-from tests.ray_command import on_ray
+from tests.ray_command import Command, on_ray
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -60,14 +63,42 @@ def test_ray_that_dies_ends_the_command_with_a_sentence(
         assert len(sentence.splitlines()) == 1
 
 
+def answers(port: int) -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def another(command: Command, pattern: str, killed: set[int]) -> bool:
+    return bool(command.running(pattern) - killed)
+
+
+@pytest.mark.thorough
+def test_what_ray_mends_does_not_end_the_command(finished: Result, tmp_path: Path) -> None:
+    port = PORT + 50
+    with on_ray(tmp_path, port, f"bundle={finished.folder}") as command:
+        command.wait_until_ready()
+        before = command.said
+        for pattern in ("^ray::ProxyActor", "^ray::ServeController"):
+            killed, since = command.running(pattern), time.monotonic()
+            for one in killed:
+                os.kill(one, signal.SIGKILL)
+            command.wait_for(partial(another, command, pattern, killed), 100)
+            command.wait_for(lambda: answers(port), 100)
+            print(pattern, f"answers {time.monotonic() - since:.1f} s later")
+        assert command.said == before
+        command.process.send_signal(signal.SIGTERM)
+        assert command.process.wait(60) == 0
+        command.assert_nothing_left()
+
+
 @pytest.mark.thorough
 def test_a_command_that_is_killed_takes_ray_with_it(finished: Result, tmp_path: Path) -> None:
     with on_ray(tmp_path, PORT + 30, f"bundle={finished.folder}") as command:
         command.wait_until_ready()
         command.process.kill()
         command.process.wait(10)
-        time.sleep(10)  # instances notice that Ray is gone
-        command.assert_nothing_left()
+        command.assert_nothing_left(60)  # it still answers what is in flight
 
 
 @pytest.mark.thorough

@@ -19,9 +19,9 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def die_with_parent() -> None:
-    """Have this process killed when its parent ends, however that ends."""
-    _prctl(DEATH_SIGNAL, signal.SIGKILL)
+def stop_with_parent() -> None:
+    """Have this process asked to stop (SIGTERM) when its parent ends, however that ends."""
+    _prctl(DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _parents() -> dict[int, tuple[int, str]]:

@@ -8,13 +8,14 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from parmtrain.errors import ServiceError
-from parmtrain.serving.descendants import die_with_parent, ended, named, none_left
+from parmtrain.serving.descendants import ended, named, none_left, stop_with_parent
 from parmtrain.serving.listening import taken
 from parmtrain.serving.ray_life import FAULT, JOINED, LOGS, READY, live_on_ray
 from parmtrain.serving.served import ServeSettings, instance_counts, read_served
@@ -128,12 +129,18 @@ class Host:
 def _child(settings: ServeSettings, counts: list[int], output: str, told: Connection) -> None:
     """Run Ray, out of reach of the terminal: its signals are for the parent, and its screen, too."""
     os.setsid()
-    die_with_parent()
     written = os.open(output, os.O_WRONLY | os.O_APPEND)
     for number in (1, 2):
         os.dup2(written, number)
     for one in STOPS:
         signal.signal(one, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_with_parent()  # for one that is killed cannot ask for it
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    live_on_ray(settings, counts, lambda kind, text: told.send((kind, text)))
+
+    def tell(kind: str, text: str) -> None:
+        with suppress(OSError):  # nobody hears it any more
+            told.send((kind, text))
+
+    with none_left():
+        live_on_ray(settings, counts, tell)

@@ -43,7 +43,7 @@ def live_on_ray(settings: ServeSettings, counts: list[int], tell: Callable[[str,
     except ParmtrainError as wrong:
         fault = str(wrong)
     except Exception as wrong:
-        fault = f"Ray did not start the service: {cause_of(str(wrong)) or reason_of(wrong)}; {LOGS}"
+        fault = f"Ray did not start the service: {_told_cause() or cause_of(str(wrong)) or reason_of(wrong)}; {LOGS}"
     if fault and not joined:
         tell(FAULT, fault)  # then nothing of Ray is left
     end(joined)
@@ -156,6 +156,19 @@ class Watch:
             time.sleep(self.pause)
 
 
+def _cause_in(application: Any) -> str:
+    """Return the error that Ray's account of an application names; empty if it names none."""
+    return next(filter(None, (cause_of(one.message) for one in application.deployments.values())), "")
+
+
+def _told_cause() -> str:
+    from ray import serve
+
+    with suppress(Exception):
+        return _cause_in(serve.status().applications[NAME])
+    return ""
+
+
 def what_is_wrong() -> str:
     """Return what Ray says is wrong with the service; empty if nothing is."""
     from ray import serve
@@ -165,8 +178,7 @@ def what_is_wrong() -> str:
     if application is None:
         return f"the application {NAME} is gone"
     if application.status != "RUNNING":
-        texts = [one.message for one in application.deployments.values()]
-        cause = next(filter(None, map(cause_of, texts)), "")
+        cause = _cause_in(application)
         return f"the frontend is {application.status.lower()}" + (f" ({cause})" if cause else "")
     sick = [state for state in status.proxies.values() if state not in ("HEALTHY", "DRAINING")]
     return f"its HTTP proxy is {sick[0].lower()}" if sick else ""
