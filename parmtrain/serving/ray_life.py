@@ -32,10 +32,13 @@ def live_on_ray(settings: ServeSettings, counts: list[int], tell: Callable[[str,
         tell: Called with ``JOINED`` if Ray was there before, ``READY`` once queries are answered, and ``FAULT`` with a
             sentence at the end if the user did not ask for it.
     """
-    fault, joined = "", False
+    fault, joined, deployed = "", False, False
     try:
         began = time.monotonic()
-        joined = start(settings, counts, tell)
+        joined = start_ray(settings, tell)
+        require_room_for(settings, counts)
+        deployed = True  # or soon
+        deploy(settings)
         tell(READY, "")
         fault = Watch(max(PATIENCE, 3 * (time.monotonic() - began))).work()
     except KeyboardInterrupt:
@@ -46,25 +49,17 @@ def live_on_ray(settings: ServeSettings, counts: list[int], tell: Callable[[str,
         fault = f"Ray did not start the service: {_told_cause() or cause_of(str(wrong)) or reason_of(wrong)}; {LOGS}"
     if fault and not joined:
         tell(FAULT, fault)  # then nothing of Ray is left
-    end(joined)
+    end(deployed)
     if fault and joined:
         tell(FAULT, fault)
 
 
-def start(settings: ServeSettings, counts: list[int], tell: Callable[[str, str], None]) -> bool:
-    """Start Ray, or join the one that ``RAY_ADDRESS`` names, and the service on it; return whether it was joined.
-
-    Raises:
-        ConfigError: If Ray has not what the instances need.
-        RuntimeError: If the service does not start.
-    """
+def start_ray(settings: ServeSettings, tell: Callable[[str, str], None]) -> bool:
+    """Start Ray, or join the one that ``RAY_ADDRESS`` names; return whether it was joined."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if settings.local and "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault(LOOPBACK, "0")
     import ray
-    from ray import serve
-
-    from parmtrain.serving.app import application
 
     ray.init(
         logging_level=logging.WARNING,
@@ -75,12 +70,26 @@ def start(settings: ServeSettings, counts: list[int], tell: Callable[[str, str],
     joined = not named(os.getpid(), "raylet")
     if joined:
         tell(JOINED, "")
+    return joined
+
+
+def require_room_for(settings: ServeSettings, counts: list[int]) -> None:
+    """Raise a ``ConfigError`` if Ray has not what the instances need."""
+    import ray
+
     there = ray.cluster_resources()
     for kind, wanted in (("CPU", settings.cpus), ("GPU", settings.gpus)):
         require_room(kind, wanted * sum(counts), there.get(kind, 0.0))
+
+
+def deploy(settings: ServeSettings) -> None:
+    """Start the service on Ray; raise a ``RuntimeError`` if it does not start."""
+    from ray import serve
+
+    from parmtrain.serving.app import application
+
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": "WARNING"})
     serve.run(application(settings), name=NAME, route_prefix="/")
-    return joined
 
 
 def require_room(kind: str, wanted: float, there: float) -> None:
@@ -110,15 +119,15 @@ def cause_of(message: str) -> str:
     return re.sub(r"^parmtrain\.[\w.]+: ", "", line)
 
 
-def end(joined: bool) -> None:
-    """End the service, and Ray with it unless others run on it; where Ray is dead, as far as that goes."""
+def end(deployed: bool) -> None:
+    """End the service if it was deployed, and Serve with it unless others use it: as far as a Ray that dies allows."""
     import ray
     from ray import serve
 
     with suppress(Exception, KeyboardInterrupt):
-        if joined and set(serve.status().applications) - {NAME}:
+        if deployed and set(serve.status().applications) - {NAME}:
             serve.delete(NAME)
-        else:
+        elif deployed:
             serve.shutdown()
     with suppress(Exception, KeyboardInterrupt):
         ray.shutdown()
