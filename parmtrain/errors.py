@@ -76,6 +76,10 @@ class StorageError(ParmtrainError):
     """A file cannot be written, since its disk is full."""
 
 
+class ServiceError(ParmtrainError):
+    """A service that was started has died."""
+
+
 def raised_in(fault: BaseException, package: str) -> bool:
     """Return whether an error was raised in the code of a package, and not in what that called."""
     frames = list(traceback.walk_tb(fault.__traceback__))

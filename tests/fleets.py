@@ -18,7 +18,8 @@ from parmtrain.runs import Result
 from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.model_server import InstanceSettings, OneModel, one_model
-from parmtrain.serving.served import ServeSettings, read_served
+from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.served import read_served
 from parmtrain.serving.standalone import front_application
 from tests.servers import serving
 

@@ -24,7 +24,8 @@ from parmtrain.serving.fleet import read_fleet
 from parmtrain.serving.http import application
 from parmtrain.serving.listening import taken
 from parmtrain.serving.model_server import OneModel
-from parmtrain.serving.served import ServeSettings, read_served
+from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.served import read_served
 from tests.fleets import PATIENCE, Gate, app_of, ask, call, front, gates_of, listed, queries_of, wait_for
 from tests.servers import serving
 

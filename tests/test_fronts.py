@@ -19,7 +19,7 @@ import yaml
 from parmtrain.runs import Result
 from parmtrain.serving.listening import taken
 from parmtrain.serving.model_server import InstanceSettings
-from parmtrain.serving.served import ServeSettings
+from parmtrain.serving.serve_settings import ServeSettings
 from parmtrain.settings import read_settings
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,8 @@ from parmtrain.programs import Network, pack
 from parmtrain.run_folder import RunFolder
 from parmtrain.serving import Frontend, Kind
 from parmtrain.serving.predictions import Prediction
-from parmtrain.serving.served import ServeSettings, read_served
+from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.served import read_served
 from parmtrain.serving.service import Service
 from parmtrain.serving.worker import Worker
 

@@ -18,7 +18,7 @@ import torch
 from parmtrain import compose, run
 from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
-from parmtrain.serve import LOOPBACK
+from parmtrain.serving.ray_life import LOOPBACK
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

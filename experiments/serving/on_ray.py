@@ -45,7 +45,7 @@ from parmtrain.serving.actors import ActorInstance
 from parmtrain.serving.app import FrontendDeployment, application
 from parmtrain.serving.delays import ServiceTimes, Slowdowns, constant
 from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
-from parmtrain.serving.served import ServeSettings
+from parmtrain.serving.serve_settings import ServeSettings
 from parmtrain.serving.simulator import KINDS, Outcome, Simulation, poisson
 from parmtrain.serving.worker import Worker
 from parmtrain.settings import read_settings

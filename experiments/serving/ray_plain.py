@@ -22,7 +22,8 @@ class Plain:
     """Answers the Open Inference Protocol with the model."""
 
     def __init__(self, run: str, batches: bool) -> None:
-        from parmtrain.serving.served import ServeSettings, read_served
+        from parmtrain.serving.serve_settings import ServeSettings
+        from parmtrain.serving.served import read_served
 
         torch.set_num_threads(1)
         self.batches, self.model = batches, read_served(ServeSettings(bundle=run)).deployed

@@ -1,7 +1,9 @@
 """Run the service on Ray: the frontend as a Serve deployment, and one actor per instance.
 
-Only this module and ``actors`` import Ray. Instances are actors rather than Serve replicas, because the frontend must
-choose where each query of a coding group runs: Serve's router could send both queries of a pair to the same replica.
+Only this module, ``actors`` and ``ray_life`` import Ray. Instances are actors rather than Serve replicas, because the
+frontend must choose where each query of a coding group runs: Serve's router could send both queries of a pair to the
+same replica. Several frontends are replicas of the deployment. Each starts instances of its own, which end with it: Ray
+ends the actors that a process has started when it is gone.
 """
 
 import asyncio
@@ -23,7 +25,8 @@ from parmtrain.serving.http import Protocol
 from parmtrain.serving.http import application as application_of
 from parmtrain.serving.requests import as_json
 from parmtrain.serving.runner import precision_of
-from parmtrain.serving.served import ServeSettings, instance_counts, read_served
+from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.served import instance_counts, read_served, share_of
 from parmtrain.serving.service import Service
 
 
@@ -38,7 +41,8 @@ class FrontendDeployment:
         self.settings = ServeSettings(**settings)
         self.settings.check()
         served = read_served(self.settings)
-        counts = instance_counts(self.settings, served)
+        rank = serve.get_replica_context().rank.rank  # a replica that replaces another has its rank
+        counts = share_of(instance_counts(self.settings, served), rank, self.settings.frontends)
         self.precision = precision_of(served.bundle.about, "cuda" if self.settings.gpus else "cpu")
         scheme = served.scheme
         models = [ray.put(pack(model)) for model in served.models]
@@ -111,7 +115,7 @@ def application(settings: ServeSettings, frontend: type[FrontendDeployment] = Fr
     deployment = serve.deployment(
         frontend,
         name="frontend",
-        num_replicas=1,  # all groups form in one process
+        num_replicas=settings.frontends,  # groups form within one
         max_ongoing_requests=settings.waiting + 100,
         ray_actor_options={"num_cpus": 0},
     )

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from parmtrain.errors import ConfigError
 from parmtrain.serving.fleet import Endpoint, read_fleet
-from parmtrain.serving.served import ServeSettings
+from parmtrain.serving.serve_settings import ServeSettings
 from parmtrain.serving.service import Instance, Service
 
 LOOK = 1.0  # seconds between two looks at the file

@@ -16,7 +16,8 @@ from parmtrain.serving.events import Kind
 from parmtrain.serving.http import READ, Protocol, read_body
 from parmtrain.serving.predictions import Prediction
 from parmtrain.serving.requests import RAW, Refused, as_json, as_query, most_bytes, parse
-from parmtrain.serving.served import Served, ServeSettings
+from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.served import Served
 from parmtrain.serving.service import Service
 
 DEADLINE = "deadline_ms"

@@ -99,7 +99,8 @@ def one_model(settings: InstanceSettings) -> OneModel:
         ConfigError: If the bundle has no such model.
         ExportError: If the bundle is incomplete or changed.
     """
-    from parmtrain.serving.served import ServeSettings, read_served
+    from parmtrain.serving.serve_settings import ServeSettings
+    from parmtrain.serving.served import read_served
 
     served = read_served(ServeSettings(bundle=settings.bundle, deployed=settings.deployed))
     names = pool_names(len(served.models))

@@ -29,7 +29,8 @@ from parmtrain.serving.listening import serve_both, taken
 from parmtrain.serving.prometheus import PrometheusMetrics
 from parmtrain.serving.remote import RemoteInstance
 from parmtrain.serving.requests import most_bytes
-from parmtrain.serving.served import Served, ServeSettings, read_served
+from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.served import Served, read_served
 from parmtrain.serving.service import Service
 from parmtrain.serving.supervisor import Supervisor
 from parmtrain.serving.tracing import Tracer

@@ -1,0 +1,37 @@
+"""No process that a block has started outlives it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import os, subprocess, sys
+from parmtrain.serving.descendants import none_left
+
+with none_left():
+    subprocess.run(["sh", "-c", "sleep 300 & echo $!"], check=True)  # its parent ends before it
+    subprocess.Popen(["sh", "-c", "trap '' TERM INT; echo $$; while true; do sleep 1; done"])
+    print(os.getpid(), flush=True)
+    {end}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+@pytest.mark.parametrize("end", ["", "raise KeyboardInterrupt", "sys.exit(3)"])
+def test_orphans_and_the_deaf_end_with_a_block(end: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(end="import time; time.sleep(1); " + end)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    started = [int(line) for line in ended.stdout.split()]
+    assert len(started) == 3, ended.stderr
+    time.sleep(0.1)
+    assert not [one for one in started if Path(f"/proc/{one}").exists()]
