@@ -36,7 +36,7 @@ class Front:
         refuses: Whether others are refused; they are answered uncoded otherwise.
 
     Attributes:
-        draining: Whether it is to end, and load balancers should send it nothing more.
+        open: Whether load balancers may send it queries: not while it starts, and not once it is to end.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Front:
     ) -> None:
         self.service, self.name, self.query_shape = service, name, query_shape
         self.outputs, self.ordinary, self.fingerprint = service.outputs, ordinary, ""
-        self.draining = False
+        self.open = True
         self.refuses = refuses or not service.frontend.scheme.systematic
 
     @classmethod
@@ -61,12 +61,12 @@ class Front:
 
     @property
     def ready(self) -> bool:
-        """Whether further queries can be answered: there are instances that can run them, and it does not end."""
-        return self.service.frontend.ready and not self.draining
+        """Whether further queries can be answered: it is open, and there are instances that can run them."""
+        return self.open and self.service.frontend.ready
 
-    def drain(self) -> None:
+    def close(self) -> None:
         """Say from now on that it is not ready; queries that come nevertheless are answered."""
-        self.draining = True
+        self.open = False
 
     async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any], headers: Mapping[str, Any]) -> Answered:
         """Answer queries ``[b, *query]``, each on its own.

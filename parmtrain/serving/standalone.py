@@ -84,6 +84,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
     )
     entrance = settings.entrance()
     front, watch = Front.of(service, served, settings), Watch()
+    front.close()
     metrics.watch(frontend, watch)
     longest = HEADER_BYTES + settings.batch_max * max(map(most_bytes, [*shapes, (served.outputs,), (served.width,)]))
     plane, grpc_port = DataPlane(front), settings.grpc_port and settings.grpc_port + number
@@ -110,6 +111,7 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
             ]
             for task in background:
                 task.add_done_callback(_tell_of_failure)
+            front.open = True
             yield
             for task in background:
                 task.cancel()
@@ -162,7 +164,7 @@ def run_front(
     if ready is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the process that started this one
         threading.Thread(target=_tell, args=(made.front, ready), daemon=True).start()
-    serve_both(made.app, bound, made.watched, beside, settings.entrance().certificate, made.front.drain)
+    serve_both(made.app, bound, made.watched, beside, settings.entrance().certificate, made.front.close)
 
 
 def _tell(front: Front, ready: Event) -> None:

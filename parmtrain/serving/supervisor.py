@@ -38,6 +38,7 @@ class Supervisor:
         self._stopping = self._changing = False
         self._processes: list[SpawnProcess] = []
         self._leaving: list[SpawnProcess] = []
+        self._events: dict[str, Event] = {}  # each must live until its process has opened it
 
     def _start(self, number: int) -> tuple[SpawnProcess, Event]:
         ready = self._context.Event()
@@ -45,6 +46,7 @@ class Supervisor:
             target=self.run, args=(*self.arguments, number, *self.sockets[number], ready), name=f"front {number}"
         )
         process.start()
+        self._events[process.name] = ready
         return process, ready
 
     def work(self) -> None:
