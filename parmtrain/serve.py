@@ -14,12 +14,13 @@ from parmtrain.serving.serve_settings import ServeSettings
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-INSTANCE = "--instance"
+INSTANCE, CURVE = "--instance", "--curve"
 HELP = """Serve an exported bundle: python -m parmtrain.serve bundle=FOLDER [key=value …]
 
 {settings}
 
 One instance of a fleet: python -m parmtrain.serve --instance --help
+How long a model takes by batch size: python -m parmtrain.serve --curve --help
 
 TorchScript archives are programs: serve only bundles that you would run.
 """
@@ -29,6 +30,12 @@ INSTANCE_HELP = """Serve one model of a bundle: python -m parmtrain.serve --inst
 
 It speaks the Open Inference Protocol. TorchScript archives are programs: serve only bundles that you would run.
 """
+CURVE_HELP = """Measure batches of a model: python -m parmtrain.serve --curve bundle=FOLDER [key=value …]
+
+{settings}
+
+The table of seconds by batch size is for batch_curve=… of python -m parmtrain.simulate.
+"""
 
 
 @ending_quietly
@@ -36,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve what the command line asks for; return the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     asks = bool({"-h", "--help"} & set(given))
-    if find_spec("aiohttp") is None and not asks:
+    if not asks and any(find_spec(name) is None for name in ("starlette", "uvicorn", "aiohttp", "prometheus_client")):
         say("serving needs more packages: pip install 'parmtrain[serve]'")
         return FAILED
     if INSTANCE in given:
@@ -44,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         rest = [argument for argument in given if argument != INSTANCE]
         return settings_command(InstanceSettings, INSTANCE_HELP, serve_instance, rest)
+    if CURVE in given:
+        from parmtrain.serving.curve import CurveSettings, measure_curve
+
+        rest = [argument for argument in given if argument != CURVE]
+        return settings_command(CurveSettings, CURVE_HELP, measure_curve, rest)
     if any(argument.startswith("fleet=") for argument in given):
         from parmtrain.serving.standalone import serve_alone
 

@@ -1,6 +1,7 @@
 """Servers in threads of their own, on free ports."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -60,3 +61,8 @@ def serving_over_grpc(handlers: Any, port: int = 0, certificate: tuple[bytes, by
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join(STARTING)
+
+
+def worker_number() -> int:
+    """Return the number of this process among those that run tests, so that each can have ports of its own."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10

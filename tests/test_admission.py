@@ -7,6 +7,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from torch import nn
 from parmtrain.errors import ConfigError
 from parmtrain.serving.admission import Entrance
 from parmtrain.serving.dataplane import DataPlane
+from parmtrain.serving.grpc_host import serving_grpc
 from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.listening import taken
 from parmtrain.serving.model_server import OneModel
 from parmtrain.serving.runner import Runner
 from tests.servers import serving
@@ -99,3 +102,37 @@ def test_with_a_certificate_clients_are_spoken_to_over_tls(app: Any, tmp_path: P
             urllib.request.urlopen(f"{url}/v2/health/live", timeout=20)
     with pytest.raises(ConfigError, match="must be a certificate and its key as PEM files, but: "):
         Entrance.read("", str(chain), str(chain))
+
+
+def test_over_grpc_the_token_is_metadata(tmp_path: Path) -> None:
+    grpc = pytest.importorskip("grpc", reason="pip install 'parmtrain[grpc]'")
+    from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
+
+    entrance = Entrance.read(secret(tmp_path / "token"), "", "")
+    with torch.random.fork_rng():
+        plane = DataPlane(OneModel("linear", Runner(nn.Linear(6, 4)), (6,), 4))
+    with taken("127.0.0.1", 0, "port") as free:
+        port = free.getsockname()[1]
+    life = partial(serving_grpc, plane, "127.0.0.1", port, entrance=entrance)
+    with (
+        serving(application(Protocol(plane).routes, lifespan=lambda app: life())),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+
+        def code(call: str, token: str | None, **fields: Any) -> str:
+            method = channel.unary_unary(
+                f"/{PACKAGE}.{SERVICE}/{call}",
+                request_serializer=MESSAGE[f"{call}Request"].SerializeToString,
+                response_deserializer=MESSAGE[f"{call}Response"].FromString,
+            )
+            metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+            try:
+                method(MESSAGE[f"{call}Request"](**fields), metadata=metadata, timeout=20)
+            except grpc.RpcError as fault:
+                return str(fault.code().name)
+            return "OK"
+
+        assert code("ServerReady", None) == "OK"
+        assert code("ModelMetadata", None, name="linear") == "UNAUTHENTICATED"
+        assert code("ModelMetadata", TOKEN + "x", name="linear") == "UNAUTHENTICATED"
+        assert code("ModelMetadata", TOKEN, name="linear") == "OK"

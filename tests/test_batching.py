@@ -1,17 +1,29 @@
 """Batches of a pool: what they hold, when they are given out, and what a failed one costs."""
 
+import urllib.request
 from dataclasses import replace
 from math import inf
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from parmtrain import simulate
+from parmtrain import serve, simulate
 from parmtrain.errors import ConfigError
+from parmtrain.runs import Result
 from parmtrain.serving import Dispatch, Frontend, Limits, erasure_code, uncoded
 from parmtrain.serving.batch_curve import BatchCurve
+from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.events import Action, Answer, Jobs
+from parmtrain.serving.http import Protocol, application
+from parmtrain.serving.model_server import OneModel
+from parmtrain.serving.open_inference import write
+from parmtrain.serving.requests import most_queries
+from parmtrain.serving.runner import Runner
 from parmtrain.serving.strategies import Strategy
+from tests.servers import serving
 
 
 def batches(actions: list[Action]) -> list[tuple[int, list[object]]]:
@@ -65,16 +77,31 @@ def test_members_of_one_group_never_wait_for_each_other() -> None:
 
 
 def test_a_query_that_kills_a_batch_takes_nobody_with_it_the_second_time() -> None:
-    frontend = Frontend(uncoded(), [3], Limits(batch_max=3, batch_wait=1.0))
+    frontend = Frontend(uncoded(), [4], Limits(batch_max=3, batch_wait=1.0, attempts=2))
     frontend.submit(0.0, "a")
     frontend.submit(0.0, "killer")
     together = frontend.submit(0.0, "b")
     assert batches(together) == [(0, ["a", "killer", "b"])]
     alone = frontend.lost(0.5, 0)
-    assert batches(alone) == [(1, ["a"]), (2, ["killer"])]
-    gone = frontend.lost(0.6, 2)
-    assert [one.reason for one in gone if isinstance(one, Answer)] == ["attempts"]
-    assert batches(frontend.finished(0.7, 1, alone[0].jobs, ["F(a)"])) == [(1, ["b"])]  # type: ignore[union-attr]
+    assert batches(alone) == [(1, ["a"]), (2, ["killer"]), (3, ["b"])]
+    assert frontend.lost(0.6, 2) == []
+    again = frontend.finished(0.7, 1, alone[0].jobs, ["F(a)"])  # type: ignore[union-attr]
+    assert batches(again) == [(1, ["killer"])]
+    assert [one.reason for one in frontend.lost(0.8, 1) if isinstance(one, Answer)] == ["attempts"]
+
+
+def test_the_partners_of_a_batch_that_a_killer_ends_keep_their_attempts_and_their_code() -> None:
+    frontend = Frontend(erasure_code(2, 1), [3, 1], Limits(batch_max=2, batch_wait=1.0, attempts=1))
+    frontend.submit(0.0, "killer")
+    frontend.submit(0.0, "partner")
+    first = frontend.submit(0.0, "innocent")
+    assert batches(first) == [(0, ["killer", "innocent"])]
+    alone = frontend.lost(0.1, 0)
+    assert batches(alone) == [(1, ["killer"]), (2, ["innocent"])]
+    assert not [one for one in alone if isinstance(one, Answer)]
+    group = alone[1].jobs[0].group  # type: ignore[union-attr]
+    frontend.submit(0.2, "late")
+    assert group.coded
 
 
 def test_one_malformed_output_costs_its_own_query_alone() -> None:
@@ -116,6 +143,19 @@ def test_the_simulator_knows_how_long_batches_take(tmp_path: Path) -> None:
     assert tails[1] < 0.05
 
 
+@pytest.mark.slow
+def test_the_curve_of_a_bundle_is_measured_by_the_command(
+    finished: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "curve.csv"
+    given = [f"bundle={finished.folder}", f"file={file}", "rounds=2"]
+    assert serve.main(["--curve", *given, "model=parity", "sizes=4,2"]) == 0
+    assert BatchCurve.read(file).sizes == (1, 2, 4)
+    assert capsys.readouterr().out.splitlines()[-1] == f"in {file}"
+    assert serve.main(["--curve", *given, "sizes=0"]) != 0
+    assert "sizes must be integers from 1 to 4096, got 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "content", ["", "size,seconds\n2,1\n", "size,seconds\n1,0\n", "size,seconds\n1,x\n", "a,b\n1,2\n"]
 )
@@ -129,3 +169,15 @@ def test_files_that_are_no_curves_are_refused(content: str, tmp_path: Path) -> N
 def test_a_batch_of_one_never_waits() -> None:
     frontend = Frontend(uncoded(), [1], Limits(batch_wait=inf))
     assert batches(frontend.submit(0.0, "a")) == [(0, ["a"])]
+
+
+def test_servers_take_the_largest_batch_that_a_front_may_send() -> None:
+    shape = (3, 16, 16)
+    with torch.random.fork_rng():
+        model = OneModel("linear", Runner(nn.Sequential(nn.Flatten(), nn.Linear(768, 4))), shape, 4)
+    queries = np.zeros((most_queries(shape), *shape), dtype=np.float32)
+    body, headers = write("inputs", {"query": (queries, True)}, wanted="prediction")
+    with serving(application(Protocol(DataPlane(model)).routes)) as url:
+        request = urllib.request.Request(f"{url}/v2/models/linear/infer", body, headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200

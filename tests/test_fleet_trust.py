@@ -40,7 +40,7 @@ def test_queries_of_different_tenants_are_never_encoded_together(
 
 
 def test_a_server_of_another_bundle_is_never_asked(
-    finished: Result, gates: list[Gate], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gates[0].fingerprint = "0" * 64
     with ExitStack() as stack:
@@ -49,4 +49,20 @@ def test_a_server_of_another_bundle_is_never_asked(
         url = stack.enter_context(front_at_once(finished, path))
         wait_for(lambda: call(f"{url}/healthz")[1]["up"] == [1, 1])
         wait_for(lambda: "it must run the model of this bundle" in caplog.text)
+        assert {ask(url, query)[0] for query in queries[:4]} == {200}
     assert "but it runs 000000000000…" in caplog.text
+    assert not gates[0].entered.is_set()
+
+
+def test_a_server_that_is_replaced_by_one_of_another_bundle_answers_nobody(
+    finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(app_of(gate))) for gate in gates]
+        path = listed(tmp_path / "fleet.yaml", servers[:2], servers[2:])
+        url = stack.enter_context(front(finished, path, coded=True))
+        gates[0].fingerprint = "0" * 64
+        answers = [ask(url, query) for query in queries[:8]]
+        assert {status for status, _ in answers} == {200}
+        wait_for(lambda: call(f"{url}/healthz")[1]["up"] == [1, 1])
+        assert call(f"{url}/healthz")[1]["counts"]["lost"] == 1

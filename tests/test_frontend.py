@@ -15,6 +15,7 @@ from parmtrain.serving import (
     Overloaded,
     Restart,
     erasure_code,
+    grouping,
     heads_code,
     uncoded,
 )
@@ -116,6 +117,26 @@ def test_a_lone_query_is_copied_while_no_instance_runs_its_coded_query() -> None
     assert dispatches(frontend.tick(1.0)) == []
     (copy,) = dispatches(frontend.tick(2.0))
     assert copy.jobs[0].query is first.jobs[0].query
+
+
+def test_a_group_of_a_tenant_that_has_gone_is_forgotten() -> None:
+    frontend = Frontend(erasure_code(2, 1), [2, 1], Limits(deadline=5.0))
+    (first,) = dispatches(frontend.submit(0.0, "a", tenant="gone"))
+    frontend.finished(1.0, *first, ["F(a)"])
+    assert frontend.next_tick == 5.0
+    assert frontend.tick(5.0) == []
+    assert first.jobs[0].group.queries == []
+    (again,) = dispatches(frontend.submit(6.0, "b", tenant="gone"))
+    assert again.jobs[0].group is not first.jobs[0].group
+
+
+def test_there_are_only_so_many_open_groups() -> None:
+    frontend = Frontend(erasure_code(2, 1), [2 * grouping.MOST_OPEN, 1], Limits(waiting=10**6))
+    first, *_ = [dispatches(frontend.submit(0.0, "q", tenant=f"t{number}"))[0] for number in range(grouping.MOST_OPEN)]
+    assert not first.jobs[0].group.closed
+    frontend.submit(0.0, "q", tenant="one more")
+    assert first.jobs[0].group.closed
+    assert kinds(frontend.finished(1.0, *first, ["F"])) == ["deployed"]
 
 
 def test_codes_that_need_all_k_queries_wait_for_them() -> None:

@@ -21,6 +21,7 @@ from parmtrain.serving.listening import taken
 from parmtrain.serving.model_server import InstanceSettings
 from parmtrain.serving.serve_settings import ServeSettings
 from parmtrain.settings import read_settings
+from tests.servers import worker_number
 
 pytestmark = pytest.mark.slow
 STARTING = 120
@@ -28,8 +29,7 @@ STARTING = 120
 
 def free_ports(count: int) -> list[int]:
     """Return the first of some ports in a row that are free now, and the others."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))  # others look at the same time
-    for first in range(21_000 + 1000 * (worker % 10), 60_000, 10):
+    for first in range(21_000 + 1000 * worker_number(), 60_000, 10):
         with ExitStack() as stack:
             try:
                 for port in range(first, first + count):
@@ -185,3 +185,11 @@ def test_a_change_of_the_bundle_in_place_loses_no_query(finished: Result, tmp_pa
         for _ in range(20):
             answered()
         assert children(front.pid) == after
+        os.kill(after[0], signal.SIGKILL)  # the one that takes its place reads the bundle that the others have
+        until = time.monotonic() + STARTING
+        while after[0] in children(front.pid) or len(children(front.pid)) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        for url in urls[4:]:
+            wait_for(f"{url}/v2/health/ready")
+        answered()

@@ -123,3 +123,10 @@ def test_the_real_fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert everything.mean().item() == pytest.approx(0.2860, abs=1e-4)
     assert everything.std().item() == pytest.approx(0.3530, abs=1e-4)
     assert torch.cat([train.labels, val.labels]).bincount().tolist() == [6000] * 10
+
+
+def test_what_a_command_says_of_missing_packages_needs_none_of_them() -> None:
+    code = (
+        "import sys, parmtrain.serve; sys.exit(sorted({'starlette', 'uvicorn', 'aiohttp', 'ray'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr == "[]\n"

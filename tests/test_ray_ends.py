@@ -13,11 +13,12 @@ import pytest
 
 from parmtrain.runs import Result
 from tests.ray_command import Command, on_ray
+from tests.servers import worker_number
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ASKED = {signal.SIGINT: (130,), signal.SIGTERM: (143, -signal.SIGTERM)}  # -15 where Python has just started
-PORT = 8321
+PORT = 8321 + 200 * worker_number()
 
 
 @pytest.mark.parametrize("number", ASKED, ids=lambda number: number.name)

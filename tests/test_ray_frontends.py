@@ -16,10 +16,11 @@ import torch
 from parmtrain.runs import Result
 from parmtrain.serving.descendants import below
 from tests.ray_command import Command, on_ray
+from tests.servers import worker_number
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.thorough]
-PORT, SENDERS = 8381, 6
+PORT, SENDERS = 8381 + 200 * worker_number(), 6
 URL = f"http://127.0.0.1:{PORT}/"
 
 

@@ -261,3 +261,34 @@ def test_the_service_and_the_simulator_decide_alike(
     assert len(live.decisions) >= 60 / limits.batch_max
     assert live.decisions == simulated.decisions
     assert sorted(answer.seconds for answer in answers) == pytest.approx(sorted(outcome.latency.tolist()), abs=1e-6)
+
+
+class Failing(Linear):
+    """A code of others that fails."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(2, 1)
+        self.where = where
+
+    def encode(self, queries: Tensor) -> Tensor:
+        if self.where == "encoder":
+            raise RuntimeError("no")
+        return super().encode(queries)
+
+    def decode(self, outputs: Tensor, arrived: Tensor) -> Tensor:
+        if self.where == "decoder":
+            raise RuntimeError("no")
+        return super().decode(outputs, arrived) * torch.inf
+
+
+@pytest.mark.parametrize(("where", "seconds"), [("encoder", 5.0), ("decoder", 0.05), ("no finite numbers", 0.05)])
+def test_a_code_that_fails_costs_reconstructions_and_no_answers(where: str, seconds: float) -> None:
+    network = flat(linear_network())
+    instances = [Instance(network), Instance(network, lambda: 60.0), Instance(network)]
+    service = Service(
+        Frontend(erasure_code(2, 1), [2, 1], Limits(deadline=5.0)), Failing(where), instances, 3, 3, clock=loop_time
+    )
+    first, second = in_virtual_time(ask(service, torch.rand(2, 1, 3, 4)))
+    assert first.kind is Kind.deployed
+    assert second.kind is Kind.default
+    assert second.seconds == pytest.approx(seconds, abs=0.05)

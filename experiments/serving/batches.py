@@ -26,7 +26,7 @@ import torchvision
 import yaml
 from rich.console import Console
 from rich.table import Table
-from sending import Sender, ended, ticks, wait_for
+from sending import Sender, ended, ending, ticks, wait_for
 
 import parmtrain
 from parmtrain.bundle import Bundle
@@ -89,11 +89,11 @@ def curves(settings: Settings, run: str, out: Path) -> dict[str, dict[str, Batch
     return found
 
 
-def started(settings: Settings, run: str, precision: str, out: Path) -> list[subprocess.Popen[bytes]]:
+def start(settings: Settings, run: str, precision: str, out: Path, processes: list[subprocess.Popen[bytes]]) -> None:
     """Start the instances."""
     pools = {"deployed": settings.instances, "parity": max(1, settings.instances // 2)}
     fleet: dict[str, list[str]] = {pool: [] for pool in pools}
-    processes, port = [], FIRST
+    port = FIRST
     for pool, count in pools.items():
         for _ in range(count):
             command = [
@@ -107,7 +107,6 @@ def started(settings: Settings, run: str, precision: str, out: Path) -> list[sub
     (out / "fleet.yaml").write_text(yaml.safe_dump(fleet))
     for one in range(FIRST, port):
         wait_for(f"http://127.0.0.1:{one}/v2/health/ready")
-    return processes
 
 
 class Heard:
@@ -134,7 +133,7 @@ def served(settings: Settings, run: str, most: int, out: Path, rate: float | Non
     ]  # fmt: skip
     queries = np.random.default_rng(0).random((64, 1, *SHAPE), dtype=np.float32)
     requests = [write("inputs", {"query": (query, True)}, wanted="prediction") for query in queries]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as front:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as front, ending(front):
         wait_for(f"http://127.0.0.1:{PORT}/v2/health/ready")
         busy, spaced = Heard(), Heard()
         began, used = time.monotonic(), ticks(front.pid)
@@ -146,7 +145,6 @@ def served(settings: Settings, run: str, most: int, out: Path, rate: float | Non
         rate = rate or LOAD * throughput
         arrivals = np.array(list(poisson(rate, int(rate * settings.seconds), seed=0)))
         asyncio.run(Sender(MODEL, requests, spaced).at(arrivals))
-        front.terminate()
     latency = np.array(spaced.seconds) * 1e3
     return {
         "queries/s": throughput, "front ms a query": per_query * 1e3, "at queries/s": rate,
@@ -195,8 +193,9 @@ def main(out: Path, settings: Settings) -> None:
             print(f"{where}, {name}, {precision}, ms by batch size: {each}", flush=True)
     rows: list[dict[str, Any]] = []
     for precision in settings.precisions:
-        processes, rate = started(settings, run, precision, out), None
+        processes, rate = list[subprocess.Popen[bytes]](), None
         try:
+            start(settings, run, precision, out, processes)
             for most in settings.most:
                 figures = served(settings, run, most, out, rate)
                 rate = figures["at queries/s"]

@@ -5,7 +5,8 @@ import gc
 import os
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,12 @@ def ended(processes: Sequence[Any]) -> None:
         process.terminate()
     for process in processes:
         process.wait()
+
+
+@contextmanager
+def ending(process: Any) -> Iterator[None]:
+    """Stop a process in the end, whatever happens."""
+    try:
+        yield
+    finally:
+        process.terminate()

@@ -104,6 +104,7 @@ def measured(settings: Settings, model: str) -> dict[str, float]:
     def heard(number: int, seconds: float, status: int, message: Message | None) -> None:
         if message is None:
             refused.append(status)
+            return
         times.append(time.monotonic())
         latency.append(seconds)
 

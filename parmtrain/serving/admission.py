@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from parmtrain.errors import ConfigError, reason_of
 from parmtrain.serving.listening import Certificate
+from parmtrain.serving.serve_settings import ServeSettings
 
 OPEN = ("/v2/health/live", "/v2/health/ready", "/healthz")  # paths that load balancers ask without a token
 SHORTEST = 16  # characters of a token
@@ -71,13 +72,22 @@ class Entrance:
     certificate: Certificate | None = None
 
     @classmethod
+    def of(cls, settings: ServeSettings) -> "Entrance":
+        """Return how clients come in by the settings of a service.
+
+        Raises:
+            ConfigError: If a file that is named holds no token, no certificate or no key.
+        """
+        return cls.read(settings.token_file, settings.tls_certificate, settings.tls_key)
+
+    @classmethod
     def read(cls, token_file: str, chain: str, key: str) -> "Entrance":
         """Read what some files hold; empty names are left out.
 
         Raises:
             ConfigError: If a file is none of the kind.
         """
-        certificate = Certificate(chain, key) if chain else None
+        certificate = Certificate(*(str(Path(one).expanduser()) for one in (chain, key))) if chain else None
         if certificate is not None:
             certificate.check()
         return cls(Token.read(token_file) if token_file else None, certificate)

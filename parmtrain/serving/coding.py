@@ -1,5 +1,7 @@
 """Encode and decode the groups of a frontend, and check what is decoded."""
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,27 +9,74 @@ import torch
 from torch import Tensor
 
 from parmtrain.codes import Coder
-from parmtrain.serving.events import Group
+from parmtrain.serving.events import Answer, Group, Job
+from parmtrain.serving.tracing import Tracer
+
+log = logging.getLogger(__name__)
 
 
-def coded_queries(coder: Coder, group: Group) -> Tensor:
-    """Return the coded queries of a group ``[r, *query]``; zeros stand for queries that it does not have."""
-    given = [query.payload[0] for query in group.queries]
-    blank = [torch.zeros_like(given[0])] * (coder.k - len(given))
-    with torch.inference_mode():
-        return coder.encode(torch.stack([*given, *blank]).unsqueeze(0))[0]
+class Coding:
+    """Encode and decode with the code of a service; encoders and decoders are programs of others and may fail.
 
+    Args:
+        coder: Encoder and decoder; None if nothing is coded.
+        own: Number of workers of a group that run its queries themselves.
+        width: Length of the longest output of a worker.
+        tracer: Is told how long they take.
+        clock: Time in seconds.
+    """
 
-def decoded(coder: Coder, outputs: tuple[Tensor | None, ...], width: int) -> Tensor:
-    """Decode a group: worker outputs of at most ``width`` numbers, None where missing, to predictions ``[k, c]``."""
-    together = torch.zeros(1, len(outputs), width)
-    arrived = torch.zeros(1, len(outputs), dtype=torch.bool)
-    for worker, output in enumerate(outputs):
-        if output is not None:
-            together[0, worker, : len(output)] = output
-            arrived[0, worker] = True
-    with torch.inference_mode():
-        return coder.decode(together, arrived)[0]
+    def __init__(self, coder: Coder | None, own: int, width: int, tracer: Tracer, clock: Callable[[], float]) -> None:
+        self.coder, self.own, self.width, self.tracer, self.clock = coder, own, width, tracer, clock
+
+    def query_of(self, job: Job) -> Tensor:
+        """Return the query that a job runs: a plain one, or a coded one of its group, which is encoded once.
+
+        Raises:
+            Exception: If the encoder raises one.
+        """
+        if job.query is not None:
+            query: Tensor = job.query.payload[0]
+            return query
+        assert job.worker is not None
+        group = job.group
+        if group.coded_queries is None:
+            began = self.clock()
+            group.coded_queries = self._encoded(group)
+            self.tracer.encoded(group, began, self.clock())
+        coded: Tensor = group.coded_queries[job.worker - self.own]
+        return coded
+
+    def _encoded(self, group: Group) -> Tensor:
+        """Return the coded queries of a group ``[r, *query]``; zeros stand for queries that it does not have."""
+        assert self.coder is not None
+        given = [query.payload[0] for query in group.queries]
+        blank = [torch.zeros_like(given[0])] * (self.coder.k - len(given))
+        with torch.inference_mode():
+            return self.coder.encode(torch.stack([*given, *blank]).unsqueeze(0))[0]
+
+    def prediction_of(self, answer: Answer) -> Tensor | None:
+        """Return the prediction ``[c]`` that the outputs of a group give; None if the decoder gives none."""
+        began = self.clock()
+        try:
+            prediction = self._decoded(answer.output)[answer.query.position]
+        except Exception:
+            log.exception("a group cannot be decoded")
+            return None
+        self.tracer.decoded(answer, began, self.clock())
+        return well_formed(prediction.unsqueeze(0), 1, len(prediction))[0]
+
+    def _decoded(self, outputs: tuple[Tensor | None, ...]) -> Tensor:
+        """Return predictions ``[k, c]`` from the outputs of the workers, None where missing."""
+        assert self.coder is not None
+        together = torch.zeros(1, len(outputs), self.width)
+        arrived = torch.zeros(1, len(outputs), dtype=torch.bool)
+        for worker, output in enumerate(outputs):
+            if output is not None:
+                together[0, worker, : len(output)] = output
+                arrived[0, worker] = True
+        with torch.inference_mode():
+            return self.coder.decode(together, arrived)[0]
 
 
 def well_formed(output: Any, count: int, length: int) -> list[Tensor | None]:

@@ -8,12 +8,11 @@ import numpy as np
 
 from parmtrain import __version__
 from parmtrain.serving.open_inference import Message
-from parmtrain.serving.requests import Refused
+from parmtrain.serving.requests import MOST_QUERIES, Refused
 
 VERSION = "1"  # of the only version of a model
 FINGERPRINT = "fingerprint"  # property of a model in its metadata
 QUERY, PREDICTION = "query", "prediction"
-MOST_QUERIES = 256  # in one request
 TENANT = "x-tenant"  # header or gRPC metadata that names whose queries these are
 LONGEST_NAME = 256
 

@@ -71,6 +71,7 @@ class Reason(StrEnum):
 
     deadline = "deadline"
     attempts = "attempts"  # what ran it failed as often as a job is tried
+    decoding = "decoding"  # what was reconstructed is no prediction
 
 
 class Query:

@@ -30,12 +30,17 @@ class Failures:
     def died(self, now: float, instance: int) -> list[Action]:
         """Take down an instance, and try the jobs that it ran again, each alone.
 
-        One that kills whatever runs it then takes no further jobs with it.
+        One that kills whatever runs it then takes no further jobs with it. Whose fault the end of a shared batch was is
+        not known, so it counts against none of its jobs.
         """
         actions: list[Action] = []
-        for job in reversed(self.pools.take_down(now, instance)):  # each is put before all others
+        jobs = self.pools.take_down(now, instance)
+        for job in reversed(jobs):  # each is put before all others
             job.alone = True
-            job.group.deaths += 1
+            if len(jobs) > 1:
+                job.tries -= 1
+            else:
+                job.group.deaths += 1
             if spoiled(job.group, self.limits):
                 _drop_coded(job.group)
             actions += self.failed(job)

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from parmtrain.errors import ConfigError
 from parmtrain.serving.fleet import Endpoint, read_fleet
@@ -34,7 +35,7 @@ class Fleet:
         made: Callable[[int, Endpoint], Instance],
         listed: list[tuple[int, Endpoint]],
     ) -> None:
-        self.path, self.read, self.service, self.made = path, read, service, made
+        self.path, self.read, self.service, self.made = Path(path).expanduser(), read, service, made
         self._known: tuple[int, int] | None = None  # it may have changed since it was listed
         self._numbers = dict(enumerate(listed))
 

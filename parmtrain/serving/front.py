@@ -1,6 +1,7 @@
 """A service as a model of the Open Inference Protocol, and the routes through which it is reached."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from parmtrain.serving.service import Service
 DEADLINE = "deadline_ms"
 LONGEST = 1e9  # milliseconds
 WARM_UP = 20
+SOON = 0.05  # seconds between two looks at whether there are instances
 
 
 class Front:
@@ -37,6 +39,7 @@ class Front:
 
     Attributes:
         open: Whether load balancers may send it queries: not while it starts, and not once it is to end.
+        ending: Whether it is to end.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Front:
     ) -> None:
         self.service, self.name, self.query_shape = service, name, query_shape
         self.outputs, self.ordinary, self.fingerprint = service.outputs, ordinary, ""
-        self.open = True
+        self.open, self.ending = True, False
         self.refuses = refuses or not service.frontend.scheme.systematic
 
     @classmethod
@@ -64,9 +67,16 @@ class Front:
         """Whether further queries can be answered: it is open, and there are instances that can run them."""
         return self.open and self.service.frontend.ready
 
+    async def opened(self, patience: float) -> None:
+        """Open it once there are instances that can run queries, or after some seconds, unless it is to end."""
+        until = time.monotonic() + patience
+        while not (self.ending or self.service.frontend.ready or time.monotonic() >= until):
+            await asyncio.sleep(SOON)
+        self.open = not self.ending
+
     def close(self) -> None:
         """Say from now on that it is not ready; queries that come nevertheless are answered."""
-        self.open = False
+        self.open, self.ending = False, True
 
     async def infer(self, queries: np.ndarray, parameters: Mapping[str, Any], headers: Mapping[str, Any]) -> Answered:
         """Answer queries ``[b, *query]``, each on its own.

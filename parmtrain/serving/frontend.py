@@ -73,7 +73,7 @@ class Frontend:
         self.pools = Pools(instances, self.limits, self.counts)
         self._waiting = Waiting(self.limits, self.counts)
         self._failures = Failures(scheme, self.limits, self.pools, self._waiting)
-        self._grouping = Grouping(scheme, self.k, self.limits.fill_after)
+        self._grouping = Grouping(scheme, self.k, self.limits)
         self._made: Counter[str] = Counter()
         self._copies = Delayed(self.limits.copy_after, self._covered)
         held = self.limits.reconstruct_after if scheme.pools else 0.0
@@ -129,7 +129,7 @@ class Frontend:
 
     def require_room(self, count: int = 1) -> None:
         """Raise ``Overloaded`` if too many queries would wait, or ``count`` further ones would wait too long."""
-        self._waiting.require_room(self.pools.wait(DEPLOYED), count)
+        self._waiting.require_room(self.pools.wait(DEPLOYED, count), count)
 
     def finished(self, now: float, instance: int, jobs: Jobs, outputs: Sequence[Any]) -> list[Action]:
         """Handle the results of a batch.
@@ -218,7 +218,7 @@ class Frontend:
         """Close a group and queue its coded queries, if the scheme allows it."""
         self._grouping.close(group)
         full = self._grouping.is_full(group)
-        if not self.scheme.pools or not (full or self.scheme.partial):
+        if not self.scheme.pools or not (full or self.scheme.partial) or not group.waits:
             actions = self._failures.given_up(group)
             group.forget_if_done()
             return actions

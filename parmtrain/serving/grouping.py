@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import inf
 
 from parmtrain.codes import Scheme
-from parmtrain.serving.events import Group, Query
+from parmtrain.serving.events import Group, Limits, Query
 from parmtrain.serving.timers import Delayed
 
 MOST_OPEN = 1000  # tenants are named by clients, and each open group holds queries
@@ -16,11 +16,12 @@ class Grouping:
     Args:
         scheme: The scheme of the code.
         k: Queries in a full group.
-        fill_after: Seconds after which a group that is not full is closed, where the scheme takes such.
+        limits: After how many seconds a group that is not full is encoded, where the scheme takes such; a tenant's
+            group is closed after those that a query may wait, so that none that has gone is remembered for ever.
 
     Example:
         >>> from parmtrain.codes.scheme import erasure_code
-        >>> grouping = Grouping(erasure_code(k=2, r=1), k=2, fill_after=inf)
+        >>> grouping = Grouping(erasure_code(k=2, r=1), k=2, limits=Limits())
         >>> for number, tenant in enumerate("aba"):
         ...     group = grouping.open(tenant)
         ...     query = grouping.join(group, Query(number, "", 0.0, group, len(group.queries)))
@@ -28,10 +29,12 @@ class Grouping:
         (0, [0, 2], True)
     """
 
-    def __init__(self, scheme: Scheme, k: int, fill_after: float) -> None:
+    def __init__(self, scheme: Scheme, k: int, limits: Limits) -> None:
         self.scheme, self.k = scheme, k
         self._open: dict[str, Group] = {}  # in order of their first queries
-        self._waiting = Delayed(fill_after if scheme.partial else inf, lambda one: one.answered or one.group.closed)
+        fill_after = limits.fill_after if scheme.partial else inf
+        self._waiting = Delayed(fill_after, lambda one: one.answered or one.group.closed)
+        self._kept = Delayed(limits.deadline, lambda one: one.group.closed)  # first queries of tenants' groups
         self._made = 0
 
     def open(self, tenant: str) -> Group:
@@ -50,6 +53,8 @@ class Grouping:
         """Put a query into a group."""
         group.queries.append(query)
         self._waiting.add(query)
+        if group.tenant and len(group.queries) == 1:
+            self._kept.add(query)
         return query
 
     def is_full(self, group: Group) -> bool:
@@ -63,8 +68,9 @@ class Grouping:
 
     def overdue(self, now: float) -> Iterator[Group]:
         """Yield the groups that were not filled in time; each must be closed before the next is asked for."""
-        for query in self._waiting.due(now):
-            yield query.group
+        for overdue in (self._waiting, self._kept):
+            for query in overdue.due(now):
+                yield query.group
 
     @property
     def surplus(self) -> Group | None:
@@ -74,7 +80,7 @@ class Grouping:
     @property
     def next(self) -> float:
         """Earliest time at which a group may be overdue; infinite if there is none."""
-        return self._waiting.next
+        return min(self._waiting.next, self._kept.next)
 
     def _new(self, tenant: str) -> Group:
         self._made += 1

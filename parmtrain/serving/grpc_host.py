@@ -9,7 +9,7 @@ from parmtrain.serving.admission import Entrance
 from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.listening import taken
 
-LEFT = 30.0  # seconds that queries in flight get at the end
+LEFT = 10.0  # seconds that queries in flight get at the end
 
 
 @asynccontextmanager

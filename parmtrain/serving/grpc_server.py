@@ -12,11 +12,10 @@ from parmtrain.serving.admission import SENTENCE, Token
 from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
 from parmtrain.serving.events import Overloaded
 from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
-from parmtrain.serving.grpc_tensors import tensors_of
-from parmtrain.serving.http import HEADER_BYTES, MOST_AT_ONCE
-from parmtrain.serving.listening import Certificate
+from parmtrain.serving.grpc_tensors import parameters_of, tensors_of
+from parmtrain.serving.listening import CONNECTIONS, Certificate
 from parmtrain.serving.open_inference import Message
-from parmtrain.serving.requests import Refused, most_bytes
+from parmtrain.serving.requests import Refused, most_bytes_at_once
 
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -141,11 +140,6 @@ def parameter(value: Any) -> Any:
     return MESSAGE["InferParameter"](**{kind: value if kind != "string_param" else str(value)})
 
 
-def parameters_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as plain values."""
-    return {name: getattr(one, one.WhichOneof("parameter_choice") or "string_param") for name, one in given.items()}
-
-
 async def grpc_server(
     service: GrpcService, host: str, port: int, certificate: Certificate | None, shared: bool
 ) -> grpc.aio.Server:
@@ -162,9 +156,9 @@ async def grpc_server(
         ConfigError: If another process has the port.
     """
     shapes = [model.query_shape for model in service.plane.models.values()]
-    most = HEADER_BYTES + MOST_AT_ONCE * max(map(most_bytes, shapes))
+    most = max(map(most_bytes_at_once, shapes))
     options = [("grpc.so_reuseport", int(shared)), ("grpc.max_receive_message_length", most)]
-    made = grpc.aio.server(options=options)
+    made = grpc.aio.server(options=options, maximum_concurrent_rpcs=CONNECTIONS)
     made.add_generic_rpc_handlers((service.handlers,))
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:

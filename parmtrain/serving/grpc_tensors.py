@@ -1,5 +1,6 @@
 """Tensors in messages of the Open Inference Protocol over gRPC: as bytes, or as numbers in typed fields."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -44,9 +45,18 @@ def tensors_of(message: Any, part: Literal["input", "output"]) -> dict[str, np.n
     return tensors
 
 
+def parameters_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as plain values."""
+    return {name: getattr(one, one.WhichOneof("parameter_choice") or "string_param") for name, one in given.items()}
+
+
 def _contents(one: Any) -> bytes:
     """Return the numbers of a typed tensor as bytes of its datatype."""
     for field, names in CONTENTS.items():
         if one.datatype in names:
-            return np.asarray(getattr(one.contents, field)).astype(TYPES[one.datatype]).tobytes()
+            given = np.asarray(getattr(one.contents, field))
+            numbers = given.astype(TYPES[one.datatype])
+            if numbers.dtype.kind in "iu" and not np.array_equal(numbers, given):
+                raise Refused(422, f"{one.name}: data must fit {one.datatype}")
+            return numbers.tobytes()
     return b""

@@ -13,12 +13,10 @@ from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
 from parmtrain.serving.events import Overloaded
 from parmtrain.serving.open_inference import LENGTH, read, write
 from parmtrain.serving.openapi import document
-from parmtrain.serving.requests import Refused, most_bytes
+from parmtrain.serving.requests import Refused, most_bytes_at_once
 
 Handler = Callable[[Request], Awaitable[Response]]
-HEADER_BYTES = 64 * 1024  # names, parameters and shapes of a request
 BODY = 10.0  # seconds that a body may take
-MOST_AT_ONCE = 8  # queries as JSON, and several times as many as bytes
 LONG = 256 * 1024  # bytes of JSON that are read beside the event loop
 READ = ["GET", "HEAD"]
 
@@ -105,7 +103,7 @@ class Protocol:
     async def infer(self, request: Request) -> Response:
         """Answer the queries of a request."""
         model = self.plane.model(**request.path_params)
-        body = await read_body(request, HEADER_BYTES + MOST_AT_ONCE * most_bytes(model.query_shape))
+        body = await read_body(request, most_bytes_at_once(model.query_shape))
         length = request.headers.get(LENGTH)
         if length is None and len(body) > LONG:  # JSON that would keep everybody else waiting
             message = await asyncio.to_thread(read, body, length, "inputs")

@@ -17,6 +17,7 @@ from parmtrain.serving.patience import PatientProtocol
 BACKLOG = 2048
 CONNECTIONS = 8192  # further ones get status 503
 IDLE = 75  # seconds that a connection without requests is kept: longer than load balancers and clients do
+LOOK = 0.05  # seconds between two looks at a server that starts
 DRAIN = 30  # seconds that queries in flight get at the end
 
 
@@ -126,7 +127,13 @@ async def _both(
 ) -> None:
     main, other = _Main(server(app, certificate).config), _Beside(server(watched).config)
     main.told = told
-    task = asyncio.create_task(other.serve([beside]))
+
+    async def watch() -> None:
+        while not (main.started or main.should_exit):  # until then another process may answer there
+            await asyncio.sleep(LOOK)
+        await other.serve([beside])
+
+    task = asyncio.create_task(watch())
     try:
         await main.serve([bound])
     finally:  # uvicorn ends with the signal that it was stopped by
@@ -147,7 +154,7 @@ def serve_both(
     Args:
         app: The application.
         bound: Its socket.
-        watched: The other one, which answers until all that is in flight is answered.
+        watched: The other one, which answers from when the first takes queries until all in flight are answered.
         beside: Its socket.
         certificate: With which the application speaks TLS.
         told: Called as the process is asked to stop.

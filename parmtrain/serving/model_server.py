@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from parmtrain.errors import ConfigError
-from parmtrain.serving.dataplane import Answered, DataPlane
+from parmtrain.serving.dataplane import FINGERPRINT, Answered, DataPlane
 from parmtrain.serving.fleet import pool_names
 from parmtrain.serving.grpc_host import require_grpc_ports, serving_grpc
 from parmtrain.serving.http import Protocol, application
@@ -21,22 +21,15 @@ from parmtrain.settings import require_valid, setting
 
 
 @dataclass
-class InstanceSettings:
-    """Settings of one instance."""
+class ModelSettings:
+    """Which model of a bundle to run, and where."""
 
     bundle: str = setting("", "folder of a run, or its export folder")
     model: str = setting("deployed", "which model of the bundle: deployed, parity, parity_2, …")
     deployed: str | None = setting(None, "file of the deployed model, in place of the bundle's own")
-    name: str = setting("", "what the model is called; what it is in the bundle by default")
-    host: str = setting("127.0.0.1", "address to listen on; the default is reachable from this machine only")
-    port: int = setting(9000, "port to listen on", least=1, most=65535)
-    grpc_port: int | None = setting(None, "port of the protocol over gRPC, too", least=1, most=65535)
     device: str = setting("cpu", "where it runs: cpu, cuda, cuda:1, …")
     precision: str = setting(
         "", f"type in which it calculates: {', '.join(TYPES)}; on a GPU by default what it was trained with"
-    )
-    largest: int = setting(
-        1, "queries in the largest batch that it is run with before it says that it is ready", above=0
     )
     threads: int = setting(1, "threads of PyTorch on the CPU", above=0)
 
@@ -44,15 +37,28 @@ class InstanceSettings:
         """Yield every fault except numbers out of bounds."""
         if not self.bundle:
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
+        if self.precision not in ("", *TYPES):
+            yield f"precision must be one of {', '.join(TYPES)}, got {self.precision}"
         try:
             kind = torch.device(self.device).type
         except RuntimeError:
             yield f"device must be a device of PyTorch, got {self.device}"
             return
-        if self.precision not in ("", *TYPES):
-            yield f"precision must be one of {', '.join(TYPES)}, got {self.precision}"
         if kind == "cuda" and not torch.cuda.is_available():
             yield f"device={self.device} must be there, but PyTorch sees no GPU; set device=cpu"
+
+
+@dataclass
+class InstanceSettings(ModelSettings):
+    """Settings of one instance."""
+
+    name: str = setting("", "what the model is called; what it is in the bundle by default")
+    host: str = setting("127.0.0.1", "address to listen on; the default is reachable from this machine only")
+    port: int = setting(9000, "port to listen on", least=1, most=65535)
+    grpc_port: int | None = setting(None, "port of the protocol over gRPC, too", least=1, most=65535)
+    largest: int = setting(
+        1, "queries in the largest batch that it is run with before it says that it is ready", above=0
+    )
 
 
 class OneModel:
@@ -85,14 +91,14 @@ class OneModel:
             outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self.run, queries)
         except Exception as fault:  # a network can raise anything
             raise Refused(500, f"{self.name} raised {type(fault).__name__}: {fault}") from fault
-        return Answered(outputs)
+        return Answered(outputs, {FINGERPRINT: self.fingerprint} if self.fingerprint else {})
 
     def run(self, queries: np.ndarray) -> np.ndarray:
         """Map queries ``[b, *query]`` to outputs ``[b, w]``."""
         return self.runner(queries)
 
 
-def one_model(settings: InstanceSettings) -> OneModel:
+def read_model(settings: ModelSettings) -> OneModel:
     """Load the model that the settings name.
 
     Raises:
@@ -112,8 +118,20 @@ def one_model(settings: InstanceSettings) -> OneModel:
     torch.set_num_threads(settings.threads)
     precision = settings.precision or precision_of(bundle.about, settings.device)
     runner = Runner(served.models[pool], settings.device, precision)
-    runner.warm_up(shape, settings.largest)
-    return OneModel(settings.name or settings.model, runner, shape, width, served.fingerprints[pool])
+    return OneModel(settings.model, runner, shape, width, served.fingerprints[pool])
+
+
+def one_model(settings: InstanceSettings) -> OneModel:
+    """Load the model that the settings name, and run it until it is as quick as it gets.
+
+    Raises:
+        ConfigError: If the bundle has no such model, or it does not run on the device.
+        ExportError: If the bundle is incomplete or changed.
+    """
+    model = read_model(settings)
+    model.name = settings.name or model.name
+    model.runner.warm_up(model.query_shape, settings.largest)
+    return model
 
 
 def serve_instance(settings: InstanceSettings) -> None:

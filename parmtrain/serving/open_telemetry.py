@@ -62,6 +62,12 @@ class Spans(Tracer):
         given = propagate.extract({name.lower(): str(value) for name, value in headers.items()}, context.Context())
         return self._tracer.start_span("query", given, start_time=self._at(self._clock()))
 
+    def refused(self, trace: Any) -> None:
+        """End the span of a query that was refused."""
+        if trace is not None:
+            trace.set_status(Status(StatusCode.ERROR, "refused"))
+            trace.end(self._at(self._clock()))
+
     def encoded(self, group: Group, began: float, ended: float) -> None:
         """Add a span to that of each query of the group, and before it one of the time until the group was encoded."""
         for query in group.queries:

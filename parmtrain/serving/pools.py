@@ -141,9 +141,10 @@ class Pools:
         away = self.down | self.gone
         return sum(own == pool and instance not in away for instance, own in enumerate(self.pool_of))
 
-    def wait(self, pool: int) -> float:
-        """Return the estimated seconds until a job that is queued now is dispatched."""
-        return len(self._queues[pool]) * self._pace[pool] / max(self.up(pool), 1) if self._queues[pool] else 0.0
+    def wait(self, pool: int, count: int = 1) -> float:
+        """Return the estimated seconds until the last of some jobs that are queued now is dispatched."""
+        before = len(self._queues[pool]) + count - 1
+        return before * self._pace[pool] / max(self.up(pool), 1) if before else 0.0
 
     def retry(self, job: Job) -> bool:
         """Put a failed job at the front of its queue, if it is needed and attempts are left; return whether it is.

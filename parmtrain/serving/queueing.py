@@ -73,4 +73,4 @@ class Queue:
 
     def _due(self, first: Job) -> float:
         """Return until when a job waits for others; one that is tried again does not."""
-        return first.queued if first.tries else first.queued + self.patience
+        return first.queued if first.tries or first.alone else first.queued + self.patience

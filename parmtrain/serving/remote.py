@@ -11,6 +11,7 @@ from torch import Tensor
 
 from parmtrain.serving.dataplane import FINGERPRINT
 from parmtrain.serving.fleet import Endpoint
+from parmtrain.serving.open_inference import Message
 from parmtrain.serving.tensors import TYPES
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Transport(Protocol):
     async def metadata(self) -> Any:
         """Return the metadata of the model, as plain values, within ``PATIENCE`` seconds."""
 
-    async def infer(self, queries: np.ndarray, given: str, wanted: str) -> Mapping[str, np.ndarray]:
+    async def infer(self, queries: np.ndarray, given: str, wanted: str) -> Message:
         """Run the model.
 
         Args:
@@ -46,7 +47,7 @@ class Transport(Protocol):
             wanted: Name of the output that is asked for.
 
         Returns:
-            Its outputs by name.
+            Its outputs, and what it says of them.
         """
 
 
@@ -97,7 +98,10 @@ class RemoteInstance:
 
     async def _ask(self, queries: Tensor) -> Tensor:
         numbers = queries.numpy().astype(self._type, copy=False)
-        tensors = await self._transport.infer(numbers, self._input, self._output)
+        answer = await self._transport.infer(numbers, self._input, self._output)
+        if (other := self._another(answer.parameters)) is not None:
+            raise InstanceError(other)
+        tensors = answer.tensors
         got = {name: list(tensor.shape) for name, tensor in tensors.items()}
         if got.get(self._output, [])[:1] != [len(queries)]:
             raise InstanceError(f"the answer must have {self._output} for {len(queries)} queries, got {got or 'none'}")
@@ -129,6 +133,13 @@ class RemoteInstance:
         except InstanceError as fault:
             return named(fault)
 
+    def _another(self, about: Mapping[str, Any]) -> str | None:
+        """Return that a server runs another model than it must, if it states one."""
+        own, stated = self._fingerprint, str(about.get(FINGERPRINT, self._fingerprint))
+        if stated == own or not own:
+            return None
+        return f"it must run the model of this bundle, {own[:SHOWN]}…, but it runs {stated[:SHOWN]}…"
+
     def _take(self, model: Any) -> str | None:
         """Take names and types from the metadata of a model; return what is wrong with them, if anything."""
         try:
@@ -136,11 +147,11 @@ class RemoteInstance:
             self._input, kind, shape = given["name"], given["datatype"], [int(size) for size in given["shape"]]
             self._output = outputs[0]["name"]
             known = kind.startswith("FP") and kind in TYPES
-            stated = str((model.get("properties") or {}).get(FINGERPRINT, self._fingerprint))
+            other = self._another(model.get("properties") or {})
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             return f"its metadata must name one input and an output, got {str(model)[:200]}"
-        if stated != self._fingerprint:
-            return f"it must run the model of this bundle, {self._fingerprint[:SHOWN]}…, but it runs {stated[:SHOWN]}…"
+        if other is not None:
+            return other
         if not known:
             return f"its input must hold floating-point numbers, FP32, FP64 or FP16, got {kind}"
         self._type = np.dtype(TYPES[kind])

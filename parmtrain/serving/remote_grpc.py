@@ -12,7 +12,8 @@ import numpy as np
 
 from parmtrain.serving.fleet import SECURE, Endpoint
 from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
-from parmtrain.serving.grpc_tensors import tensors_of
+from parmtrain.serving.grpc_tensors import parameters_of, tensors_of
+from parmtrain.serving.open_inference import Message
 from parmtrain.serving.remote import LONGEST, PATIENCE, InstanceError
 from parmtrain.serving.tensors import datatype
 
@@ -109,8 +110,8 @@ class GrpcTransport:
             for part in ("inputs", "outputs")
         }
 
-    async def infer(self, queries: np.ndarray, given: str, wanted: str) -> dict[str, np.ndarray]:
-        """Run the model on queries ``[b, *query]``; return its outputs by name.
+    async def infer(self, queries: np.ndarray, given: str, wanted: str) -> Message:
+        """Run the model on queries ``[b, *query]``; return its answer.
 
         Args:
             queries: The queries.
@@ -128,7 +129,7 @@ class GrpcTransport:
             outputs=[{"name": wanted}],
             raw_input_contents=[queries.tobytes()],
         )
-        return tensors_of(answer, "output")
+        return Message(tensors_of(answer, "output"), parameters_of(answer.parameters))
 
     async def _ask(self, call: str, timeout: float | None = None, **fields: Any) -> Any:
         try:

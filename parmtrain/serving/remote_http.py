@@ -8,7 +8,7 @@ import aiohttp
 import numpy as np
 
 from parmtrain.serving.fleet import Endpoint
-from parmtrain.serving.open_inference import LENGTH, read, write
+from parmtrain.serving.open_inference import LENGTH, Message, read, write
 from parmtrain.serving.remote import PATIENCE, InstanceError, named
 
 BINARY = "binary_tensor_data"
@@ -55,8 +55,8 @@ class HttpTransport:
         self._binary, self._same = isinstance(extensions, list) and BINARY in extensions, {}
         return model
 
-    async def infer(self, queries: np.ndarray, given: str, wanted: str) -> dict[str, np.ndarray]:
-        """Run the model on queries ``[b, *query]``; return its outputs by name.
+    async def infer(self, queries: np.ndarray, given: str, wanted: str) -> Message:
+        """Run the model on queries ``[b, *query]``; return its answer.
 
         Args:
             queries: The queries.
@@ -85,12 +85,12 @@ class HttpTransport:
         header, headers = self._same[count]
         return header + queries.tobytes(), headers
 
-    async def _post(self, body: bytes, headers: dict[str, str]) -> dict[str, np.ndarray]:
+    async def _post(self, body: bytes, headers: dict[str, str]) -> Message:
         async with self._session.post(f"{self._endpoint}/infer", data=body, headers=headers) as response:
             content = await response.read()
             if response.status != 200:
                 raise InstanceError(f"status {response.status}, {content[:200]!r}")
-            return read(content, response.headers.get(LENGTH), "outputs").tensors
+            return read(content, response.headers.get(LENGTH), "outputs")
 
 
 @contextmanager

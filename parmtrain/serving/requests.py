@@ -15,6 +15,11 @@ from parmtrain.errors import ParmtrainError
 from parmtrain.serving.predictions import Prediction
 
 JSON, RAW = "application/json", "application/octet-stream"
+HEADER_BYTES = 64 * 1024  # names, parameters and shapes of a message
+MOST_QUERIES = 256  # in one message
+MOST_AT_ONCE = 8  # as JSON
+BYTES_AT_ONCE = 64 * 2**20  # of the numbers of a message
+FLOAT = 4  # bytes
 TEXT_OF_A_NUMBER = 32  # bytes that a number and its punctuation may take in JSON
 
 
@@ -42,6 +47,27 @@ def most_bytes(shape: tuple[int, ...]) -> int:
         99328
     """
     return TEXT_OF_A_NUMBER * (prod(shape) + 32)
+
+
+def most_bytes_at_once(shape: tuple[int, ...]) -> int:
+    """Return the size in bytes of the largest message: some queries as JSON, or many as numbers.
+
+    Example:
+        >>> most_bytes_at_once((3, 32, 32)), most_bytes_at_once((3, 224, 224))
+        (3211264, 67174400)
+    """
+    binary = min(MOST_QUERIES * FLOAT * prod(shape), BYTES_AT_ONCE)
+    return HEADER_BYTES + max(binary, min(MOST_AT_ONCE * most_bytes(shape), BYTES_AT_ONCE), most_bytes(shape))
+
+
+def most_queries(shape: tuple[int, ...]) -> int:
+    """Return how many queries of ``shape``, as float32 numbers, a message may hold.
+
+    Example:
+        >>> most_queries((3, 32, 32)), most_queries((3, 224, 224))
+        (256, 111)
+    """
+    return max(1, min(MOST_QUERIES, BYTES_AT_ONCE // (FLOAT * prod(shape))))
 
 
 def parse(body: bytes, content_type: str, shape: tuple[int, ...]) -> Tensor:

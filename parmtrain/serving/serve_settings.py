@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from parmtrain.serving.admission import Entrance
 from parmtrain.serving.events import Limits
 from parmtrain.settings import require_valid, setting
 
 UNUSUAL = ("uncoded", "refuse", "coded")  # what happens to queries out of the range of training
+TRACING = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
 @dataclass
@@ -81,7 +81,7 @@ class ServeSettings(Limits):
             yield "host must be an address, got an empty one"
         if bool(self.tls_certificate) != bool(self.tls_key):
             yield "tls_certificate and tls_key must be given together"
-        if self.traces and not (find_spec("opentelemetry") and find_spec("opentelemetry.exporter")):
+        if self.traces and not all(map(_installed, TRACING)):
             yield "traces needs more packages: pip install 'parmtrain[trace]'"
         yield from self._faults_before_ray() if self.fleet is None else self._faults_before_a_fleet()
 
@@ -99,15 +99,15 @@ class ServeSettings(Limits):
         """Raise a ``ConfigError`` that lists every invalid value."""
         require_valid(self)
 
-    def entrance(self) -> Entrance:
-        """Return how clients come in.
-
-        Raises:
-            ConfigError: If a file that is named holds no token, no certificate or no key.
-        """
-        return Entrance.read(self.token_file, self.tls_certificate, self.tls_key)
-
     @property
     def local(self) -> bool:
         """Whether the service is reachable from this machine only."""
         return self.host == "localhost" or self.host.startswith("127.")
+
+
+def _installed(module: str) -> bool:
+    """Return whether a module can be imported; its parents are."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

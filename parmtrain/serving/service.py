@@ -1,6 +1,7 @@
 """Drive a frontend in an asyncio event loop, with instances that may run anywhere."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,15 @@ from torch import Tensor
 
 from parmtrain.codes import Coder
 from parmtrain.codes.scheme import DEPLOYED
-from parmtrain.serving.coding import coded_queries, decoded, well_formed
-from parmtrain.serving.events import Action, Answer, Dispatch, Job, Jobs, Kind, Restart
+from parmtrain.serving.coding import Coding, well_formed
+from parmtrain.serving.events import Action, Answer, Dispatch, Jobs, Kind, Overloaded, Reason, Restart
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.log import Record, unrecorded
 from parmtrain.serving.predictions import Observer, Prediction
 from parmtrain.serving.tracing import Tracer
+
+AGAIN = 5.0  # seconds between two tries to replace an instance
+log = logging.getLogger(__name__)
 
 
 class Instance(Protocol):
@@ -77,6 +81,7 @@ class Service:
         self.outputs, self.width, self.default = outputs, width, default
         self.observer, self.tracer = observer or Observer(), tracer or Tracer()
         self.record, self.clock = record, clock
+        self.coding = Coding(coder, frontend.scheme.own, max(width, outputs), self.tracer, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._restarts: dict[int, asyncio.Task[None]] = {}
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
@@ -103,8 +108,12 @@ class Service:
         """
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         now = self.clock()
-        with self._telling_fill_times():
-            actions = self.frontend.submit(now, (query, future, trace), deadline, coded, tenant)
+        try:
+            with self._telling_fill_times():
+                actions = self.frontend.submit(now, (query, future, trace), deadline, coded, tenant)
+        except Overloaded:
+            self.tracer.refused(trace)
+            raise
         self._do(now, "submit", actions)
         return await future
 
@@ -164,8 +173,14 @@ class Service:
             self._restarts[instance] = self._start(self._restart(instance))
 
     async def _run(self, instance: int, jobs: Jobs) -> None:
-        payloads = [self._payload(job) for job in jobs]
-        queries = payloads[0].unsqueeze(0) if len(payloads) == 1 else torch.stack(payloads)
+        try:
+            payloads = [self.coding.query_of(job) for job in jobs]
+            queries = payloads[0].unsqueeze(0) if len(payloads) == 1 else torch.stack(payloads)
+        except Exception:  # an encoder is a program of others
+            log.exception("a group cannot be encoded")
+            now = self.clock()
+            self._do(now, "finished", self.frontend.finished(now, instance, jobs, [None] * len(jobs)))
+            return
         try:
             output = await self.instances[instance].run(queries)
         except asyncio.CancelledError:
@@ -184,38 +199,28 @@ class Service:
         self.tracer.returned(now, jobs, failed=False)
         self._do(now, "finished", self.frontend.finished(now, instance, jobs, outputs))
 
-    def _payload(self, job: Job) -> Tensor:
-        """Return the query that a job runs: a plain one, or a coded one of its group."""
-        if job.query is not None:
-            query: Tensor = job.query.payload[0]
-            return query
-        assert self.coder is not None
-        assert job.worker is not None
-        if job.group.coded_queries is None:
-            began = self.clock()
-            job.group.coded_queries = coded_queries(self.coder, job.group)
-            self.tracer.encoded(job.group, began, self.clock())
-        coded: Tensor = job.group.coded_queries[job.worker - self.frontend.scheme.own]
-        return coded
-
     async def _restart(self, instance: int) -> None:
-        await self.instances[instance].restart()
+        while True:
+            try:
+                await self.instances[instance].restart()
+                break
+            except Exception as fault:  # it is tried again whatever the reason is
+                log.error("instance %d cannot be replaced: %s: %s", instance, type(fault).__name__, fault)
+                await asyncio.sleep(AGAIN)
         self._restarts.pop(instance, None)
         now = self.clock()
         self._do(now, "restored", self.frontend.restored(now, instance))
 
     def _answer(self, answer: Answer) -> None:
-        query = answer.query
-        output = answer.output
-        if answer.kind is Kind.reconstructed:
-            assert self.coder is not None
-            began = self.clock()
-            output = decoded(self.coder, output, max(self.width, self.outputs))[query.position]
-            self.tracer.decoded(answer, began, self.clock())
-        elif answer.kind is Kind.default:
+        query, kind, reason, output = answer.query, answer.kind, answer.reason, answer.output
+        if kind is Kind.reconstructed:
+            output = self.coding.prediction_of(answer)
+            if output is None:
+                kind, reason = Kind.default, Reason.decoding
+        if kind is Kind.default:
             output = self.default
         now = self.clock()
-        prediction = Prediction(answer.kind, output, now - query.at, query.group.number, answer.reason)
+        prediction = Prediction(kind, output, now - query.at, query.group.number, reason)
         self.observer.answered(prediction)
         self.tracer.answered(now, answer)
         future: asyncio.Future[Prediction] = answer.payload[1]

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from socket import socket
 from typing import Any, NamedTuple
 
@@ -16,19 +18,22 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from parmtrain.command import log_to_terminal
+from parmtrain.errors import ConfigError
+from parmtrain.serving.admission import Entrance
 from parmtrain.serving.connections import Connections
 from parmtrain.serving.dataplane import DataPlane
+from parmtrain.serving.descendants import stop_with_parent
 from parmtrain.serving.event_loop import Watch, collecting_when_idle
 from parmtrain.serving.fleet import Endpoint, pool_names
 from parmtrain.serving.following import Fleet, read_share
 from parmtrain.serving.front import Dialect, Front, routes_of, warm_up
 from parmtrain.serving.frontend import Frontend
 from parmtrain.serving.grpc_host import require_grpc_ports, serving_grpc
-from parmtrain.serving.http import HEADER_BYTES, Protocol, application
+from parmtrain.serving.http import Protocol, application
 from parmtrain.serving.listening import serve_both, taken
 from parmtrain.serving.prometheus import PrometheusMetrics
 from parmtrain.serving.remote import RemoteInstance
-from parmtrain.serving.requests import most_bytes
+from parmtrain.serving.requests import most_bytes_at_once, most_queries
 from parmtrain.serving.serve_settings import ServeSettings
 from parmtrain.serving.served import Served, read_served
 from parmtrain.serving.service import Service
@@ -53,13 +58,16 @@ class FrontApplication(NamedTuple):
     front: Front
 
 
-def front_application(settings: ServeSettings, served: Served, number: int = 0) -> FrontApplication:
+def front_application(
+    settings: ServeSettings, served: Served, number: int = 0, patience: float = 0.0
+) -> FrontApplication:
     """Return the applications of a front before the fleet that the settings name.
 
     Args:
         settings: What to serve and how.
         served: The bundle.
         number: Number of this front among ``settings.frontends``, which share the fleet evenly.
+        patience: Seconds to wait for instances before queries are taken.
 
     Raises:
         ConfigError: If the file of the fleet is wrong.
@@ -82,11 +90,11 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
         observer=metrics,
         tracer=tracer,
     )
-    entrance = settings.entrance()
+    entrance = Entrance.of(settings)
     front, watch = Front.of(service, served, settings), Watch()
-    front.close()
+    front.open = False
     metrics.watch(frontend, watch)
-    longest = HEADER_BYTES + settings.batch_max * max(map(most_bytes, [*shapes, (served.outputs,), (served.width,)]))
+    longest = max(map(most_bytes_at_once, [*shapes, (served.outputs,), (served.width,)]))
     plane, grpc_port = DataPlane(front), settings.grpc_port and settings.grpc_port + number
 
     @asynccontextmanager
@@ -102,22 +110,20 @@ def front_application(settings: ServeSettings, served: Served, number: int = 0) 
             service.await_instances()
             warm_up(served)
             fleet = Fleet(settings.fleet or "", partial(read_share, settings, pools, number), service, made, listed)
-            await stack.enter_async_context(
-                serving_grpc(plane, settings.host, grpc_port, metrics.refuse, entrance, settings.frontends > 1)
-            )
             background = [
                 asyncio.create_task(work)
                 for work in (fleet.follow(), watch.follow(), collecting_when_idle(lambda: frontend.waiting == 0))
             ]
             for task in background:
                 task.add_done_callback(_tell_of_failure)
-            front.open = True
-            yield
-            for task in background:
+            await front.opened(patience)
+            async with serving_grpc(plane, settings.host, grpc_port, metrics.refuse, entrance, settings.frontends > 1):
+                yield
+            for task in background:  # nothing is in flight any more
                 task.cancel()
             service.close()
-            tracer.close()
             await asyncio.gather(*background, return_exceptions=True)
+            await asyncio.to_thread(tracer.close)
 
     protocol = Protocol(plane, metrics.refuse)
     dialect = Dialect(front, protocol)
@@ -147,6 +153,7 @@ def run_front(
     bound: socket,
     beside: socket,
     ready: Event | None = None,
+    patience: float = 0.0,
     served: Served | None = None,
 ) -> None:
     """Serve one front on two sockets until the process is asked to stop.
@@ -156,15 +163,18 @@ def run_front(
         number: Number of the front.
         bound: Socket for clients.
         beside: Socket for health and metrics.
-        ready: Set once queries can be answered.
+        ready: Set once queries can be answered; None for a front that no other process has started.
+        patience: Seconds to wait for instances before queries are taken.
         served: The bundle; a process of its own reads it by itself.
     """
-    log_to_terminal()
-    made = front_application(settings, served or read_served(settings), number)
     if ready is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the process that started this one
+        stop_with_parent()
+    log_to_terminal()
+    made = front_application(settings, served or read_served(settings), number, patience)
+    if ready is not None:
         threading.Thread(target=_tell, args=(made.front, ready), daemon=True).start()
-    serve_both(made.app, bound, made.watched, beside, settings.entrance().certificate, made.front.close)
+    serve_both(made.app, bound, made.watched, beside, Entrance.of(settings).certificate, made.front.close)
 
 
 def _tell(front: Front, ready: Event) -> None:
@@ -174,14 +184,27 @@ def _tell(front: Front, ready: Event) -> None:
     ready.set()
 
 
+def _as_it_is(settings: ServeSettings) -> ServeSettings:
+    """Return settings that name the bundle which a link leads to now, whatever it may lead to later."""
+    return replace(settings, bundle=str(Path(settings.bundle).expanduser().resolve()))
+
+
+def require_small_batches(settings: ServeSettings, served: Served) -> None:
+    """Raise a ``ConfigError`` if batches would be larger than messages of parmtrain's servers may be."""
+    most = min(map(most_queries, (served.query_shape, served.bundle.parity_shape)))
+    if settings.batch_max > most:
+        raise ConfigError([f"batch_max must be {most} or less for these queries, got {settings.batch_max}"])
+
+
 def serve_alone(settings: ServeSettings) -> None:
     """Serve before a fleet until the user stops it.
 
     Raises:
         ConfigError: If a port is taken, or the file of the fleet is wrong.
     """
-    entrance, served = settings.entrance(), read_served(settings)
+    entrance, served = Entrance.of(settings), read_served(settings)
     read_share(settings, pool_names(len(served.models)), 0)
+    require_small_batches(settings, served)
     with ExitStack() as stack:
         bound = stack.enter_context(taken(settings.host, settings.port, "port"))
         ports = [settings.metrics_port + number for number in range(settings.frontends)]
@@ -202,4 +225,4 @@ def serve_alone(settings: ServeSettings) -> None:
             signal.signal(signal.SIGHUP, lambda *_: log.warning("a change in place needs frontends=2 or more"))
             run_front(settings, 0, bound, beside[0], served=served)
         else:
-            Supervisor(run_front, [settings], [(bound, one) for one in beside]).work()
+            Supervisor(run_front, partial(_as_it_is, settings), [(bound, one) for one in beside]).work()

@@ -17,6 +17,9 @@ class Tracer:
         """
         return None
 
+    def refused(self, trace: Any) -> None:
+        """Take the trace of a query that was refused."""
+
     def encoded(self, group: Group, began: float, ended: float) -> None:
         """Take the times between which a group was encoded."""
 

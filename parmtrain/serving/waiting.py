@@ -38,7 +38,7 @@ class Waiting:
         """Raise ``Overloaded`` if there is no room for further queries.
 
         Args:
-            wait: Estimated seconds until a query that comes now is dispatched.
+            wait: Estimated seconds until the last of them is dispatched.
             count: Number of queries that come together.
         """
         excess = wait - self.limits.overloaded_after
