@@ -81,6 +81,7 @@ class Service(RuleBasedStateMachine):
         self.down: set[int] = set()
         self.gone: set[int] = set()
         self.killed: set[Job] = set()
+        self.members: dict[tuple[int, int], int] = {}
 
     def do(self, actions: list[Any]) -> None:
         for action in actions:
@@ -94,6 +95,9 @@ class Service(RuleBasedStateMachine):
                 assert all(self.frontend.pools.pool_of[action.instance] == job.pool for job in action.jobs)
                 assert all(job.tries <= limits.attempts for job in action.jobs)
                 self.running[action.instance] = action.jobs
+                for job in action.jobs:
+                    if job.query is not None:  # a group that is done with forgets its queries
+                        self.members[job.group.number, job.query.position] = job.query.number
             elif isinstance(action, Restart):
                 self.old.append((action.instance, self.running.pop(action.instance)))
                 self.killed |= set(self.old[-1][1])
@@ -119,10 +123,8 @@ class Service(RuleBasedStateMachine):
             arrived = sum(1 << worker for worker, output in enumerate(answer.output) if output is not None)
             assert self.scheme.recoverable(arrived) >> query.position & 1
             for worker, output in enumerate(answer.output):
-                if len(query.group.queries) <= worker < self.scheme.own:
-                    assert output is None  # the group was not filled
-                elif worker < self.scheme.own:
-                    assert output in (None, ("own", query.group.queries[worker].number))
+                if worker < self.scheme.own:  # those of queries that came and that ran
+                    assert output is None or output == ("own", self.members[query.group.number, worker])
                 else:
                     assert output in (None, ("coded", query.group.number, worker))
 

@@ -49,9 +49,9 @@ def test_every_kind_of_program_is_the_same_in_another_process(network: nn.Module
 
 
 def test_an_instance_runs_every_kind_of_program(network: nn.Module) -> None:
-    query = torch.rand(1, 8, 8)
+    queries = torch.rand(3, 1, 8, 8)
     worker = Worker(pickle.loads(pickle.dumps(pack(DeployedModel(network)))))
-    assert torch.allclose(torch.from_numpy(worker.run(query.numpy())), build()(query[None])[0], atol=1e-6)
+    assert torch.allclose(torch.from_numpy(worker.run(queries.numpy())), build()(queries), atol=1e-6)
 
 
 def flat(queries: Tensor) -> Tensor:
