@@ -1,5 +1,6 @@
 """Tokens and certificates: who may ask, and how."""
 
+import http.client
 import json
 import os
 import ssl
@@ -69,6 +70,17 @@ def test_only_those_with_the_token_are_answered(url: str, authorization: str | N
     assert status(f"{url}/v2/models/linear", authorization) == expected
 
 
+def test_two_tokens_are_none(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection.putrequest("GET", "/v2/models/linear")
+    for token in ("another-one-that-is-long", TOKEN):
+        connection.putheader("Authorization", f"Bearer {token}")
+    connection.endheaders()
+    assert connection.getresponse().status == 401
+    connection.close()
+
+
 def test_health_is_open_to_load_balancers(url: str) -> None:
     assert status(f"{url}/v2/health/ready") == 200
     assert status(f"{url}/v2/health/live") == 200
@@ -119,20 +131,21 @@ def test_over_grpc_the_token_is_metadata(tmp_path: Path) -> None:
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
 
-        def code(call: str, token: str | None, **fields: Any) -> str:
+        def code(call: str, *tokens: str, **fields: Any) -> str:
             method = channel.unary_unary(
                 f"/{PACKAGE}.{SERVICE}/{call}",
                 request_serializer=MESSAGE[f"{call}Request"].SerializeToString,
                 response_deserializer=MESSAGE[f"{call}Response"].FromString,
             )
-            metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+            metadata = tuple(("authorization", f"Bearer {token}") for token in tokens)
             try:
                 method(MESSAGE[f"{call}Request"](**fields), metadata=metadata, timeout=20)
             except grpc.RpcError as fault:
                 return str(fault.code().name)
             return "OK"
 
-        assert code("ServerReady", None) == "OK"
-        assert code("ModelMetadata", None, name="linear") == "UNAUTHENTICATED"
+        assert code("ServerReady") == "OK"
+        assert code("ModelMetadata", name="linear") == "UNAUTHENTICATED"
         assert code("ModelMetadata", TOKEN + "x", name="linear") == "UNAUTHENTICATED"
         assert code("ModelMetadata", TOKEN, name="linear") == "OK"
+        assert code("ModelMetadata", TOKEN, TOKEN, name="linear") == "INVALID_ARGUMENT"

@@ -62,6 +62,14 @@ def test_a_later_request_of_a_connection_has_to_come_in_time_too(address: tuple[
         assert client.recv(100) == b""
 
 
+def test_bytes_after_a_refusal_hold_no_connection(address: tuple[str, int]) -> None:
+    with closing(connected(address)) as client:
+        client.sendall(b"POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 404")
+        client.sendall(b"x")
+        assert client.recv(100) == b""
+
+
 def test_many_half_requests_stop_nobody_else(address: tuple[str, int]) -> None:
     allow_connections()
     with ExitStack() as stack:

@@ -111,8 +111,8 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it with status 401."""
         if scope["type"] == "http" and scope["path"] not in OPEN:
-            headers = dict(scope["headers"])
-            if not self.token.admits(headers.get(b"authorization", b"").decode("latin-1")):
+            given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+            if len(given) != 1 or not self.token.admits(given[0]):
                 refusal = JSONResponse({"error": SENTENCE}, 401, {"WWW-Authenticate": "Bearer"})
                 await refusal(scope, receive, send)
                 return

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from starlette.datastructures import Headers
 
 from parmtrain import __version__
 from parmtrain.serving.open_inference import Message
@@ -125,12 +126,12 @@ def tenant_of(headers: Mapping[str, Any]) -> str:
     """Return whose queries a request holds, as its headers or its gRPC metadata say; empty if they do not.
 
     Raises:
-        Refused: If the name is too long.
+        Refused: If the name is too long, or there are several.
     """
-    tenant = str(headers.get(TENANT, ""))
-    if len(tenant) > LONGEST_NAME:
-        raise Refused(400, f"{TENANT} must have {LONGEST_NAME} characters or fewer, got {len(tenant)}")
-    return tenant
+    named = headers.getlist(TENANT) if isinstance(headers, Headers) else [str(headers.get(TENANT, ""))]
+    if len(named) > 1 or len(named[0] if named else "") > LONGEST_NAME:
+        raise Refused(400, f"{TENANT} must be one name of {LONGEST_NAME} characters or fewer")
+    return named[0] if named else ""
 
 
 def _queries(model: Model, request: Message) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from parmtrain.errors import ConfigError
 from parmtrain.serving.admission import SENTENCE, Token
-from parmtrain.serving.dataplane import PREDICTION, VERSION, DataPlane
+from parmtrain.serving.dataplane import PREDICTION, TENANT, VERSION, DataPlane
 from parmtrain.serving.events import Overloaded
 from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
 from parmtrain.serving.grpc_tensors import parameters_of, tensors_of
@@ -26,6 +26,7 @@ CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """gRPC's code for each HTTP status of a refusal."""
+ONCE = (TENANT, "authorization")
 OPEN_CALLS = ("ServerLive", "ServerReady")  # which load balancers make without a token
 Call = Callable[[Any, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 """Answers a request, which came with some metadata."""
@@ -74,8 +75,11 @@ class GrpcService:
         token = None if name in OPEN_CALLS else self.token
 
         async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            about = dict(context.invocation_metadata() or ())
+            given = list(context.invocation_metadata() or ())
+            about = dict(given)
             try:
+                if len(about) < len(given) and any([name for name, _ in given].count(one) > 1 for one in ONCE):
+                    raise Refused(400, f"metadata must have {' and '.join(ONCE)} once")
                 if token is not None and not token.admits(str(about.get("authorization", ""))):
                     raise Refused(401, SENTENCE)
                 return response(**await call(request, about))

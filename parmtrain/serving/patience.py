@@ -23,6 +23,12 @@ class PatientProtocol(HttpToolsProtocol):
         self._came()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; what comes after a response has to lead to another request in time."""
+        super().data_received(data)
+        if self.cycle is not None and self.cycle.response_complete and not self.transport.is_closing():
+            self._wait()
+
     def on_message_begin(self) -> None:
         """Wait for the headers of a request."""
         super().on_message_begin()

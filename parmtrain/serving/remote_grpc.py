@@ -19,7 +19,7 @@ from parmtrain.serving.tensors import datatype
 
 CALLS = ("ServerReady", "ModelReady", "ModelMetadata", "ModelInfer")
 CONNECT = 1.5  # seconds that a connection may take, so that its own error comes within PATIENCE
-KEEPALIVE = 30.0  # seconds of silence during a call until the server is pinged; sooner, servers may hang up
+KEEPALIVE = 300.0  # seconds of silence during a call until the server is pinged; sooner, servers may hang up
 ANSWER = 10.0  # seconds that it has to answer
 LEAST, MOST = 4 * 2**20, 2**31 - 1  # bytes of the longest message
 SHOWN = 200  # characters of what a server says
