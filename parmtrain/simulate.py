@@ -72,6 +72,8 @@ class Load(Limits):
             self.curve  # noqa: B018
         except ConfigError as fault:
             yield f"batch_curve={fault}"
+        if self.batch_wait and self.batch_max == 1:
+            yield f"batch_wait={self.batch_wait:g} needs batch_max=2 or more"
         if self.delay not in DELAYS:
             yield f"delay must be one of {', '.join(DELAYS)}, got {self.delay}"
         if not 0 < self.hedge < 100:

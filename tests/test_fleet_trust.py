@@ -1,5 +1,6 @@
 """A front trusts neither its clients nor its fleet: tenants apart, and servers of another bundle."""
 
+import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 import torch
 
 from parmtrain.runs import Result
+from parmtrain.serving import Frontend, uncoded
+from parmtrain.serving.front import Front
+from parmtrain.serving.service import Service
 from tests.fleets import Gate, app_of, ask, call, front, front_at_once, gates_of, listed, queries_of, wait_for
 from tests.servers import serving
 
@@ -66,3 +70,22 @@ def test_a_server_that_is_replaced_by_one_of_another_bundle_answers_nobody(
         assert {status for status, _ in answers} == {200}
         wait_for(lambda: call(f"{url}/healthz")[1]["up"] == [1, 1])
         assert call(f"{url}/healthz")[1]["counts"]["lost"] == 1
+
+
+def test_a_front_takes_queries_once_it_has_instances_or_has_waited_for_them_and_never_once_it_ends() -> None:
+    async def opened(patience: float, ends: bool, up_after: float) -> tuple[bool, bool]:
+        frontend = Frontend(uncoded(), [1])
+        front = Front(Service(frontend, None, [], 3, 3), "name", (3,))
+        front.open = False
+        frontend.pools.take_down(0.0, 0)
+        loop = asyncio.get_running_loop()
+        loop.call_later(up_after, frontend.pools.restore, 0)
+        if ends:
+            front.close()
+        began = loop.time()
+        await front.opened(patience)
+        return front.open, loop.time() - began < up_after
+
+    assert asyncio.run(opened(60.0, ends=False, up_after=0.2)) == (True, False)
+    assert asyncio.run(opened(0.1, ends=False, up_after=5.0)) == (True, True)
+    assert asyncio.run(opened(60.0, ends=True, up_after=5.0)) == (False, True)

@@ -8,6 +8,7 @@ from parmtrain.serving.events import Limits
 from parmtrain.settings import require_valid, setting
 
 UNUSUAL = ("uncoded", "refuse", "coded")  # what happens to queries out of the range of training
+LAST_PORT = 65535
 TRACING = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
@@ -71,8 +72,14 @@ class ServeSettings(Limits):
         """Yield every fault except numbers out of bounds."""
         if not self.bundle:
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
-        if self.metrics_port <= self.port < self.metrics_port + (1 if self.fleet is None else self.frontends):
-            yield f"metrics_port must be another port than port={self.port}"
+        yield from self._faults_of_ports()
+        if self.batch_wait and self.batch_max == 1:
+            yield f"batch_wait={self.batch_wait:g} needs batch_max=2 or more"
+        if "/" in self.name:
+            yield f"name must have no /, got {self.name}"
+        for name in ("k", "parity_replicas"):
+            if not self.coded and getattr(self, name) is not None:
+                yield f"{name} must not be set with coded=false, got {getattr(self, name)}"
         if self.gpus > 1 and not self.gpus.is_integer():
             yield f"gpus must be a fraction of one or a whole number, got {self.gpus:g}"
         if self.unusual not in UNUSUAL:
@@ -84,6 +91,15 @@ class ServeSettings(Limits):
         if self.traces and not all(map(_installed, TRACING)):
             yield "traces needs more packages: pip install 'parmtrain[trace]'"
         yield from self._faults_before_ray() if self.fleet is None else self._faults_before_a_fleet()
+
+    def _faults_of_ports(self) -> Iterator[str]:
+        several = 1 if self.fleet is None else self.frontends
+        if self.metrics_port <= self.port < self.metrics_port + several:
+            yield f"metrics_port must be another port than port={self.port}"
+        for name in ("metrics_port", "grpc_port"):
+            first, most = getattr(self, name), LAST_PORT - several + 1
+            if first is not None and first > most:
+                yield f"{name} must be {most} or less for {several} frontends, got {first}"
 
     def _faults_before_ray(self) -> Iterator[str]:
         for name in ("grpc_port", "token_file", "tls_certificate", "traces"):
