@@ -3,16 +3,15 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # while it imports, nothing has started that must end
 
 from parmtrain.command import FAILED, ending_quietly, say, settings_command
 from parmtrain.serving.serve_settings import ServeSettings
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 INSTANCE, CURVE = "--instance", "--curve"
 HELP = """Serve an exported bundle: python -m parmtrain.serve bundle=FOLDER [key=value …]
@@ -46,26 +45,33 @@ def main(arguments: list[str] | None = None) -> int:
     if not asks and any(find_spec(name) is None for name in ("starlette", "uvicorn", "aiohttp", "prometheus_client")):
         say("serving needs more packages: pip install 'parmtrain[serve]'")
         return FAILED
+    before_ray = not ({INSTANCE, CURVE} & set(given) or any(one.startswith("fleet=") for one in given))
+    if before_ray and find_spec("ray") is None and not asks:
+        say("serving without fleet=… needs Ray: pip install 'parmtrain[ray]'")
+        return FAILED
+    kind, text, work = _asked(given)
+    if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return settings_command(kind, text, work, [one for one in given if one not in (INSTANCE, CURVE)])
+
+
+def _asked(given: list[str]) -> tuple[type[Any], str, Callable[[Any], None]]:
+    """Import what the arguments ask for; return its settings, its help and what does it."""
     if INSTANCE in given:
         from parmtrain.serving.model_server import InstanceSettings, serve_instance
 
-        rest = [argument for argument in given if argument != INSTANCE]
-        return settings_command(InstanceSettings, INSTANCE_HELP, serve_instance, rest)
+        return InstanceSettings, INSTANCE_HELP, serve_instance
     if CURVE in given:
         from parmtrain.serving.curve import CurveSettings, measure_curve
 
-        rest = [argument for argument in given if argument != CURVE]
-        return settings_command(CurveSettings, CURVE_HELP, measure_curve, rest)
+        return CurveSettings, CURVE_HELP, measure_curve
     if any(argument.startswith("fleet=") for argument in given):
         from parmtrain.serving.standalone import serve_alone
 
-        return settings_command(ServeSettings, HELP, serve_alone, given)
-    if find_spec("ray") is None and not asks:
-        say("serving without fleet=… needs Ray: pip install 'parmtrain[ray]'")
-        return FAILED
+        return ServeSettings, HELP, serve_alone
     from parmtrain.serving.ray_host import serve_on_ray
 
-    return settings_command(ServeSettings, HELP, serve_on_ray, given)
+    return ServeSettings, HELP, serve_on_ray
 
 
 if __name__ == "__main__":

@@ -130,7 +130,10 @@ class Host:
 def _child(settings: ServeSettings, counts: list[int], output: str, told: Connection) -> None:
     """Run Ray, out of reach of the terminal: its signals are for the parent, and its screen, too."""
     os.setsid()
-    written = os.open(output, os.O_WRONLY | os.O_APPEND)
+    try:
+        written = os.open(output, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:  # the parent ends already
+        written = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(written, number)
     for one in STOPS:
