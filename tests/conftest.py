@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from parmtrain.runs import Result
 from parmtrain.tasks.spoken_words import RECIPE, SpokenWords
 from tests import formats
 from tests.small_runs import small_run
+
+if TYPE_CHECKING:
+    from tests.fleets import Gate
 
 os.environ.setdefault("WANDB_SILENT", "true")
 
@@ -54,3 +58,19 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Return a finished run of the default configuration, which no test may change."""
     return small_run(tmp_path_factory.mktemp("runs") / "finished")
+
+
+@pytest.fixture
+def gates(finished: Result) -> "list[Gate]":
+    """Return two instances of the finished run's deployed model and one of its parity model."""
+    from tests.fleets import gates_of
+
+    return gates_of(finished)
+
+
+@pytest.fixture
+def queries(finished: Result) -> torch.Tensor:
+    """Return queries of the finished run's test split ``[24, *query]``."""
+    from tests.fleets import queries_of
+
+    return queries_of(finished, 24)

@@ -26,18 +26,8 @@ from parmtrain.serving.listening import taken
 from parmtrain.serving.model_server import OneModel
 from parmtrain.serving.serve_settings import ServeSettings
 from parmtrain.serving.served import read_served
-from tests.fleets import PATIENCE, Gate, app_of, ask, call, front, gates_of, listed, queries_of, wait_for
+from tests.fleets import PATIENCE, Gate, app_of, ask, call, front, listed, wait_for
 from tests.servers import serving
-
-
-@pytest.fixture
-def gates(finished: Result) -> list[Gate]:
-    return gates_of(finished)
-
-
-@pytest.fixture
-def queries(finished: Result) -> torch.Tensor:
-    return queries_of(finished, 24)
 
 
 def test_answers_are_those_of_the_models(

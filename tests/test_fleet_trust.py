@@ -11,18 +11,8 @@ from parmtrain.runs import Result
 from parmtrain.serving import Frontend, uncoded
 from parmtrain.serving.front import Front
 from parmtrain.serving.service import Service
-from tests.fleets import Gate, app_of, ask, call, front, front_at_once, gates_of, listed, queries_of, wait_for
+from tests.fleets import Gate, app_of, ask, call, front, front_at_once, listed, wait_for
 from tests.servers import serving
-
-
-@pytest.fixture
-def gates(finished: Result) -> list[Gate]:
-    return gates_of(finished)
-
-
-@pytest.fixture
-def queries(finished: Result) -> torch.Tensor:
-    return queries_of(finished, 24)
 
 
 def test_queries_of_different_tenants_are_never_encoded_together(

@@ -16,22 +16,12 @@ from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
 from parmtrain.serving.dataplane import DataPlane
 from parmtrain.serving.fleet import read_fleet
-from tests.fleets import Gate, app_of, ask, call, front, front_at_once, gates_of, listed, queries_of, wait_for
+from tests.fleets import Gate, app_of, ask, call, front, front_at_once, listed, wait_for
 from tests.foreign_grpc import Foreign, flat, foreign
 from tests.servers import serving, serving_over_grpc
 
 grpc = pytest.importorskip("grpc", reason="pip install 'parmtrain[grpc]'")
 NOWHERE = "127.0.0.1:1"
-
-
-@pytest.fixture
-def gates(finished: Result) -> list[Gate]:
-    return gates_of(finished)
-
-
-@pytest.fixture
-def queries(finished: Result) -> torch.Tensor:
-    return queries_of(finished, 8)
 
 
 @contextmanager
