@@ -17,9 +17,9 @@ from parmtrain.command import Terminal, ending_quietly, log_to_terminal, progres
 from parmtrain.compare.table import GUESS
 from parmtrain.errors import DataError, reason_of
 from parmtrain.outputs import ADVICE, TABLE, Outputs
-from parmtrain.serving.advice import TAIL, advice, plot_advice
-from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, write_csv
-from parmtrain.serving.strategies import Strategy, strategies
+from parmtrain.serving.simulation.advice import TAIL, advice, plot_advice
+from parmtrain.serving.simulation.latency_report import Accuracies, ServiceRow, latency_table, write_csv
+from parmtrain.serving.simulation.strategies import Strategy, strategies
 from parmtrain.settings import setting
 from parmtrain.simulate import Load, simulate
 

@@ -11,7 +11,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # while it imports, nothing has started that must end
 
 from parmtrain.command import FAILED, ending_quietly, say, settings_command
-from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.settings import ServeSettings
 
 INSTANCE, CURVE = "--instance", "--curve"
 HELP = """Serve an exported bundle: python -m parmtrain.serve bundle=FOLDER [key=value …]
@@ -58,18 +58,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _asked(given: list[str]) -> tuple[type[Any], str, Callable[[Any], None]]:
     """Import what the arguments ask for; return its settings, its help and what does it."""
     if INSTANCE in given:
-        from parmtrain.serving.model_server import InstanceSettings, serve_instance
+        from parmtrain.serving.instances.model_server import InstanceSettings, serve_instance
 
         return InstanceSettings, INSTANCE_HELP, serve_instance
     if CURVE in given:
-        from parmtrain.serving.curve import CurveSettings, measure_curve
+        from parmtrain.serving.instances.curve import CurveSettings, measure_curve
 
         return CurveSettings, CURVE_HELP, measure_curve
     if any(argument.startswith("fleet=") for argument in given):
-        from parmtrain.serving.standalone import serve_alone
+        from parmtrain.serving.front.standalone import serve_alone
 
         return ServeSettings, HELP, serve_alone
-    from parmtrain.serving.ray_host import serve_on_ray
+    from parmtrain.serving.on_ray.host import serve_on_ray
 
     return ServeSettings, HELP, serve_on_ray
 

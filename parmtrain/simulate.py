@@ -15,11 +15,11 @@ from parmtrain.errors import ConfigError
 from parmtrain.files import cannot_write
 from parmtrain.outputs import SIMULATION, TABLE, Outputs
 from parmtrain.serving import Frontend, Limits
-from parmtrain.serving.batch_curve import BatchCurve
-from parmtrain.serving.delays import Draw, ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
-from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
-from parmtrain.serving.simulator import Costs, Outcome, Simulation, poisson
-from parmtrain.serving.strategies import NAMES, Strategy, strategies
+from parmtrain.serving.simulation.batch_curve import BatchCurve
+from parmtrain.serving.simulation.delays import Draw, ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
+from parmtrain.serving.simulation.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
+from parmtrain.serving.simulation.simulator import Costs, Outcome, Simulation, poisson
+from parmtrain.serving.simulation.strategies import NAMES, Strategy, strategies
 from parmtrain.settings import setting
 
 MOST_K = 1000

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from parmtrain.runs import Result
-from parmtrain.serving.dataplane import DataPlane
-from parmtrain.serving.http import Protocol, application
-from parmtrain.serving.model_server import InstanceSettings, OneModel, one_model
-from parmtrain.serving.serve_settings import ServeSettings
-from parmtrain.serving.served import read_served
-from parmtrain.serving.standalone import front_application
+from parmtrain.serving.front.served import read_served
+from parmtrain.serving.front.standalone import front_application
+from parmtrain.serving.instances.model_server import InstanceSettings, OneModel, one_model
+from parmtrain.serving.protocol.dataplane import DataPlane
+from parmtrain.serving.protocol.http import Protocol, application
+from parmtrain.serving.settings import ServeSettings
 from tests.servers import serving
 
 PATIENCE = 20

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parmtrain.serving.tensors import TYPES
+from parmtrain.serving.protocol.tensors import TYPES
 from tests.servers import serving_over_grpc
 
 Answers = Callable[[np.ndarray], np.ndarray]
@@ -26,7 +26,7 @@ class Foreign:
     def handlers(self) -> Any:
         import grpc
 
-        from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
+        from parmtrain.serving.protocol.grpc_messages import MESSAGE, PACKAGE, SERVICE
 
         calls = {
             "ServerReady": self.ready,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from queue import Queue
 from typing import Any
 
-from parmtrain.serving.listening import Certificate, server, taken
+from parmtrain.serving.protocol.listening import Certificate, server, taken
 
 STARTING = 30
 

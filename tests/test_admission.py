@@ -17,13 +17,13 @@ import torch
 from torch import nn
 
 from parmtrain.errors import ConfigError
-from parmtrain.serving.admission import Entrance
-from parmtrain.serving.dataplane import DataPlane
-from parmtrain.serving.grpc_host import serving_grpc
-from parmtrain.serving.http import Protocol, application
-from parmtrain.serving.listening import taken
-from parmtrain.serving.model_server import OneModel
-from parmtrain.serving.runner import Runner
+from parmtrain.serving.instances.model_server import OneModel
+from parmtrain.serving.instances.runner import Runner
+from parmtrain.serving.protocol.admission import Entrance
+from parmtrain.serving.protocol.dataplane import DataPlane
+from parmtrain.serving.protocol.grpc_host import serving_grpc
+from parmtrain.serving.protocol.http import Protocol, application
+from parmtrain.serving.protocol.listening import taken
 from tests.servers import serving
 
 TOKEN = "a-token-that-is-long-enough"
@@ -118,7 +118,7 @@ def test_with_a_certificate_clients_are_spoken_to_over_tls(app: Any, tmp_path: P
 
 def test_over_grpc_the_token_is_metadata(tmp_path: Path) -> None:
     grpc = pytest.importorskip("grpc", reason="pip install 'parmtrain[grpc]'")
-    from parmtrain.serving.grpc_messages import MESSAGE, PACKAGE, SERVICE
+    from parmtrain.serving.protocol.grpc_messages import MESSAGE, PACKAGE, SERVICE
 
     entrance = Entrance.read(secret(tmp_path / "token"), "", "")
     with torch.random.fork_rng():

@@ -13,9 +13,9 @@ import pytest
 from parmtrain import advise
 from parmtrain.codes import Berrut, Concat, Heads, Linear, Replication, Sum
 from parmtrain.serving import scheme_of
-from parmtrain.serving.advice import advice
-from parmtrain.serving.latency_report import ServiceRow
-from parmtrain.serving.simulator import Outcome
+from parmtrain.serving.simulation.advice import advice
+from parmtrain.serving.simulation.latency_report import ServiceRow
+from parmtrain.serving.simulation.simulator import Outcome
 from tests.mistakes import tables
 
 

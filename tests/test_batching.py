@@ -14,15 +14,15 @@ from parmtrain import serve, simulate
 from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
 from parmtrain.serving import Dispatch, Frontend, Limits, erasure_code, uncoded
-from parmtrain.serving.batch_curve import BatchCurve
-from parmtrain.serving.dataplane import DataPlane
-from parmtrain.serving.events import Action, Answer, Jobs
-from parmtrain.serving.http import Protocol, application
-from parmtrain.serving.model_server import OneModel
-from parmtrain.serving.open_inference import write
-from parmtrain.serving.requests import most_queries
-from parmtrain.serving.runner import Runner
-from parmtrain.serving.strategies import Strategy
+from parmtrain.serving.frontend.events import Action, Answer, Jobs
+from parmtrain.serving.instances.model_server import OneModel
+from parmtrain.serving.instances.runner import Runner
+from parmtrain.serving.protocol.dataplane import DataPlane
+from parmtrain.serving.protocol.http import Protocol, application
+from parmtrain.serving.protocol.open_inference import write
+from parmtrain.serving.protocol.requests import most_queries
+from parmtrain.serving.simulation.batch_curve import BatchCurve
+from parmtrain.serving.simulation.strategies import Strategy
 from tests.servers import serving
 
 

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import os, subprocess, sys
-from parmtrain.serving.descendants import none_left
+from parmtrain.serving.process.descendants import none_left
 
 with none_left():
     subprocess.run(["sh", "-c", "sleep 300 & echo $!"], check=True)  # its parent ends before it

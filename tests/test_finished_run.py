@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 from parmtrain.errors import DataError
 from parmtrain.evaluate import evaluate
-from parmtrain.serving.serve_settings import ServeSettings
-from parmtrain.serving.served import read_served
+from parmtrain.serving.front.served import read_served
+from parmtrain.serving.settings import ServeSettings
 
 KEPT = Path(__file__).parent / "finished_run"
 

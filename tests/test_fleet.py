@@ -19,13 +19,13 @@ from starlette.routing import Route
 
 from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
-from parmtrain.serving.dataplane import Answered
-from parmtrain.serving.fleet import read_fleet
-from parmtrain.serving.http import application
-from parmtrain.serving.listening import taken
-from parmtrain.serving.model_server import OneModel
-from parmtrain.serving.serve_settings import ServeSettings
-from parmtrain.serving.served import read_served
+from parmtrain.serving.fleet.endpoints import read_fleet
+from parmtrain.serving.front.served import read_served
+from parmtrain.serving.instances.model_server import OneModel
+from parmtrain.serving.protocol.dataplane import Answered
+from parmtrain.serving.protocol.http import application
+from parmtrain.serving.protocol.listening import taken
+from parmtrain.serving.settings import ServeSettings
 from tests.fleets import PATIENCE, Gate, app_of, ask, call, front, listed, wait_for
 from tests.servers import serving
 

@@ -9,8 +9,8 @@ import torch
 
 from parmtrain.runs import Result
 from parmtrain.serving import Frontend, uncoded
-from parmtrain.serving.front import Front
-from parmtrain.serving.service import Service
+from parmtrain.serving.front.front import Front
+from parmtrain.serving.service.driver import Service
 from tests.fleets import Gate, app_of, ask, call, front, front_at_once, listed, wait_for
 from tests.servers import serving
 

@@ -19,7 +19,7 @@ from parmtrain.serving import (
     heads_code,
     uncoded,
 )
-from parmtrain.serving.events import Reason
+from parmtrain.serving.frontend.events import Reason
 
 
 def kinds(actions: list[Any]) -> list[str]:

@@ -21,7 +21,7 @@ from parmtrain.serving import (
     scheme_of,
     uncoded,
 )
-from parmtrain.serving.events import Job, Jobs, Query, Reason
+from parmtrain.serving.frontend.events import Job, Jobs, Query, Reason
 
 SCHEMES: dict[str, tuple[Scheme, list[int]]] = {
     "none": (uncoded(), [2]),

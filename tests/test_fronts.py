@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from parmtrain.runs import Result
-from parmtrain.serving.listening import taken
-from parmtrain.serving.model_server import InstanceSettings
-from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.instances.model_server import InstanceSettings
+from parmtrain.serving.protocol.listening import taken
+from parmtrain.serving.settings import ServeSettings
 from parmtrain.settings import read_settings
 from tests.servers import worker_number
 

@@ -14,8 +14,8 @@ import torch
 
 from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
-from parmtrain.serving.dataplane import DataPlane
-from parmtrain.serving.fleet import read_fleet
+from parmtrain.serving.fleet.endpoints import read_fleet
+from parmtrain.serving.protocol.dataplane import DataPlane
 from tests.fleets import Gate, app_of, ask, call, front, front_at_once, listed, wait_for
 from tests.foreign_grpc import Foreign, flat, foreign
 from tests.servers import serving, serving_over_grpc
@@ -26,7 +26,7 @@ NOWHERE = "127.0.0.1:1"
 
 @contextmanager
 def over_grpc(model: Any, port: int = 0) -> Iterator[str]:
-    from parmtrain.serving.grpc_server import GrpcService
+    from parmtrain.serving.protocol.grpc_server import GrpcService
 
     with serving_over_grpc(GrpcService(DataPlane(model)).handlers, port) as bound:
         yield f"grpc://127.0.0.1:{bound}"
@@ -133,7 +133,7 @@ def test_entries_that_name_no_server(entry: str, tmp_path: Path) -> None:
 
 
 def test_without_grpc_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parmtrain.serving.grpc_host.find_spec", lambda name: None)
+    monkeypatch.setattr("parmtrain.serving.protocol.grpc_host.find_spec", lambda name: None)
     path = listed(tmp_path / "fleet.yaml", ["http://a:9000"], ["http://b:9000"])
     assert len(read_fleet(path, ["deployed", "parity"])) == 2
     listed(path, ["http://a:9000"], ["grpc://b:9001"])
@@ -147,8 +147,8 @@ def test_a_fleet_over_http_does_not_import_grpc() -> None:
     program = """
 import asyncio, sys
 sys.modules["grpc"] = None  # importing it raises an error
-import parmtrain.serving.model_server
-from parmtrain.serving.standalone import Connections, Endpoint
+import parmtrain.serving.instances.model_server
+from parmtrain.serving.front.standalone import Connections, Endpoint
 
 async def work():
     async with Connections(0) as connections:

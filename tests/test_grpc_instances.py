@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from parmtrain.serving.connections import Connections
-from parmtrain.serving.fleet import Endpoint
-from parmtrain.serving.remote import InstanceError, RemoteInstance
-from parmtrain.serving.requests import Refused
+from parmtrain.serving.fleet.connections import Connections
+from parmtrain.serving.fleet.endpoints import Endpoint
+from parmtrain.serving.fleet.remote import InstanceError, RemoteInstance
+from parmtrain.serving.protocol.requests import Refused
 from tests.foreign_grpc import Answers, Foreign, flat, foreign
 from tests.servers import serving_over_grpc
 
@@ -126,7 +126,7 @@ def test_tls_goes_by_the_authorities_of_the_system(tmp_path: Path, monkeypatch: 
 
 
 def test_an_address_has_one_connection_as_long_as_it_is_used() -> None:
-    from parmtrain.serving.remote_grpc import Channels
+    from parmtrain.serving.fleet.over_grpc import Channels
 
     async def work() -> None:
         channels = Channels(0)

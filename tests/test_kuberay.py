@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from parmtrain.serving.serve_settings import ServeSettings
+from parmtrain.serving.settings import ServeSettings
 
 ray = pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[ray]'")
 FOLDER = Path(__file__).parents[1] / "experiments" / "serving"
@@ -26,7 +26,7 @@ def test_what_is_deployed_fits_the_schema_of_ray_serve(name: str) -> None:
     from ray.serve import Application
     from ray.serve.schema import ServeDeploySchema
 
-    from parmtrain.serving import app
+    from parmtrain.serving.on_ray import app
 
     schema = ServeDeploySchema.parse_obj(serve_configs()[name])
     (application,) = schema.applications

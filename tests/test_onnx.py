@@ -19,8 +19,8 @@ from parmtrain.errors import ConfigError, DeployedModelError
 from parmtrain.flops import flops
 from parmtrain.onnx_flops import onnx_flops
 from parmtrain.programs import read_network
-from parmtrain.serving.serve_settings import ServeSettings
-from parmtrain.serving.served import read_served
+from parmtrain.serving.front.served import read_served
+from parmtrain.serving.settings import ServeSettings
 from tests.onnx_models import write_onnx
 from tests.small_runs import small_run
 

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import nn
 
-from parmtrain.serving.dataplane import DataPlane
-from parmtrain.serving.grpc_host import serving_grpc
-from parmtrain.serving.http import Protocol, application
-from parmtrain.serving.listening import taken
-from parmtrain.serving.model_server import OneModel
-from parmtrain.serving.open_inference import LENGTH, read, write
-from parmtrain.serving.requests import Refused
-from parmtrain.serving.runner import Runner
-from parmtrain.serving.tensors import TYPES
+from parmtrain.serving.instances.model_server import OneModel
+from parmtrain.serving.instances.runner import Runner
+from parmtrain.serving.protocol.dataplane import DataPlane
+from parmtrain.serving.protocol.grpc_host import serving_grpc
+from parmtrain.serving.protocol.http import Protocol, application
+from parmtrain.serving.protocol.listening import taken
+from parmtrain.serving.protocol.open_inference import LENGTH, read, write
+from parmtrain.serving.protocol.requests import Refused
+from parmtrain.serving.protocol.tensors import TYPES
 from tests.servers import serving
 
 SHAPE = (2, 3)
@@ -218,9 +218,9 @@ def test_tritons_grpc_client_is_answered(address: str, grpc_port: int, network: 
 @pytest.mark.parametrize("kind", ["FP32", "FP64", "INT32", "UINT8", "INT64"])
 def test_numbers_in_typed_fields_are_read(kind: str) -> None:
     pytest.importorskip("grpc", reason="pip install 'parmtrain[grpc]'")
-    from parmtrain.serving.grpc_messages import MESSAGE
-    from parmtrain.serving.grpc_server import message_of
-    from parmtrain.serving.grpc_tensors import CONTENTS
+    from parmtrain.serving.protocol.grpc_messages import MESSAGE
+    from parmtrain.serving.protocol.grpc_server import message_of
+    from parmtrain.serving.protocol.grpc_tensors import CONTENTS
 
     field = next(field for field, kinds in CONTENTS.items() if kind in kinds)
     request = MESSAGE["ModelInferRequest"](model_name="linear", id="7")

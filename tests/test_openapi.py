@@ -9,10 +9,10 @@ import torch
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from torch import nn
 
-from parmtrain.serving.dataplane import DataPlane
-from parmtrain.serving.http import Protocol, application
-from parmtrain.serving.model_server import OneModel
-from parmtrain.serving.runner import Runner
+from parmtrain.serving.instances.model_server import OneModel
+from parmtrain.serving.instances.runner import Runner
+from parmtrain.serving.protocol.dataplane import DataPlane
+from parmtrain.serving.protocol.http import Protocol, application
 from tests.servers import serving
 
 QUERY = {"name": "query", "shape": [2, 6], "datatype": "FP32", "data": [0.5] * 12}

@@ -17,11 +17,11 @@ from parmtrain.config.check import check
 from parmtrain.programs import Network, pack
 from parmtrain.run_folder import RunFolder
 from parmtrain.serving import Frontend, Kind
-from parmtrain.serving.predictions import Prediction
-from parmtrain.serving.serve_settings import ServeSettings
-from parmtrain.serving.served import read_served
-from parmtrain.serving.service import Service
-from parmtrain.serving.worker import Worker
+from parmtrain.serving.front.served import read_served
+from parmtrain.serving.on_ray.worker import Worker
+from parmtrain.serving.service.driver import Service
+from parmtrain.serving.service.predictions import Prediction
+from parmtrain.serving.settings import ServeSettings
 
 HERE = Path(__file__).parent / "outside"
 EVERYTHING = (

@@ -13,8 +13,8 @@ from parmtrain.errors import ConfigError, UnsupportedError
 from parmtrain.evaluate import evaluate
 from parmtrain.evaluation.partial import PartialGroups
 from parmtrain.models import LeNet
-from parmtrain.serving.serve_settings import ServeSettings
-from parmtrain.serving.served import instance_counts, read_served
+from parmtrain.serving.front.served import instance_counts, read_served
+from parmtrain.serving.settings import ServeSettings
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.groups import GroupBatch
 from parmtrain.training.losses import kl, mse

@@ -14,7 +14,7 @@ from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.deployed import DeployedModel
 from parmtrain.models import MLP
 from parmtrain.programs import Around, Network, pack, read_exported, read_network
-from parmtrain.serving.worker import Worker
+from parmtrain.serving.on_ray.worker import Worker
 from tests.formats import save_exported, save_state_dict, save_torchscript
 
 WRITERS: dict[str, Callable[[nn.Module, Path], None]] = {

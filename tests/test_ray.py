@@ -18,7 +18,7 @@ import torch
 from parmtrain import compose, run
 from parmtrain.errors import ConfigError
 from parmtrain.runs import Result
-from parmtrain.serving.ray_life import LOOPBACK
+from parmtrain.serving.on_ray.life import LOOPBACK
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -165,7 +165,7 @@ def test_mistakes_are_said_before_anything_starts(
 def test_an_application_for_serve_deploy() -> None:
     from ray.serve import Application
 
-    from parmtrain.serving.app import build
+    from parmtrain.serving.on_ray.app import build
 
     assert isinstance(build({"bundle": "run", "replicas": 12}), Application)
     with pytest.raises(ConfigError, match="bundle must be"):

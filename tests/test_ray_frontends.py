@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from parmtrain.runs import Result
-from parmtrain.serving.descendants import below
+from parmtrain.serving.process.descendants import below
 from tests.ray_command import Command, on_ray
 from tests.servers import worker_number
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from parmtrain.serving.ray_life import Watch, cause_of
+from parmtrain.serving.on_ray.life import Watch, cause_of
 
 
 def test_a_service_that_is_wrong_for_good_is_given_up() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parmtrain.serving.requests import Refused, as_query, parse
+from parmtrain.serving.protocol.requests import Refused, as_query, parse
 
 SHAPE = (1, 2, 2)
 RIGHT = torch.arange(4.0).view(SHAPE)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.errors import ConfigError
-from parmtrain.serving.runner import Runner
+from parmtrain.serving.instances.runner import Runner
 
 QUERIES = np.random.default_rng(0).random((8, 3, 16, 16), dtype=np.float32)
 

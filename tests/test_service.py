@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from parmtrain.codes import Backup, Code, Heads, Linear, Replication, Stack, Sum
 from parmtrain.codes.batches import EachQuery
 from parmtrain.serving import Frontend, Kind, Limits, Overloaded, Scheme, erasure_code, heads_code, scheme_of, uncoded
-from parmtrain.serving.events import Jobs
-from parmtrain.serving.log import EventLog
-from parmtrain.serving.predictions import Prediction
-from parmtrain.serving.service import Service
-from parmtrain.serving.simulator import Simulation, poisson
+from parmtrain.serving.frontend.events import Jobs
+from parmtrain.serving.frontend.log import EventLog
+from parmtrain.serving.service.driver import Service
+from parmtrain.serving.service.predictions import Prediction
+from parmtrain.serving.simulation.simulator import Simulation, poisson
 from tests.virtual_time import in_virtual_time, loop_time
 
 

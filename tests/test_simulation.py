@@ -7,9 +7,9 @@ import pytest
 
 from parmtrain.errors import ConfigError
 from parmtrain.serving import Frontend, Kind, uncoded
-from parmtrain.serving.delays import ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
-from parmtrain.serving.simulator import Simulation, poisson
-from parmtrain.serving.strategies import NAMES, strategies
+from parmtrain.serving.simulation.delays import ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
+from parmtrain.serving.simulation.simulator import Simulation, poisson
+from parmtrain.serving.simulation.strategies import NAMES, strategies
 from parmtrain.simulate import SimulationSettings, main, simulate
 
 

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from torch import nn
 
-from parmtrain.serving import http, patience
-from parmtrain.serving.dataplane import DataPlane
-from parmtrain.serving.http import Protocol, application
-from parmtrain.serving.listening import allow_connections
-from parmtrain.serving.model_server import OneModel
-from parmtrain.serving.runner import Runner
+from parmtrain.serving.instances.model_server import OneModel
+from parmtrain.serving.instances.runner import Runner
+from parmtrain.serving.protocol import http, patience
+from parmtrain.serving.protocol.dataplane import DataPlane
+from parmtrain.serving.protocol.http import Protocol, application
+from parmtrain.serving.protocol.listening import allow_connections
 from tests.servers import serving
 
 SOON, MANY = 0.3, 1500

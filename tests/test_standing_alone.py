@@ -13,8 +13,8 @@ from parmtrain import load
 from parmtrain.errors import DataError, ExportError
 from parmtrain.evaluate import evaluate
 from parmtrain.models import LeNet
-from parmtrain.serving.serve_settings import ServeSettings
-from parmtrain.serving.served import read_served
+from parmtrain.serving.front.served import read_served
+from parmtrain.serving.settings import ServeSettings
 from tests.small_runs import small_run
 
 QUERIES = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from parmtrain.codes import Sum
 from parmtrain.serving import Frontend, Limits, erasure_code
-from parmtrain.serving.service import Service
+from parmtrain.serving.service.driver import Service
 from tests.virtual_time import in_virtual_time, loop_time
 
 pytest.importorskip("opentelemetry.sdk", reason="pip install 'parmtrain[trace]'")
@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from parmtrain.serving.open_telemetry import Spans
+from parmtrain.serving.service.open_telemetry import Spans
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 HEADERS = {"Traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}

@@ -31,10 +31,10 @@ from sending import Sender, ended, ending, ticks, wait_for
 import parmtrain
 from parmtrain.bundle import Bundle
 from parmtrain.programs import Network
-from parmtrain.serving.batch_curve import BatchCurve
-from parmtrain.serving.open_inference import Message, write
-from parmtrain.serving.runner import Runner
-from parmtrain.serving.simulator import poisson
+from parmtrain.serving.instances.runner import Runner
+from parmtrain.serving.protocol.open_inference import Message, write
+from parmtrain.serving.simulation.batch_curve import BatchCurve
+from parmtrain.serving.simulation.simulator import poisson
 from parmtrain.settings import read_settings
 
 SHAPE, CLASSES = (3, 32, 32), 10

@@ -18,7 +18,7 @@ from torch import Tensor
 from parmtrain.bundle.torchscript import to_torchscript
 from parmtrain.codes import Code, Concat, Corrected, Heads, Sum
 from parmtrain.serving import Frontend, Limits, scheme_of
-from parmtrain.serving.service import Service
+from parmtrain.serving.service.driver import Service
 
 SHAPE, CLASSES, QUERIES, ROUNDS = (3, 32, 32), 10, 4000, 5
 

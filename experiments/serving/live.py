@@ -33,10 +33,10 @@ from parmtrain import compose
 from parmtrain.bundle import Bundle
 from parmtrain.config import assemble
 from parmtrain.serving import Frontend, Kind, Limits, uncoded
-from parmtrain.serving.delays import ServiceTimes, Slowdowns, constant
-from parmtrain.serving.latency_report import ServiceRow, latency_table, plot_latency, write_csv
-from parmtrain.serving.open_inference import Message, write
-from parmtrain.serving.simulator import KINDS, Costs, Outcome, Simulation, poisson
+from parmtrain.serving.protocol.open_inference import Message, write
+from parmtrain.serving.simulation.delays import ServiceTimes, Slowdowns, constant
+from parmtrain.serving.simulation.latency_report import ServiceRow, latency_table, plot_latency, write_csv
+from parmtrain.serving.simulation.simulator import KINDS, Costs, Outcome, Simulation, poisson
 from parmtrain.settings import read_settings
 from parmtrain.simulate import DELAYS
 

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from parmtrain.serving.dataplane import Answered, DataPlane
-from parmtrain.serving.delays import ServiceTimes, Slowdowns, constant
-from parmtrain.serving.event_loop import freeze
-from parmtrain.serving.http import Protocol, application
-from parmtrain.serving.listening import serve, taken
-from parmtrain.serving.model_server import InstanceSettings, OneModel, one_model
+from parmtrain.serving.instances.model_server import InstanceSettings, OneModel, one_model
+from parmtrain.serving.process.event_loop import freeze
+from parmtrain.serving.protocol.dataplane import Answered, DataPlane
+from parmtrain.serving.protocol.http import Protocol, application
+from parmtrain.serving.protocol.listening import serve, taken
+from parmtrain.serving.simulation.delays import ServiceTimes, Slowdowns, constant
 from parmtrain.simulate import DELAYS
 
 

@@ -22,7 +22,7 @@ from rich.progress import track
 from parmtrain.drawing import save
 from parmtrain.files import replacing
 from parmtrain.serving import Kind
-from parmtrain.serving.simulator import Outcome
+from parmtrain.serving.simulation.simulator import Outcome
 from parmtrain.settings import read_settings
 from parmtrain.simulate import SimulationSettings, simulate
 

@@ -41,13 +41,13 @@ from parmtrain.errors import ConfigError, ParmtrainError
 from parmtrain.programs import Packed
 from parmtrain.run_folder import RunFolder
 from parmtrain.serving import Frontend, Kind, Limits, uncoded
-from parmtrain.serving.actors import ActorInstance
-from parmtrain.serving.app import FrontendDeployment, application
-from parmtrain.serving.delays import ServiceTimes, Slowdowns, constant
-from parmtrain.serving.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
-from parmtrain.serving.serve_settings import ServeSettings
-from parmtrain.serving.simulator import KINDS, Outcome, Simulation, poisson
-from parmtrain.serving.worker import Worker
+from parmtrain.serving.on_ray.actors import ActorInstance
+from parmtrain.serving.on_ray.app import FrontendDeployment, application
+from parmtrain.serving.on_ray.worker import Worker
+from parmtrain.serving.settings import ServeSettings
+from parmtrain.serving.simulation.delays import ServiceTimes, Slowdowns, constant
+from parmtrain.serving.simulation.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
+from parmtrain.serving.simulation.simulator import KINDS, Outcome, Simulation, poisson
 from parmtrain.settings import read_settings
 from parmtrain.simulate import DELAYS
 

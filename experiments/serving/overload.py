@@ -22,8 +22,8 @@ from live import FIRST, HERE, MODEL, PORT, bodies
 from sending import Sender, wait_for
 from soak import SCHEDULE
 
-from parmtrain.serving.open_inference import Message
-from parmtrain.serving.simulator import poisson
+from parmtrain.serving.protocol.open_inference import Message
+from parmtrain.serving.simulation.simulator import poisson
 from parmtrain.settings import read_settings
 
 DEPLOYED, PARITY, SERVICE = 4, 2, 0.025

@@ -15,15 +15,15 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from parmtrain.serving.open_inference import LENGTH, read, write
+from parmtrain.serving.protocol.open_inference import LENGTH, read, write
 
 
 class Plain:
     """Answers the Open Inference Protocol with the model."""
 
     def __init__(self, run: str, batches: bool) -> None:
-        from parmtrain.serving.serve_settings import ServeSettings
-        from parmtrain.serving.served import read_served
+        from parmtrain.serving.front.served import read_served
+        from parmtrain.serving.settings import ServeSettings
 
         torch.set_num_threads(1)
         self.batches, self.model = batches, read_served(ServeSettings(bundle=run)).deployed

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from parmtrain.serving.open_inference import LENGTH, Message, read
+from parmtrain.serving.protocol.open_inference import LENGTH, Message, read
 
 Requests = Sequence[tuple[bytes, dict[str, str]]]
 Heard = Callable[[int, float, int, Message | None], None]

@@ -25,8 +25,8 @@ from live import FIRST, HERE, MODEL, PORT, bodies
 from rich.progress import Progress
 from sending import Sender, memory, wait_for
 
-from parmtrain.serving.open_inference import Message
-from parmtrain.serving.simulator import poisson
+from parmtrain.serving.protocol.open_inference import Message
+from parmtrain.serving.simulation.simulator import poisson
 from parmtrain.settings import read_settings
 
 POOLS = {"deployed": 6, "parity": 3}

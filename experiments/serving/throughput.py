@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from sending import Sender, ended, ticks, wait_for
 
-from parmtrain.serving.open_inference import Message
+from parmtrain.serving.protocol.open_inference import Message
 from parmtrain.settings import read_settings
 
 HERE = Path(__file__).parent

@@ -1,0 +1,80 @@
+"""What failed jobs mean for the queries of their groups: which are tried again, and which nothing can answer."""
+
+from parmtrain.codes.scheme import Scheme
+from parmtrain.serving.frontend.events import Action, Group, Job, Kind, Limits, Query, Reason
+from parmtrain.serving.frontend.pools import Pools
+from parmtrain.serving.frontend.waiting import Waiting
+
+
+def spoiled(group: Group, limits: Limits) -> bool:
+    """Return whether as many instances died of a group's jobs as one job may be tried.
+
+    One of its queries may kill whatever runs it, also as part of a coded query, so the group is not coded any more.
+    """
+    return group.deaths >= limits.attempts
+
+
+class Failures:
+    """Try failed jobs again while attempts are left, and give up the queries that nothing can answer any more.
+
+    Args:
+        scheme: The scheme of the code.
+        limits: How often a job is tried.
+        pools: The instances.
+        waiting: The queries that wait for an answer.
+    """
+
+    def __init__(self, scheme: Scheme, limits: Limits, pools: Pools, waiting: Waiting) -> None:
+        self.scheme, self.limits, self.pools, self.waiting = scheme, limits, pools, waiting
+
+    def died(self, now: float, instance: int) -> list[Action]:
+        """Take down an instance, and try the jobs that it ran again, each alone.
+
+        One that kills whatever runs it then takes no further jobs with it. Whose fault the end of a shared batch was is
+        not known, so it counts against none of its jobs.
+        """
+        actions: list[Action] = []
+        jobs = self.pools.take_down(now, instance)
+        for job in reversed(jobs):  # each is put before all others
+            job.alone = True
+            if len(jobs) > 1:
+                job.tries -= 1
+            else:
+                job.group.deaths += 1
+            if spoiled(job.group, self.limits):
+                _drop_coded(job.group)
+            actions += self.failed(job)
+        return actions
+
+    def failed(self, job: Job) -> list[Action]:
+        """Try a job again if attempts are left; otherwise answer the queries that nothing can answer any more."""
+        if self.pools.retry(job):
+            return []
+        job.group.failed = True
+        return self.given_up(job.group)
+
+    def given_up(self, group: Group) -> list[Action]:
+        """Answer the queries of a group that nothing can answer any more."""
+        lost = self._hopeless(group) if group.failed else []
+        if lost:
+            self.waiting.counts["failed"] += len(lost)
+        return [self.waiting.answer(query, Kind.default, None, Reason.attempts) for query in lost]
+
+    def _hopeless(self, group: Group) -> list[Query]:
+        """Return the queries that nothing which is queued, runs or may still be encoded can answer."""
+        workers = sum({1 << job.worker for job in group.jobs if job.worker is not None})
+        possible = self.scheme.recoverable(group.arrived | workers) if group.closed else 0
+        may_fill = not group.closed and bool(self.scheme.pools) and not spoiled(group, self.limits)
+        own = {job.query for job in group.jobs}
+        return [
+            query
+            for query in group.queries
+            if not (query.answered or query in own or may_fill or possible >> query.position & 1)
+        ]
+
+
+def _drop_coded(group: Group) -> None:
+    """Drop the coded queries of a group that no instance runs yet."""
+    for job in [job for job in group.jobs if job.query is None and not job.running]:
+        job.dropped = True
+        group.jobs.discard(job)

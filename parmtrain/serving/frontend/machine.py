@@ -1,0 +1,249 @@
+"""The frontend's group logic: a state machine that turns timed events into dispatches and answers.
+
+It has no clock, no network and no threads. A driver, the service or the simulator, reports what happened and when, and
+carries out the actions that come back. Queries and outputs are opaque: they are passed on and never inspected.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+from parmtrain.codes.scheme import DEPLOYED, Scheme
+from parmtrain.serving.frontend.events import Action, Answer, Group, Job, Jobs, Kind, Limits, Query, Reason, Restart
+from parmtrain.serving.frontend.failures import Failures, spoiled
+from parmtrain.serving.frontend.grouping import Grouping
+from parmtrain.serving.frontend.pools import Pools
+from parmtrain.serving.frontend.timers import Delayed
+from parmtrain.serving.frontend.waiting import Waiting
+
+
+class Frontend:
+    """Form coding groups in order of arrival and answer each query once, from the first output that allows it.
+
+    A query goes to the deployed model's pool at once. When its group is full, the coded queries go to their pools, and
+    so do those of a group that does not fill in time, where the scheme allows it. The instances of a pool share one
+    queue, and each runs one batch of jobs at a time. Queued jobs that can no longer answer a query are dropped; jobs
+    that are already running finish, and their results are ignored.
+
+    Every method takes the time of its event and returns the actions to carry out. Events must come in order of time.
+
+    Args:
+        scheme: The scheme of the code.
+        instances: Number of instances of each pool; they are numbered from 0, pool by pool.
+        limits: Time limits and bounds.
+        k: Queries in a full group; the scheme's k by default, and fewer only where it takes groups that are not full.
+
+    Attributes:
+        counts: Number of events: answers by kind, ``refused`` queries, ``uncoded`` ones, ``copies``, ``groups`` that
+            were encoded and those of them that were ``partial``, ``batches`` that were given out, ``coded`` queries,
+            jobs ``dropped`` and ``retried``, results that were ``garbage`` or ``stale``, instances ``lost`` and
+            ``hung``, and queries that ``failed``: nothing was left that could answer them.
+        fill_time: Total seconds that groups took until they were encoded.
+        pools: The instances.
+
+    Source: Kosaian et al., ParM (SOSP'19), sections 3.1 and 3.3.
+
+    Example:
+        >>> from parmtrain.serving import erasure_code
+        >>> frontend = Frontend(erasure_code(k=2, r=1), instances=[2, 1])
+        >>> (one,) = frontend.submit(0.0, "a")
+        >>> other, coded = frontend.submit(0.1, "b")
+        >>> [one.instance, other.instance, coded.instance, coded.jobs[0].worker]
+        [0, 1, 2, 2]
+        >>> [answer.kind.value for answer in frontend.finished(0.2, 0, one.jobs, ["F(a)"])]
+        ['deployed']
+        >>> (answer,) = frontend.finished(0.3, 2, coded.jobs, ["F_P(P)"])  # b is late
+        >>> answer.kind.value, answer.payload, answer.output
+        ('reconstructed', 'b', ('F(a)', None, 'F_P(P)'))
+    """
+
+    def __init__(
+        self, scheme: Scheme, instances: Sequence[int], limits: Limits | None = None, k: int | None = None
+    ) -> None:
+        self.scheme, self.limits, self.k = scheme, limits or Limits(), scheme.k if k is None else k
+        if not (self.k == scheme.k or (scheme.partial and 1 <= self.k < scheme.k)):
+            raise ValueError(f"k must be {scheme.k}, the scheme's{' or less' if scheme.partial else ''}, got {k}")
+        if not instances or max((DEPLOYED, *scheme.pools)) >= len(instances) or min(instances) < 1:
+            raise ValueError(
+                f"each pool from 0 to {max((DEPLOYED, *scheme.pools))} must have an instance, got {list(instances)}"
+            )
+        self.counts: Counter[str] = Counter()
+        self.fill_time = 0.0
+        self.pools = Pools(instances, self.limits, self.counts)
+        self._waiting = Waiting(self.limits, self.counts)
+        self._failures = Failures(scheme, self.limits, self.pools, self._waiting)
+        self._grouping = Grouping(scheme, self.k, self.limits)
+        self._made: Counter[str] = Counter()
+        self._copies = Delayed(self.limits.copy_after, self._covered)
+        held = self.limits.reconstruct_after if scheme.pools else 0.0
+        self._held = Delayed(held or inf, lambda query: query.answered)
+
+    @property
+    def waiting(self) -> int:
+        """Number of queries that wait for an answer."""
+        return len(self._waiting)
+
+    @property
+    def occupied(self) -> list[float]:
+        """Total seconds that the instances of each pool were busy."""
+        return self.pools.occupied
+
+    @property
+    def ready(self) -> bool:
+        """Whether queries can be answered: each pool that this takes has an instance that can run jobs.
+
+        Without parity instances a systematic code still answers from the deployed model.
+        """
+        needed = {DEPLOYED} if self.scheme.systematic else {DEPLOYED, *self.scheme.pools}
+        return all(self.pools.up(pool) for pool in needed)
+
+    def submit(
+        self, now: float, payload: Any, deadline: float | None = None, coded: bool = True, tenant: str = ""
+    ) -> list[Action]:
+        """Accept a query.
+
+        Args:
+            now: The time.
+            payload: The query.
+            deadline: Seconds until its default answer; the limits' by default, which are also the longest.
+            coded: Whether it joins a group; the code must be systematic otherwise.
+            tenant: Whose query it is; those of different tenants are never encoded together.
+
+        Raises:
+            Overloaded: If the queue is full; the query then joins no group.
+        """
+        self.require_room()
+        assert coded or self.scheme.systematic
+        group = self._grouping.open(tenant) if coded else self._grouping.apart()
+        self.counts["uncoded"] += not coded
+        query = self._grouping.join(group, Query(self._next("queries"), payload, now, group, len(group.queries)))
+        self._waiting.add(query, deadline)
+        if self.scheme.systematic:
+            self._enqueue(now, group, query, query.position, DEPLOYED)
+        closing = group if coded and self._grouping.is_full(group) else self._grouping.surplus
+        actions = self._code(now, closing) if closing is not None else []
+        self._copies.add(query)
+        self._held.add(query)
+        return actions + (self.pools.assign(now) if self.limits.copy_after else self.tick(now))
+
+    def require_room(self, count: int = 1) -> None:
+        """Raise ``Overloaded`` if too many queries would wait, or ``count`` further ones would wait too long."""
+        self._waiting.require_room(self.pools.wait(DEPLOYED, count), count)
+
+    def finished(self, now: float, instance: int, jobs: Jobs, outputs: Sequence[Any]) -> list[Action]:
+        """Handle the results of a batch.
+
+        Args:
+            now: The time.
+            instance: The instance that ran it.
+            jobs: The batch, as it was dispatched.
+            outputs: The output of each job, None for one that is malformed: that job is retried if attempts are left.
+        """
+        if not self.pools.free(now, instance, jobs):
+            return []
+        actions: list[Action] = []
+        for job, output in zip(jobs, outputs, strict=True):
+            if output is None:
+                self.counts["garbage"] += 1
+                actions += self._failures.failed(job)
+            else:
+                actions += self._arrived(now, job, output)
+        return self._done(now, jobs, actions)
+
+    def _arrived(self, now: float, job: Job, output: Any) -> list[Action]:
+        """Answer what an output allows to answer."""
+        group, query = job.group, job.query
+        actions: list[Action] = []
+        if job.worker is not None and not group.arrived >> job.worker & 1:
+            group.outputs[job.worker] = output
+            group.arrived |= 1 << job.worker
+        if query is not None and not query.answered:
+            actions.append(self._waiting.answer(query, Kind.deployed, output))
+        if group.closed and group.waits:
+            given = self.scheme.recoverable(group.arrived)
+            for other in group.queries:
+                waited = now - other.at >= self.limits.reconstruct_after
+                if given >> other.position & 1 and waited and not other.answered:
+                    actions.append(self._reconstruction(other))
+        return actions + self._failures.given_up(group)
+
+    def lost(self, now: float, instance: int) -> list[Action]:
+        """Handle the death of an instance: its jobs are retried if attempts are left, each alone."""
+        if instance in self.pools.down:
+            return []
+        self.counts["lost"] += 1
+        jobs = self.pools.jobs_of(instance)
+        return self._done(now, jobs, self._failures.died(now, instance))
+
+    def restored(self, now: float, instance: int) -> list[Action]:
+        """Handle the return of an instance that was down."""
+        if instance not in self.pools.down:
+            return []
+        self.pools.restore(instance)
+        return self.pools.assign(now)
+
+    def tick(self, now: float) -> list[Action]:
+        """Do what is due: delayed reconstructions, copies, default answers, and replacing instances that hang."""
+        actions: list[Action] = []
+        for group in self._grouping.overdue(now):
+            actions += self._code(now, group)
+        for query in self._waiting.late(now):
+            actions.append(self._waiting.answer(query, Kind.default, None, Reason.deadline))
+            query.group.forget_if_done()
+        for query in self._held.due(now):
+            group = query.group
+            if group.closed and self.scheme.recoverable(group.arrived) >> query.position & 1:
+                actions.append(self._reconstruction(query))
+                group.forget_if_done()
+        for query in self._copies.due(now):
+            self.counts["copies"] += 1
+            self._enqueue(now, query.group, query, query.position if self.scheme.systematic else None, DEPLOYED)
+        for instance in self.pools.hanging(now):
+            self.counts["hung"] += 1
+            actions += [Restart(instance), *self._failures.died(now, instance)]
+        return actions + self.pools.assign(now)
+
+    @property
+    def next_tick(self) -> float:
+        """Earliest time at which ``tick`` may have something to do; infinite if nothing is waiting."""
+        timers = min(self._waiting.next, self._copies.next, self._held.next)
+        return min(timers, self._grouping.next, self.pools.next_hang, self.pools.next_batch)
+
+    def _next(self, what: str) -> int:
+        self._made[what] += 1
+        return self._made[what] - 1
+
+    def _code(self, now: float, group: Group) -> list[Action]:
+        """Close a group and queue its coded queries, if the scheme allows it."""
+        self._grouping.close(group)
+        full = self._grouping.is_full(group)
+        if not self.scheme.pools or not (full or self.scheme.partial) or not group.waits:
+            actions = self._failures.given_up(group)
+            group.forget_if_done()
+            return actions
+        self.fill_time += now - group.queries[0].at
+        self.counts["groups"] += 1
+        self.counts["partial"] += not full
+        if not spoiled(group, self.limits):
+            group.coded = True
+            for j, pool in enumerate(self.scheme.pools):
+                self._enqueue(now, group, None, self.scheme.own + j, pool)
+        return []
+
+    def _enqueue(self, now: float, group: Group, query: Query | None, worker: int | None, pool: int) -> None:
+        self.pools.enqueue(Job(self._next("jobs"), group, query, worker, pool, now))
+
+    def _covered(self, query: Query) -> bool:
+        """Return whether a query is answered, or has coded queries that may answer it."""
+        group = query.group
+        return query.answered or (group.coded and self._grouping.is_full(group) and not spoiled(group, self.limits))
+
+    def _done(self, now: float, jobs: Jobs, actions: list[Action]) -> list[Action]:
+        """Return actions and further dispatches; forget the groups of which nothing is left to do."""
+        for job in jobs:
+            job.group.forget_if_done()
+        return actions + self.pools.assign(now)
+
+    def _reconstruction(self, query: Query) -> Answer:
+        return self._waiting.answer(query, Kind.reconstructed, tuple(query.group.outputs))

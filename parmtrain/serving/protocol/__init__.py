@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, over HTTP and gRPC, and who may ask how much of a server."""

@@ -1,0 +1,100 @@
+"""Metrics of a front for Prometheus."""
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from parmtrain.serving.frontend.events import Jobs, Kind
+from parmtrain.serving.frontend.machine import Frontend
+from parmtrain.serving.process.event_loop import Watch
+from parmtrain.serving.service.predictions import BATCHES, LATENCIES, MEASURES, Observer, Prediction
+
+COUNTS = {
+    "lost": "Instances that died.",
+    "hung": "Instances that did not respond in time.",
+    "garbage": "Outputs that were malformed.",
+    "failed": "Queries that nothing was left to answer.",
+    "retried": "Jobs that were tried again.",
+    "uncoded": "Queries out of the range of training, which were not encoded.",
+    "groups": "Groups that were encoded.",
+    "coded": "Coded queries that were dispatched.",
+}
+
+
+class PrometheusMetrics(Observer):
+    """Count answers and times, and show the state of a frontend.
+
+    Args:
+        registry: Where they are registered.
+        pools: What the pools are called.
+    """
+
+    def __init__(self, registry: CollectorRegistry, pools: Sequence[str]) -> None:
+        self.registry, self.pools = registry, pools
+        answers = Counter(*_named("answers"), ("kind",), registry=registry)
+        latency = Histogram(*_named("latency_seconds"), ("kind",), buckets=LATENCIES, registry=registry)
+        sizes = Histogram(*_named("batch_size"), ("pool",), buckets=BATCHES, registry=registry)
+        self._answers = {kind: answers.labels(kind.value) for kind in Kind}
+        self._latency = {kind: latency.labels(kind.value) for kind in Kind}
+        self._sizes = [sizes.labels(pool) for pool in pools]
+        self._refused = Counter(*_named("refused"), ("status",), registry=registry)
+        self._fill = Histogram(*_named("group_fill_seconds"), buckets=LATENCIES, registry=registry)
+        self.route = Route("/metrics", self._show, methods=["GET", "HEAD"])
+
+    def answered(self, prediction: Prediction) -> None:
+        """Count an answer."""
+        self._answers[prediction.kind].inc()
+        self._latency[prediction.kind].observe(prediction.seconds)
+
+    def filled(self, seconds: float) -> None:
+        """Count a group that was encoded."""
+        self._fill.observe(seconds)
+
+    def dispatched(self, instance: int, jobs: Jobs) -> None:
+        """Count a batch."""
+        self._sizes[jobs[0].pool].observe(len(jobs))
+
+    def refuse(self, status: int) -> None:
+        """Count a request that was refused."""
+        self._refused.labels(str(status)).inc()
+
+    def watch(self, frontend: Frontend, loop: Watch) -> None:
+        """Show the state of a frontend, and the longest pause of its event loop, whenever metrics are read."""
+        self.registry.register(_State(frontend, self.pools, loop))
+
+    async def _show(self, request: Request) -> Response:
+        return Response(generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class _State(Collector):
+    def __init__(self, frontend: Frontend, pools: Sequence[str], loop: Watch) -> None:
+        self.frontend, self.pools, self.loop = frontend, pools, loop
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what the frontend counts now."""
+        frontend = self.frontend
+        up = GaugeMetricFamily("parmtrain_instances_up", "Instances that can run queries.", labels=["pool"])
+        busy = CounterMetricFamily(
+            "parmtrain_occupied_seconds", "Seconds that instances were busy, in all.", labels=["pool"]
+        )
+        for pool, name in enumerate(self.pools):
+            up.add_metric([name], frontend.pools.up(pool))
+            busy.add_metric([name], frontend.occupied[pool])
+        yield up
+        yield busy
+        yield GaugeMetricFamily("parmtrain_waiting", "Queries that wait for an answer.", frontend.waiting)
+        yield GaugeMetricFamily(
+            "parmtrain_loop_pause_seconds", "Longest pause of the event loop in the last minute.", self.loop.longest
+        )
+        for name, about in COUNTS.items():
+            yield CounterMetricFamily(f"parmtrain_{name}", about, frontend.counts[name])
+
+
+def _named(measure: str) -> tuple[str, str]:
+    """Return the name of a measure, and what it is."""
+    return f"parmtrain_{measure}", MEASURES[measure]

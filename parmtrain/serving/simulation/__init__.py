@@ -1,0 +1,1 @@
+"""The frontend in simulated time: service times, strategies, and what comes of them."""
