@@ -8,6 +8,7 @@ from typing import Any
 
 from parmtrain.bundle import Bundle
 from parmtrain.command import VERSION, ending_quietly, exit_status, log_to_terminal
+from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.scores import Scores
 from parmtrain.programs import Network
 from parmtrain.reopened import reopen
@@ -62,7 +63,10 @@ def score_again(
     if stated and stated != prepared.data:
         where = f"--data-root {root}: the data there, or its labels, are" if data is None else "data: it is"
         log.warning("%s not what the run used; its test split is scored", where)
-    return bundle, prepared.evaluate(bundle)
+    trusted = None
+    if bundle.confidence is not None and bundle.promises is not None:
+        trusted = Calibrated(bundle.confidence, bundle.promises)
+    return bundle, prepared.evaluate(bundle, trusted=trusted)
 
 
 @ending_quietly

@@ -11,16 +11,19 @@ from torch import Tensor, nn
 
 from parmtrain.cache import key_of
 from parmtrain.codes import CodedPredictor
+from parmtrain.confidence.promises import LADDER
 from parmtrain.config import assemble
 from parmtrain.config.deployed_model import deployed_model
 from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import MissingDataError
+from parmtrain.evaluation.certainty import Calibrated, calibrated
 from parmtrain.evaluation.partial import PartialGroups
 from parmtrain.evaluation.predictions import predict_all
-from parmtrain.evaluation.score import ScoredSplit, score_groups
+from parmtrain.evaluation.score import ScoredSplit, reconstructions, score_groups
 from parmtrain.evaluation.scores import Scores
 from parmtrain.files import replacing
 from parmtrain.metrics import Measures
+from parmtrain.metrics.measures import kind_of
 from parmtrain.programs import Network, read_network, weights
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
@@ -174,7 +177,11 @@ class Prepared:
         return found
 
     def evaluate(
-        self, predictor: CodedPredictor, device: torch.device | None = None, queries: QuerySet | None = None
+        self,
+        predictor: CodedPredictor,
+        device: torch.device | None = None,
+        queries: QuerySet | None = None,
+        trusted: Calibrated | None = None,
     ) -> Scores:
         """Score a module or a bundle.
 
@@ -182,18 +189,41 @@ class Prepared:
             predictor: Module or bundle that encodes, predicts and decodes, on ``device`` and in evaluation mode.
             device: Device to compute on.
             queries: The split to score; the test split by default.
+            trusted: What says how far reconstructions can be trusted.
         """
         chosen = self.splits.test if queries is None else queries
-        predictions, measures = self.predict(chosen, "predicting", device), self.measures_of(chosen)
-        measures = measures.among(predictions)
-        answered = self.answered(chosen, "predicting", device)
-        split = ScoredSplit(answered, predictions, self.task.input, self.default(chosen, device))
+        split, measures = self._scored(chosen, device)
+        measures = measures.among(split.predictions)
         cfg = self.cfg
 
         def scored(predictor: CodedPredictor) -> Scores:
             shares, workers = list(cfg.unavailable), cfg.data.workers
-            return score_groups(predictor, split, measures, cfg.seed, shares, device, workers)
+            return score_groups(predictor, split, measures, cfg.seed, shares, device, workers, trusted)
 
         sizes = range(1, predictor.k) if cfg.partial else ()
         partial = {size: scored(PartialGroups(predictor, size)).degraded for size in sizes}
-        return replace(scored(predictor), partial=partial)
+        promised = cfg.accept.agreement if trusted is not None else None
+        return replace(scored(predictor), partial=partial, promised=promised)
+
+    def calibrate(self, predictor: CodedPredictor, device: torch.device | None = None) -> Calibrated | None:
+        """Fit a confidence in reconstructions, and its promises, on the validation split; None if none is configured.
+
+        Args:
+            predictor: Module that encodes, predicts and decodes, on ``device`` and in evaluation mode.
+            device: Device to compute on.
+        """
+        cfg = self.cfg
+        if cfg.confidence is None:
+            return None
+        split, measures = self._scored(self.splits.val, device)
+        some = reconstructions(predictor, split, measures, cfg.seed, device, cfg.data.workers)
+        confidence = assemble.confidence(cfg, measures.kind, predictor.stragglers, self.task.outputs)
+        agreements, risks = ([] if one is None else [one] for one in (cfg.accept.agreement, cfg.accept.risk))
+        return calibrated(some, confidence, [*LADDER, *agreements], risks, cfg.accept.certainty, cfg.seed)
+
+    def _scored(self, queries: QuerySet, device: torch.device | None) -> tuple[ScoredSplit, Measures]:
+        """Return a split to score, and the measures of the deployed model's kind of predictions on it."""
+        predictions, measures = self.predict(queries, "predicting", device), self.measures_of(queries)
+        answered, default = self.answered(queries, "predicting", device), self.default(queries, device)
+        of_kind = replace(measures, kind=kind_of(predictions, measures.kind))
+        return ScoredSplit(answered, predictions, self.task.input, default), of_kind

@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "training.png"
 
     @property
+    def confidence(self) -> Path:
+        """Plot of how far reconstructions can be trusted."""
+        return self.path / "confidence.png"
+
+    @property
     def overall_accuracy(self) -> Path:
         """Plot of A_o against the fraction of unavailable predictions f_u."""
         return self.path / "overall_accuracy.png"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from parmtrain.answers import output_of
 from parmtrain.bounds import Bounds, require
@@ -24,6 +24,7 @@ from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
 from parmtrain.drawing import save
 from parmtrain.errors import ConfigError, InputError, Interrupted
+from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.costs import resources, timings
 from parmtrain.evaluation.ordinary import ordinary_queries
 from parmtrain.evaluation.scores import Scores
@@ -34,6 +35,7 @@ from parmtrain.prepared import Prepared
 from parmtrain.probes import answers
 from parmtrain.programs import Network
 from parmtrain.report import pictures, plots
+from parmtrain.report.confidence import confidence_plot
 from parmtrain.report.metrics_json import BestEpoch, RunRecord, best_epoch, training_of
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.base import Task
@@ -132,10 +134,11 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None, data: Any)
     try:
         with started_logger(cfg, place) as logger:
             trained = train(work, place, logger)
-            scores = work.evaluate(trained.module, trained.device)
+            trusted = work.calibrate(trained.module, trained.device)
+            scores = work.evaluate(trained.module, trained.device, trusted=trusted)
             work.deployed.check_unchanged()
             work.keep_deployed(place)
-            return write(work, trained, scores, place, logger)
+            return write(work, trained, scores, place, logger, trusted)
     except KeyboardInterrupt as stop:  # after the training
         if place.unfinished:
             raise Interrupted(place.last) from stop
@@ -153,7 +156,9 @@ def begin(cfg: DictConfig, place: RunFolder) -> None:
         raise ConfigError([f"{named(place.path)} cannot be written: {fault.strerror}"]) from fault
 
 
-def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, logger: Any) -> Result:
+def write(
+    work: Prepared, trained: Trained, scores: Scores, place: RunFolder, logger: Any, trusted: Calibrated | None
+) -> Result:
     """Write the bundle, plots and pictures, and ``metrics.json`` last."""
     task, module, measure = work.task, trained.module, scores.measure
     code, models = module.code, list(module.parity_models)
@@ -167,10 +172,13 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
         "precision": str(work.cfg.trainer.get("precision", "32-true")),
         "queries": ordinary_queries(work.splits, task.input).to_json(),
         "deployed": _deployed_of(work, trained.device),
+        "promises": trusted.promises.to_json() if trusted else None,
     }
     format = assemble.build(work.cfg.export)
     held = work.deployed if work.cfg.deployed.bundle else None
-    export(code, models, task.query_shape, task.outputs, about, place.export, format, held, _some_queries(work))
+    some, confidence = _some_queries(work), trusted.confidence if trusted is not None else None
+    assert confidence is None or isinstance(confidence, nn.Module)
+    export(code, models, task.query_shape, task.outputs, about, place.export, format, held, some, confidence)
     queries = len(work.splits.train) // module.k * module.k
     record = RunRecord(
         task=task.name,
@@ -189,6 +197,8 @@ def write(work: Prepared, trained: Trained, scores: Scores, place: RunFolder, lo
     if trained.history.epochs:
         plots.training_curves(trained.history.epochs, work.measures.name, place.training_curves)
     plots.overall_accuracy(record, place.overall_accuracy)
+    if scores.certainty:
+        confidence_plot(record, place.confidence)
     save(result.picture(), place.examples)
     if logger:
         logger.log_metrics(

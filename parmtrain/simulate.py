@@ -15,11 +15,21 @@ from parmtrain.errors import ConfigError
 from parmtrain.files import cannot_write
 from parmtrain.outputs import SIMULATION, TABLE, Outputs
 from parmtrain.serving import Frontend, Limits
+from parmtrain.serving.frontend.acceptance import Acceptance
 from parmtrain.serving.simulation.batch_curve import BatchCurve
-from parmtrain.serving.simulation.delays import Draw, ServiceTimes, Slowdowns, constant, exponential, lognormal, pareto
+from parmtrain.serving.simulation.delays import (
+    Draw,
+    ServiceTimes,
+    Slowdowns,
+    constant,
+    drawn,
+    exponential,
+    lognormal,
+    pareto,
+)
 from parmtrain.serving.simulation.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
 from parmtrain.serving.simulation.simulator import Costs, Outcome, Simulation, poisson
-from parmtrain.serving.simulation.strategies import NAMES, Strategy, strategies
+from parmtrain.serving.simulation.strategies import FIRST, NAMES, Strategy, strategies
 from parmtrain.settings import setting
 
 MOST_K = 1000
@@ -56,6 +66,9 @@ class Load(Limits):
     encode: float = setting(0.0001, "seconds to encode a group", least=0)
     decode: float = setting(0.00002, "seconds to decode a group", least=0)
     hedge: float = setting(95.0, "percentile of latency after which hedged sends a query again")
+    accepted: float = setting(
+        0.85, "share of reconstructions with enough confidence, of strategies that ask for it", least=0, most=1
+    )
     fallback: float = setting(0.1, "accuracy of default answers", least=0, most=1)
     seed: int = setting(0, "seed of arrivals, service times and slowdowns", least=0)
     folder: str = setting("runs/simulate", "folder for the table and the plot")
@@ -68,6 +81,7 @@ class Load(Limits):
 
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""
+        yield from self.conflicts()
         try:
             self.curve  # noqa: B018
         except ConfigError as fault:
@@ -92,7 +106,7 @@ class Load(Limits):
 class SimulationSettings(Load):
     """Settings of a simulation."""
 
-    strategies: list[str] = setting(list(NAMES), "strategies to compare")
+    strategies: list[str] = setting(list(FIRST), f"strategies to compare, of {', '.join(NAMES)}")
     k: list[int] = setting([2, 3, 4], "queries in a coding group")
     r: int = setting(1, "number of parity models", above=0)
     available: float = setting(0.895, "accuracy of the deployed model", least=0, most=1)
@@ -153,10 +167,14 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
     if strategy.copy_after is not None:
         after = _percentile(settings, strategy) if strategy.copy_after else 0.0
     base = settings.limits if strategy.scheme.k > 1 else replace(settings.limits, copy_after=inf)
-    frontend = Frontend(strategy.scheme, strategy.instances, strategy.limits(base, after))
+    acceptance = None if strategy.below is None else Acceptance([1 - settings.accepted], strategy.below)
+    limits = strategy.limits(base, after)
+    frontend = Frontend(strategy.scheme, strategy.instances, limits, acceptance=acceptance)
+    sure = drawn(lambda random, count: random.random(count), np.random.default_rng([settings.seed, 4]))
     costs = Costs(settings.encode, settings.decode, settings.restart)
     shown = progress(arrivals, title, settings.queries) if title else arrivals
-    return Simulation(frontend, service, costs).run(shown, _kills(settings, sum(strategy.instances)))
+    simulation = Simulation(frontend, service, costs, confidences=sure.__next__)
+    return simulation.run(shown, _kills(settings, sum(strategy.instances)))
 
 
 def _percentile(settings: Load, strategy: Strategy) -> float:

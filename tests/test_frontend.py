@@ -15,11 +15,12 @@ from parmtrain.serving import (
     Overloaded,
     Restart,
     erasure_code,
-    grouping,
     heads_code,
     uncoded,
 )
+from parmtrain.serving.frontend import grouping
 from parmtrain.serving.frontend.events import Reason
+from tests.deciding import decoded
 
 
 def kinds(actions: list[Any]) -> list[str]:
@@ -48,7 +49,7 @@ def test_a_reconstruction_needs_results_of_its_own_group() -> None:
     other_parity, own = jobs[1, 2], jobs[0, 0]
     assert kinds(frontend.finished(0.1, *own, ["own"])) == ["deployed"]
     assert kinds(frontend.finished(0.2, *other_parity, ["coded"])) == []
-    assert kinds(frontend.finished(0.3, *jobs[0, 2], ["coded"])) == ["reconstructed"]
+    assert kinds(decoded(frontend, 0.3, frontend.finished(0.3, *jobs[0, 2], ["coded"]))) == ["reconstructed"]
 
 
 def test_work_that_is_not_needed_leaves_the_queue_and_the_late_result_is_ignored() -> None:
@@ -56,7 +57,7 @@ def test_work_that_is_not_needed_leaves_the_queue_and_the_late_result_is_ignored
     (first,) = dispatches(frontend.submit(0.0, "a"))
     (parity,) = dispatches(frontend.submit(0.0, "b"))  # b waits for the one instance
     assert kinds(frontend.finished(0.1, *parity, ["coded"])) == []
-    actions = frontend.finished(0.2, *first, ["own"])
+    actions = decoded(frontend, 0.2, frontend.finished(0.2, *first, ["own"]))
     assert kinds(actions) == ["deployed", "reconstructed"]
     assert dispatches(actions) == []
     assert frontend.counts["dropped"] == 1
@@ -85,7 +86,7 @@ def test_a_group_that_does_not_fill_in_time_is_encoded_as_it_is_where_the_code_c
     assert coded.jobs[0].worker == 3
     (third,) = dispatches(frontend.submit(1.6, "c"))
     assert third.jobs[0].group is not second.jobs[0].group
-    (answer,) = frontend.finished(1.7, *coded, ["F_P(P)"])
+    (answer,) = decoded(frontend, 1.7, frontend.finished(1.7, *coded, ["F_P(P)"]))
     assert isinstance(answer, Answer)
     assert (answer.query.payload, answer.output) == ("b", ("F(a)", None, None, "F_P(P)"))
     assert frontend.counts["partial"] == 1
@@ -98,7 +99,7 @@ def test_groups_are_smaller_where_the_code_takes_such() -> None:
     (_, coded) = dispatches(frontend.submit(0.5, "b"))
     assert coded.jobs[0].worker == 3
     assert frontend.tick(2.0) == []  # the group is full, so nothing is copied
-    (answer,) = frontend.finished(2.5, *coded, ["F_P(P)"])[:1]
+    (answer,) = decoded(frontend, 2.5, frontend.finished(2.5, *coded, ["F_P(P)"]))[:1]
     assert isinstance(answer, Answer)
     assert answer.output == (None, None, None, "F_P(P)")
     assert frontend.counts["partial"] == 0
@@ -164,7 +165,7 @@ def test_the_own_prediction_is_given_some_time() -> None:
     assert kinds(frontend.finished(0.7, *parity, ["coded"])) == []
     assert frontend.next_tick <= 1.5
     assert kinds(frontend.tick(1.4)) == []
-    assert kinds(frontend.tick(1.5)) == ["reconstructed"]
+    assert kinds(decoded(frontend, 1.5, frontend.tick(1.5))) == ["reconstructed"]
 
 
 def test_an_instance_that_hangs_is_restarted_and_its_work_given_out_again() -> None:

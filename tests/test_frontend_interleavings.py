@@ -21,7 +21,8 @@ from parmtrain.serving import (
     scheme_of,
     uncoded,
 )
-from parmtrain.serving.frontend.events import Job, Jobs, Query, Reason
+from parmtrain.serving.frontend.acceptance import Acceptance, Below
+from parmtrain.serving.frontend.events import Decode, Job, Jobs, Query, Reason
 
 SCHEMES: dict[str, tuple[Scheme, list[int]]] = {
     "none": (uncoded(), [2]),
@@ -47,6 +48,8 @@ class Service(RuleBasedStateMachine):
         fewer=st.integers(0, 1),
         batch_max=st.sampled_from([1, 1, 2, 4]),
         batch_wait=st.sampled_from([0.0, 1.0]),
+        threshold=st.sampled_from([None, 0.5]),
+        below=st.sampled_from(list(Below)),
     )
     @precondition(lambda self: not hasattr(self, "frontend"))
     def begin(
@@ -60,6 +63,8 @@ class Service(RuleBasedStateMachine):
         fewer: int,
         batch_max: int,
         batch_wait: float,
+        threshold: float | None,
+        below: Below,
     ) -> None:
         self.scheme, instances = SCHEMES[name]
         limits = Limits(
@@ -73,7 +78,11 @@ class Service(RuleBasedStateMachine):
             batch_max=batch_max,
             batch_wait=batch_wait,
         )
-        self.frontend = Frontend(self.scheme, instances, limits, max(1, self.scheme.k - fewer * self.scheme.partial))
+        fewest = max(1, self.scheme.k - fewer * self.scheme.partial)
+        acceptance = Acceptance([] if threshold is None else [threshold], below)
+        self.frontend = Frontend(self.scheme, instances, limits, fewest, acceptance)
+        self.asked: list[Decode] = []
+        self.unaccepted: dict[int, tuple[Any, float]] = {}
         self.now, self.taken = 0.0, 0
         self.answers: dict[int, Kind] = {}
         self.running: dict[int, Jobs] = {}
@@ -103,6 +112,9 @@ class Service(RuleBasedStateMachine):
                 self.killed |= set(self.old[-1][1])
                 if action.instance not in self.gone:
                     self.down.add(action.instance)
+            elif isinstance(action, Decode):
+                self.check_outputs(action)
+                self.asked.append(action)
             else:
                 self.take(action)
 
@@ -116,17 +128,43 @@ class Service(RuleBasedStateMachine):
         elif answer.reason is Reason.deadline:
             assert self.now >= query.at + 10.0
         elif answer.kind is Kind.default:
-            assert answer.reason is Reason.attempts
+            assert answer.reason in (Reason.attempts, Reason.decoding)
             self.nothing_is_left_for(query)
+        elif answer.kind is Kind.uncertain:
+            assert (answer.output, answer.confidence) == self.unaccepted[query.number]
+            if self.frontend.acceptance.below is not Below.send and self.now < query.at + 10.0:
+                self.nothing_is_left_for(query)
         else:
-            assert self.now >= query.at + self.frontend.limits.reconstruct_after
-            arrived = sum(1 << worker for worker, output in enumerate(answer.output) if output is not None)
-            assert self.scheme.recoverable(arrived) >> query.position & 1
-            for worker, output in enumerate(answer.output):
-                if worker < self.scheme.own:  # those of queries that came and that ran
-                    assert output is None or output == ("own", self.members[query.group.number, worker])
-                else:
-                    assert output in (None, ("coded", query.group.number, worker))
+            assert answer.output[0] == query.number
+            late = self.scheme.n - answer.output[1].bit_count()
+            assert answer.confidence is not None
+            assert answer.confidence >= self.frontend.acceptance.threshold(late)
+
+    def check_outputs(self, decode: Decode) -> None:
+        """Check that what is to be decoded gives the prediction, and is of the query's own group."""
+        query = decode.query
+        assert query.number not in self.answers
+        assert self.now >= query.at + self.frontend.limits.reconstruct_after
+        arrived = sum(1 << worker for worker, output in enumerate(decode.outputs) if output is not None)
+        assert decode.arrived == arrived
+        assert self.scheme.recoverable(arrived) >> query.position & 1
+        for worker, output in enumerate(decode.outputs):
+            if worker < self.scheme.own:  # those of queries that came and that ran
+                assert output is None or output == ("own", self.members[query.group.number, worker])
+            else:
+                assert output in (None, ("coded", query.group.number, worker))
+
+    @precondition(lambda self: self.begun() and self.asked)
+    @rule(confidence=st.sampled_from([None, 0.1, 0.9, 0.9]))
+    def a_prediction_is_decoded(self, confidence: float | None) -> None:
+        decode = self.asked.pop(0)
+        query = decode.query
+        prediction = None if confidence is None else (query.number, decode.arrived)
+        if confidence is not None and query.number not in self.answers:
+            accepts = self.frontend.acceptance.accepts(confidence, self.scheme.n - decode.arrived.bit_count())
+            if not accepts:
+                self.unaccepted[query.number] = prediction, confidence
+        self.do(self.frontend.decoded(self.now, decode, prediction, confidence or 0.0))
 
     def nothing_is_left_for(self, query: Query) -> None:
         """Check by what runs, not by what the frontend knows, that a query which was given up has no chance."""
@@ -136,8 +174,9 @@ class Service(RuleBasedStateMachine):
         assert group.closed or group.deaths >= limits.attempts or not self.scheme.pools
         workers = {job.worker for job in running if job.group is group and job.worker is not None}
         arrived = sum(1 << worker for worker, output in enumerate(group.outputs) if output is not None)
-        possible = self.scheme.recoverable(arrived | sum(1 << worker for worker in workers)) if group.closed else 0
-        assert not possible >> query.position & 1
+        every = arrived | sum(1 << worker for worker in workers)
+        possible = self.scheme.recoverable(every) if group.closed else 0
+        assert not possible >> query.position & 1 or query.decoded == every  # which was tried
 
     def begun(self) -> bool:
         return hasattr(self, "frontend")

@@ -28,6 +28,7 @@ def test_a_run_writes_everything(finished: Result) -> None:
         "training.png",
         "overall_accuracy.png",
         "examples.png",
+        "confidence.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "logs/version_0/metrics.csv",
@@ -36,6 +37,7 @@ def test_a_run_writes_everything(finished: Result) -> None:
         "export/encoder.ts",
         "export/parity_model.ts",
         "export/decoder.ts",
+        "export/confidence.ts",
         "export/deployed.ts",
     }
     cfg = OmegaConf.load(folder / "config.yaml")

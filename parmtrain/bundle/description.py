@@ -1,23 +1,27 @@
 """``bundle.json``: the description of a bundle, and the names of its files."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from parmtrain.bounds import Bounds, Count, Finite, Whole, bounded
+from parmtrain.bounds import Bounds, Count, Finite, Share, Some, Whole, bounded
 from parmtrain.codes import Scheme
 from parmtrain.errors import ExportError
 from parmtrain.query_range import channels_of
 from parmtrain.validation import first_wrong
 
-FORMAT = 4  # format 3 had neither an export format nor a scheme
-READABLE = (3, 4)
+FORMAT = 5  # format 3 had neither an export format nor a scheme, format 4 no confidence
+READABLE = (3, 4, 5)
 DESCRIPTION, ENCODER, DECODER, DEPLOYED = "bundle.json", "encoder", "decoder", "deployed"
+CONFIDENCE = "confidence"
 TORCHSCRIPT = "parmtrain.bundle.torchscript.TorchScript"  # the export format of all bundles in format 3
 
+Number = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(e-[0-9]+)?$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -52,6 +56,14 @@ class _Deployed(BaseModel):
     scale: Finite = 1.0  # of queries, for one that takes bytes
 
 
+class _Promises(BaseModel):
+    """Thresholds of each number of late workers, by what they promise; null where nothing can be promised."""
+
+    certainty: Share
+    agreement: dict[Number, Some[Share | None]]
+    risk: dict[Number, Some[Share | None]]
+
+
 class _Description(BaseModel):
     """What every reader of a bundle relies on."""
 
@@ -67,6 +79,7 @@ class _Description(BaseModel):
     independent: bool = False  # nor this
     precision: str | None = None  # nor this: Lightning's name of the one that it was trained with
     queries: _Queries | None = None  # nor this: the range of ordinary ones
+    promises: _Promises | None = None  # nor this
     stragglers: Whole
     shapes: _Shapes
     parity: _Parity
@@ -82,7 +95,7 @@ class _Description(BaseModel):
             if channels != {channels_of(self.shapes.query)}:
                 raise PydanticCustomError("channels", "queries must have bounds for each channel")
         parts = {ENCODER, DECODER, *(parity_model(j) for j in range(self.parity.models))}
-        if {name.partition(".")[0] for name in self.files} - {DEPLOYED} != parts:
+        if {name.partition(".")[0] for name in self.files} - {DEPLOYED, CONFIDENCE} != parts:
             raise PydanticCustomError("files", "files must be those of an encoder, a decoder and its models")
         return self
 
@@ -123,3 +136,13 @@ def read_description(folder: Path) -> dict[str, Any]:
         except ValueError as fault:
             raise ExportError(f"{path}: scheme: {fault}") from fault
     return about
+
+
+def require_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise an ``ExportError`` if a file of a bundle is missing, or differs from its SHA-256."""
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ExportError(f"{path} must exist, as {DESCRIPTION} lists it; export the bundle again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise ExportError(f"{path} must be the exported file, but its SHA-256 differs from {DESCRIPTION}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parmtrain.bundle.deployed_part import write_deployed
-from parmtrain.bundle.description import DECODER, DESCRIPTION, ENCODER, FORMAT, parity_model
+from parmtrain.bundle.description import CONFIDENCE, DECODER, DESCRIPTION, ENCODER, FORMAT, parity_model
 from parmtrain.bundle.formats import ExportFormat, name_of
 from parmtrain.bundle.parts import compare, written
 from parmtrain.bundle.torchscript import TorchScript
@@ -27,6 +27,7 @@ SHAPES = {
     "deployed": "queries [b, *query] -> predictions [b, *prediction]",
     "decoder": "worker outputs [g, n, *worker_output], arrived [g, n] (bool) -> [g, k, *prediction]; predictions that "
     "are shorter than a worker output are padded with zeros",
+    "confidence": "predictions [g, k, *prediction], arrived [g, n] (bool) -> [g, k], from 0 to 1",
 }
 DTYPES = {"query": "float32", "prediction": "float32", "arrived": "bool"}
 
@@ -41,6 +42,7 @@ def export(
     format: ExportFormat | None = None,
     deployed: DeployedModel | None = None,
     queries: Tensor | None = None,
+    confidence: nn.Module | None = None,
 ) -> None:
     """Write a bundle, whole or not at all, and compare its programs with the original modules.
 
@@ -58,6 +60,7 @@ def export(
         format: Export format of the parts; TorchScript by default.
         deployed: The deployed model, for a bundle that stands alone; it is not changed.
         queries: Real queries ``[b, *query]`` on which its program must answer as it does.
+        confidence: How far each reconstructed prediction can be trusted, if it is known; it is not changed.
 
     Raises:
         ExportError: If a part cannot be exported, or its program does not give the module's numbers to 1e-5.
@@ -67,6 +70,10 @@ def export(
         code = copy.deepcopy(code).cpu().eval()
         models = [copy.deepcopy(one).cpu().eval() for one in parity_models if not isinstance(one, DeployedModel)]
     parts = _parts(code, models, query_shape, outputs)
+    if confidence is not None:
+        worker_outputs, arrived = parts[DECODER][1]
+        trusted = copy.deepcopy(confidence).cpu().eval()
+        parts[CONFIDENCE] = trusted, (worker_outputs[:, : code.k, :outputs].contiguous(), arrived)
     with replacing(folder) as temporary:
         temporary.mkdir()
         files = {}

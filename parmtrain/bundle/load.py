@@ -1,6 +1,5 @@
 """Load an exported bundle as one object."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -8,15 +7,18 @@ from torch import Tensor
 
 from parmtrain.bundle.deployed_part import read_deployed, recognised
 from parmtrain.bundle.description import (
+    CONFIDENCE,
     DECODER,
     DESCRIPTION,
     ENCODER,
     TORCHSCRIPT,
     parity_model,
     read_description,
+    require_files,
 )
 from parmtrain.bundle.formats import format_named
 from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
+from parmtrain.confidence import Promises
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ExportError, InputError
 from parmtrain.inputs import as_folder, require_tensor
@@ -38,6 +40,8 @@ class Bundle:
     Attributes:
         about: Content of ``bundle.json``.
         deployed: The deployed model, if it is in the bundle or was given.
+        confidence: Maps predictions ``[g, k, c]`` and the workers that arrived ``[g, n]`` (bool) to how far each can be
+            trusted ``[g, k]``; None in bundles of older versions.
 
     Raises:
         ExportError: If a file is missing or has changed since the export.
@@ -50,16 +54,13 @@ class Bundle:
         if self.folder == folder and RunFolder(folder).begun:
             raise ExportError(f"{folder} holds an unfinished run; finish it first: the command of the run resumes it")
         self.about = read_description(self.folder)
-        for name, digest in self.about["files"].items():
-            path = self.folder / name
-            if not path.is_file():
-                raise ExportError(f"{path} must exist, as {DESCRIPTION} lists it; export the bundle again")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise ExportError(f"{path} must be the exported file, but its SHA-256 differs from {DESCRIPTION}")
+        require_files(self.folder, self.about["files"])
         format = format_named(self.about.get("export_format", TORCHSCRIPT))
         names = (ENCODER, DECODER, *(parity_model(j) for j in range(self.about["parity"]["models"])))
         self.encoder, self.decoder, *models = (format.load(self.folder / f"{name}{format.suffix}") for name in names)
         self.parity_models: list[Network] = models
+        stated = f"{CONFIDENCE}{format.suffix}" in self.about["files"]
+        self.confidence = format.load(self.folder / f"{CONFIDENCE}{format.suffix}") if stated else None
         self.deployed: DeployedModel | None = None
         if deployed is not None:
             self.take_deployed(deployed)
@@ -138,6 +139,12 @@ class Bundle:
         if "scheme" in self.about:
             return Scheme.from_json(self.about["scheme"])
         return scheme_of(self, self.about["parity"]["models"], self.width)
+
+    @property
+    def promises(self) -> Promises | None:
+        """What is promised of reconstructions that are accepted; None in bundles that have no confidence."""
+        stated = self.about.get("promises")
+        return None if stated is None else Promises.from_json(stated)
 
     @torch.no_grad()
     def encode(self, queries: Tensor) -> Tensor:

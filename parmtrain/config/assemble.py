@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from parmtrain.codes import Code
+from parmtrain.confidence import Confidence
 from parmtrain.config.own_code import own_sources
 from parmtrain.config.schema import Start
 from parmtrain.deployed import DeployedModel
@@ -55,6 +56,7 @@ SET_HERE = {
         "total_steps": "set it with deployed.fit.epochs=…",
     },
     "loss": {"groups": "it gets the groups of a batch"},
+    "confidence": dict.fromkeys(("kind", "numbers", "outputs"), "it gets that of the task and the code"),
 }
 """Arguments that parmtrain sets itself, so a configuration must not, and what to set instead."""
 
@@ -182,6 +184,12 @@ def parity_module(
     if isinstance(module.loss, LossOfModels) and module.trains:
         module.loss.begin(module, task.query_shape, task.trial_labels(1, code.k))
     return module
+
+
+def confidence(cfg: DictConfig, kind: str, numbers: int, outputs: int) -> Confidence:
+    """Build the confidence that is fitted to reconstructed predictions; the arguments are those of ``Confidence``."""
+    built: Confidence = build(cfg.confidence, kind=kind, numbers=numbers, outputs=outputs)
+    return built
 
 
 def recipe(cfg: DictConfig, task: Task) -> Recipe:

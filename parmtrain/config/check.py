@@ -22,7 +22,7 @@ from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.source import Source
 
 COUNT, SEED = Bounds(least=1, integer=True), Bounds(least=0, most=2**31 - 1, integer=True)
-POSITIVE, NOT_NEGATIVE = Bounds(above=0), Bounds(least=0)
+POSITIVE, NOT_NEGATIVE, WITHIN = Bounds(above=0), Bounds(least=0), Bounds(above=0, most=0.9999)
 LIMITS = {
     "seed": SEED,
     "groups": COUNT,
@@ -31,6 +31,7 @@ LIMITS = {
     "deployed.fit.epochs": COUNT,
     "deployed.fit.batch": COUNT,
     "trainer.max_epochs": COUNT,
+    "accept.certainty": WITHIN,
 }
 """Bounds of numbers that every configuration has."""
 TRAINING = {
@@ -43,6 +44,8 @@ OTHERS = {
     **TRAINING,
     **{f"deployed.fit.{key}": bounds for key, bounds in TRAINING.items()},
     "deployed.flops": POSITIVE,
+    "accept.agreement": WITHIN,
+    "accept.risk": WITHIN,
     "averaging.decay": Bounds(least=0, most=1),
     "trainer.limit_train_batches": POSITIVE,
     "trainer.limit_val_batches": POSITIVE,

@@ -26,6 +26,7 @@ OPTIONAL = {
     "scheduler": "scheduler",
     "logger": "logger",
     "averaging": "averaging",
+    "confidence": "confidence",
     "parity.model": "model",
     "deployed.fit.scheduler": "scheduler",
     "task.augment": None,

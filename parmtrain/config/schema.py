@@ -68,6 +68,15 @@ class ParityConfig:
 
 
 @dataclass
+class AcceptConfig:
+    """What is promised of the reconstructions that a service accepts."""
+
+    agreement: float | None = 0.98
+    risk: float | None = None
+    certainty: float = 0.9
+
+
+@dataclass
 class Config:
     """The top level of a configuration; ``conf/config.yaml`` explains each key."""
 
@@ -96,6 +105,8 @@ class Config:
     metrics: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] | None = None
     export: dict[str, Any] = MISSING
+    confidence: dict[str, Any] | None = None
+    accept: AcceptConfig = field(default_factory=AcceptConfig)
 
 
 def register() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from torch import Tensor
 from parmtrain.codes import CodedPredictor, arrivals, decode_each
 from parmtrain.command import progress
 from parmtrain.errors import InputError
+from parmtrain.evaluation.certainty import Calibrated, certainty_of
+from parmtrain.evaluation.reconstructions import Collector, Reconstructions
 from parmtrain.evaluation.scores import Late, Scores
 from parmtrain.metrics import Measures, Tally
 from parmtrain.tasks.base import Task, TaskInput
@@ -82,6 +84,7 @@ def score_groups(
     unavailable: Sequence[float],
     device: torch.device | None = None,
     workers: int = 0,
+    trusted: Calibrated | None = None,
 ) -> Scores:
     """Score groups that contain each query once, with all workers on time and with every set of late workers.
 
@@ -93,6 +96,7 @@ def score_groups(
         unavailable: Fractions f_u to report A_o for.
         device: Device to compute on.
         workers: Processes that load streamed queries.
+        trusted: What says how far reconstructions can be trusted, and what it promised on other queries.
     """
     device = device or torch.device("cpu")
     nobody = _all(predictor, 0, measures)
@@ -100,18 +104,16 @@ def score_groups(
         (_reconstructed(predictor, number, measures), _all(predictor, number, measures))
         for number in range(1, predictor.stragglers + 1)
     ]
-    tallies = [nobody, *(tally for pair in late for tally in pair)]
-    for tally in tallies:
+    for tally in (nobody, *(tally for pair in late for tally in pair)):
         tally.to(device)
-    for batch in _batches(predictor.k, split, seed, device, workers):
-        assert batch.predictions is not None
-        outputs = predictor.gather(batch.predictions, predictor.predict(predictor.encode(batch.queries)))
-        for tally in tallies:
-            at_once = max(1, MOST_NUMBERS // max(1, len(tally.cases) * outputs[:1].numel()))
-            for some in torch.arange(len(outputs)).split(at_once):
-                part = slice(int(some[0]), int(some[-1]) + 1)
-                decoded = decode_each(predictor.decode, outputs[part], tally.cases)
-                tally.update(decoded, batch.predictions[part], batch.labels[part])
+    kept = []
+    if trusted is not None:
+        for number, (one, _) in enumerate(late, 1):
+            kept.append(Collector(number, one.cases, one.counted, measures, trusted.confidence))
+    takers: list[list[_Taker]] = [[nobody]]
+    for number, (one, all_k) in enumerate(late):
+        takers += [[one, *kept[number : number + 1]], [all_k]]
+    _decode(predictor, split, seed, device, workers, takers)
     return Scores(
         measures.name,
         measures.means(split.predictions, split.queries.labels),
@@ -120,7 +122,59 @@ def score_groups(
         len(split.queries) // predictor.k,
         unavailable,
         split.default,
+        certainty=[certainty_of(one.collected(), trusted.promises) for one in kept] if trusted is not None else [],
     )
+
+
+@torch.no_grad()
+def reconstructions(
+    predictor: CodedPredictor,
+    split: ScoredSplit,
+    measures: Measures,
+    seed: int,
+    device: torch.device | None = None,
+    workers: int = 0,
+) -> list[Reconstructions]:
+    """Return the reconstructions of all groups of a split, as ``score_groups`` makes them, with 1, 2, … late workers.
+
+    Each is kept with its prediction. The arguments are those of ``score_groups``.
+    """
+    kept = []
+    for number in range(1, predictor.stragglers + 1):
+        cases, counted = _cases(predictor, number)
+        kept.append(Collector(number, cases, counted, measures, keep=lambda decoded, _: decoded))
+    _decode(predictor, split, seed, device or torch.device("cpu"), workers, [[one] for one in kept])
+    return [one.collected() for one in kept]
+
+
+class _Taker(Protocol):
+    """What takes groups that are decoded under its arrival patterns."""
+
+    cases: Tensor
+
+    def update(self, decoded: Tensor, predictions: Tensor, labels: Tensor) -> None: ...
+
+
+def _decode(
+    predictor: CodedPredictor,
+    split: ScoredSplit,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    takers: Sequence[Sequence[_Taker]],
+) -> None:
+    """Decode all groups of a split for takers; those of one list have the same arrival patterns."""
+    for batch in _batches(predictor.k, split, seed, device, workers):
+        assert batch.predictions is not None
+        outputs = predictor.gather(batch.predictions, predictor.predict(predictor.encode(batch.queries)))
+        for alike in takers:
+            cases = alike[0].cases
+            at_once = max(1, MOST_NUMBERS // max(1, len(cases) * outputs[:1].numel()))
+            for some in torch.arange(len(outputs)).split(at_once):
+                part = slice(int(some[0]), int(some[-1]) + 1)
+                decoded = decode_each(predictor.decode, outputs[part], cases)
+                for taker in alike:
+                    taker.update(decoded, batch.predictions[part], batch.labels[part])
 
 
 def _all(predictor: CodedPredictor, late: int, measures: Measures) -> Tally:
@@ -130,13 +184,18 @@ def _all(predictor: CodedPredictor, late: int, measures: Measures) -> Tally:
 
 
 def _reconstructed(predictor: CodedPredictor, late: int, measures: Measures) -> Tally:
-    """Return a tally of reconstructed predictions only: those of late workers, or all if the code is not systematic."""
+    """Return a tally of reconstructed predictions only."""
+    return Tally(*_cases(predictor, late), measures, more=True)
+
+
+def _cases(predictor: CodedPredictor, late: int) -> tuple[Tensor, Tensor]:
+    """Return arrival patterns, and the predictions to reconstruct: those of late workers, or all if not systematic."""
     if not predictor.systematic:
         cases = arrivals(predictor.n, late)
-        return Tally(cases, torch.ones(len(cases), predictor.k, dtype=torch.bool), measures, more=True)
+        return cases, torch.ones(len(cases), predictor.k, dtype=torch.bool)
     here = arrivals(predictor.k, min(late, predictor.k))
     cases = torch.cat([here, torch.ones(len(here), predictor.n - predictor.k, dtype=torch.bool)], dim=1)
-    return Tally(cases, ~here, measures, more=True)
+    return cases, ~here
 
 
 def _batches(k: int, split: ScoredSplit, seed: int, device: torch.device, workers: int) -> Iterator[GroupBatch]:

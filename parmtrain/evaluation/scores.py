@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from parmtrain.evaluation.certainty import Certainty
 from parmtrain.metrics.figures import Figures
 from parmtrain.metrics.functional import overall_accuracy
 from parmtrain.metrics.measures import AGREEMENT
@@ -35,6 +36,8 @@ class Scores:
         unavailable: Fractions f_u to report A_o for.
         default: Scores of a fixed answer, by every measure.
         partial: Scores of reconstructed predictions in groups of fewer queries than k, by their number.
+        certainty: How far reconstructions can be trusted, with one, two, … late workers, if that was measured.
+        promised: The agreement that was asked to be promised of those accepted, if any.
     """
 
     measure: str
@@ -45,6 +48,8 @@ class Scores:
     unavailable: Sequence[float]
     default: dict[str, float]
     partial: dict[int, Figures] = field(default_factory=dict)
+    certainty: list[Certainty] = field(default_factory=list)
+    promised: float | None = None
 
     @property
     def labelled(self) -> bool:
@@ -80,4 +85,5 @@ class Scores:
             "overall": {str(share): self.overall(share) for share in self.unavailable},
             "default": self.default,
             "partial": {str(size): figures.to_json() for size, figures in self.partial.items()},
+            "confidence": {str(number): one.to_json() for number, one in enumerate(self.certainty, 1)},
         }

@@ -73,11 +73,24 @@ def _accuracies(scores: Scores) -> list[tuple[str, str]]:
         ),
         *((f"{word}, groups of {size}", f"{figures.main:.4f}") for size, figures in scores.partial.items()),
         *(overall if scores.labelled else []),
+        *_accepted(scores),
         ("all k predictions, no straggler", f"{scores.nobody_late:.4f}"),
         ("all k predictions, one straggler anywhere", f"{all_k.main:.4f}"),
         ("  at the worst worker", f"{all_k.worst:.4f}"),
         ("default answer in place of a late one", f"{scores.default[measure]:.4f}"),
     ]
+
+
+def _accepted(scores: Scores) -> list[tuple[str, str]]:
+    """Return rows on what the configured promise accepts of the reconstructions with one late worker."""
+    if not scores.certainty or scores.promised is None:
+        return []
+    given = scores.certainty[0].promised[scores.promised]
+    rows = [(f"accepted, with an agreement of {scores.promised:g} promised", f"{given.share:.0%}")]
+    if given.agreement is None:
+        return [(rows[0][0], "none")]
+    labelled = f"  their {scores.measure}, and F's on the same queries", f"{given.value:.4f}, {given.own_value:.4f}"
+    return [*rows, ("  their agreement", f"{given.agreement:.4f}"), *([labelled] if scores.labelled else [])]
 
 
 def _costs(cost: Mapping[str, float | None]) -> list[tuple[str, str]]:

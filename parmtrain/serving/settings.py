@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from parmtrain.serving.frontend.events import Limits
+from parmtrain.serving.frontend.acceptance import Below
+from parmtrain.serving.frontend.limits import Limits
 from parmtrain.settings import require_valid, setting
 
 UNUSUAL = ("uncoded", "refuse", "coded")  # what happens to queries out of the range of training
@@ -54,6 +55,18 @@ class ServeSettings(Limits):
         "uncoded",
         "queries out of the range of training, which could spoil reconstructions of others: uncoded | refuse | coded",
     )
+    accept: float | None = setting(
+        None,
+        "least agreement with F that reconstructions which are sent are promised to have, as the bundle promises; by "
+        "default all are sent",
+        least=0,
+        most=1,
+    )
+    below: str = setting(
+        "wait",
+        "queries whose reconstruction is not accepted: wait for F's own prediction | hedge: are sent again at once | "
+        "send: get it nevertheless, as uncertain",
+    )
     copy_after: float = setting(
         1.0, "seconds until a query whose group is not full is sent again", least=0, infinite=True
     )
@@ -72,6 +85,7 @@ class ServeSettings(Limits):
         """Yield every fault except numbers out of bounds."""
         if not self.bundle:
             yield "bundle must be the folder of a run or its export folder, got none; set bundle=…"
+        yield from self.conflicts()
         yield from self._faults_of_ports()
         if self.batch_wait and self.batch_max == 1:
             yield f"batch_wait={self.batch_wait:g} needs batch_max=2 or more"
@@ -84,6 +98,10 @@ class ServeSettings(Limits):
             yield f"gpus must be a fraction of one or a whole number, got {self.gpus:g}"
         if self.unusual not in UNUSUAL:
             yield f"unusual must be {', '.join(UNUSUAL[:-1])} or {UNUSUAL[-1]}, got {self.unusual}"
+        if self.below not in list(Below):
+            yield f"below must be {', '.join(Below)}, got {self.below}"
+        if not self.coded and self.accept is not None:
+            yield f"accept must not be set with coded=false, got {self.accept:g}"
         if not self.host:
             yield "host must be an address, got an empty one"
         if bool(self.tls_certificate) != bool(self.tls_key):

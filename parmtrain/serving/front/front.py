@@ -102,13 +102,13 @@ class Front:
         if len(outputs) < len(predictions):
             reasons = sorted({one.reason.value for one in predictions if one.reason is not None})
             raise Refused(504, f"no prediction could be given ({', '.join(reasons)})")
-        return Answered(
-            torch.stack(outputs).float().numpy(),
-            {
-                "kind": ",".join(one.kind.value for one in predictions),
-                "group": ",".join(str(one.group) for one in predictions),
-            },
-        )
+        about = {
+            "kind": ",".join(one.kind.value for one in predictions),
+            "group": ",".join(str(one.group) for one in predictions),
+        }
+        if any(one.confidence is not None for one in predictions):
+            about["confidence"] = ",".join(_written(one.confidence) for one in predictions)
+        return Answered(torch.stack(outputs).float().numpy(), about)
 
     async def predict(self, query: Any) -> Prediction:
         """Answer a query sent through a Python handle: a tensor or an array ``[*query]``."""
@@ -130,6 +130,11 @@ class Front:
         if wrong is not None and self.refuses:
             raise Refused(422, f"the query must be like those of training: {wrong}")
         return wrong is None
+
+
+def _written(confidence: float | None) -> str:
+    """Return a confidence as text; that of a prediction by the deployed model itself is empty."""
+    return "" if confidence is None else f"{confidence:.4f}"
 
 
 def _deadline(parameters: Mapping[str, Any]) -> float | None:

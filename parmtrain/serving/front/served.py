@@ -16,7 +16,9 @@ from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
 from parmtrain.programs import Network
 from parmtrain.query_range import QueryRange
-from parmtrain.serving.frontend.events import Limits
+from parmtrain.serving.frontend.acceptance import Acceptance
+from parmtrain.serving.frontend.limits import Limits
+from parmtrain.serving.service.coding import Confidence
 from parmtrain.serving.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,34 @@ class Served:
             )
             return None
         return QueryRange.from_json(stated)
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """What says how far reconstructions can be trusted; None in bundles of older versions."""
+        return self.bundle.confidence if self.coded else None
+
+    def acceptance(self, settings: ServeSettings) -> Acceptance:
+        """Return which reconstructions are sent.
+
+        Raises:
+            ConfigError: If the settings ask for what the bundle does not promise.
+        """
+        if settings.accept is None:
+            return Acceptance(below=settings.below)
+        promises = self.bundle.promises
+        known = promises.agreement if promises is not None else {}
+        if settings.accept not in known:
+            may = f"one of {', '.join(f'{one:g}' for one in known)}" if known else "unset: the bundle promises nothing"
+            raise ConfigError([f"accept must be {may}, got {settings.accept:g}; run its training again to have others"])
+        thresholds = known[settings.accept]
+        if min(thresholds) == inf:
+            log.warning(
+                "accept=%g: no reconstruction is accepted, since validation had too few groups, or too poor ones, to "
+                "promise that; default is below=%s",
+                settings.accept,
+                settings.below,
+            )
+        return Acceptance(thresholds, settings.below)
 
     @property
     def scheme(self) -> Scheme:

@@ -79,7 +79,8 @@ def front_application(
     shapes = [served.query_shape, *[served.bundle.parity_shape] * (len(pools) - 1)]
     metrics = PrometheusMetrics(CollectorRegistry(), pools)
     tracer = _tracer(settings, pools)
-    frontend = Frontend(served.scheme, counts, served.limits(settings), served.k(settings))
+    acceptance = served.acceptance(settings)
+    frontend = Frontend(served.scheme, counts, served.limits(settings), served.k(settings), acceptance)
     service = Service(
         frontend,
         served.bundle,
@@ -89,6 +90,7 @@ def front_application(
         default=served.default,
         observer=metrics,
         tracer=tracer,
+        confidence=served.confidence,
     )
     entrance = Entrance.of(settings)
     front, watch = Front.of(service, served, settings), Watch()
@@ -204,6 +206,7 @@ def serve_alone(settings: ServeSettings) -> None:
     """
     entrance, served = Entrance.of(settings), read_served(settings)
     read_share(settings, pool_names(len(served.models)), 0)
+    served.acceptance(settings)
     require_small_batches(settings, served)
     with ExitStack() as stack:
         bound = stack.enter_context(taken(settings.host, settings.port, "port"))

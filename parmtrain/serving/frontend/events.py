@@ -1,12 +1,9 @@
 """The frontend's data: queries, coding groups and jobs, and the actions that it asks for."""
 
-from dataclasses import dataclass, fields
 from enum import StrEnum
-from math import inf
 from typing import Any, NamedTuple
 
 from parmtrain.errors import ParmtrainError
-from parmtrain.settings import setting
 
 
 class Overloaded(ParmtrainError):
@@ -28,42 +25,7 @@ class Kind(StrEnum):
     deployed = "deployed"
     reconstructed = "reconstructed"
     default = "default"
-
-
-@dataclass(kw_only=True)
-class Limits:
-    """How long a frontend waits, and how many queries it accepts. Times are in seconds.
-
-    With k > 1, ``fill_after`` protects the queries of groups that do not fill if the code allows it, and ``copy_after``
-    does so for any code. Without a code, 0 is replication and the
-    95th percentile of latency is hedging.
-    """
-
-    deadline: float = setting(10.0, "seconds until a default answer is sent", above=0, infinite=True)
-    copy_after: float = setting(
-        inf, "seconds until a query whose group is not full is sent again", least=0, infinite=True
-    )
-    fill_after: float = setting(
-        inf, "seconds until a group that is not full is encoded as it is, by codes that can", least=0, infinite=True
-    )
-    reconstruct_after: float = setting(0.0, "seconds to wait for F's own prediction before a reconstruction", least=0)
-    hung_after: float = setting(
-        inf, "seconds until an instance that does not respond is replaced", above=0, infinite=True
-    )
-    waiting: int = setting(10_000, "queries that may wait for an answer; further ones are refused", above=0)
-    overloaded_after: float = setting(
-        inf, "estimated seconds in the queue from which on further queries are refused", above=0, infinite=True
-    )
-    attempts: int = setting(2, "how often a job is tried when instances fail", above=0)
-    batch_max: int = setting(1, "queries that an instance may be given at a time, each of another group", above=0)
-    batch_wait: float = setting(
-        0.0, "seconds that a query may wait until a batch is full; 0 batches those that wait anyway", least=0
-    )
-
-    @property
-    def limits(self) -> "Limits":
-        """These settings alone, without those of a subclass."""
-        return Limits(**{one.name: getattr(self, one.name) for one in fields(Limits)})
+    uncertain = "uncertain"  # reconstructed, with less confidence than is asked for
 
 
 class Reason(StrEnum):
@@ -84,13 +46,18 @@ class Query:
         group: Its coding group.
         position: Its position in the group.
         answered: Whether it has been answered.
+        asked: Bit mask of the outputs that it was last to be decoded from.
+        decoded: Bit mask of the outputs that it was last decoded from, without its being sent.
+        kept: A reconstruction that was not accepted, and its confidence.
     """
 
-    __slots__ = ("answered", "at", "group", "number", "payload", "position")
+    __slots__ = ("answered", "asked", "at", "decoded", "group", "kept", "number", "payload", "position")
 
     def __init__(self, number: int, payload: Any, at: float, group: "Group", position: int) -> None:
         self.number, self.payload, self.at = number, payload, at
         self.group, self.position, self.answered = group, position, False
+        self.asked = self.decoded = 0
+        self.kept: tuple[Any, float] | None = None
 
 
 class Group:
@@ -105,14 +72,15 @@ class Group:
         closed: Whether it takes no more queries and is encoded: it is full, or was not filled in time.
         jobs: Its jobs that are queued or running.
         deaths: How many instances died of its jobs.
-        failed: Whether a job of it is not tried again.
+        failed: Whether a job of it is not tried again, or a prediction of it was decoded in vain.
         coded: Whether its coded queries were queued.
+        lazy: Whether it is full and may be encoded later.
         coded_queries: Its coded queries, cached by the driver.
     """
 
     __slots__ = (
-        "arrived", "closed", "coded", "coded_queries", "deaths", "failed", "jobs", "number", "outputs", "queries",
-        "tenant"
+        "arrived", "closed", "coded", "coded_queries", "deaths", "failed", "jobs", "lazy", "number", "outputs",
+        "queries", "tenant"
     )  # fmt: skip
 
     def __init__(self, number: int, n: int, tenant: str = "") -> None:
@@ -121,7 +89,7 @@ class Group:
         self.outputs: list[Any] = [None] * n
         self.arrived, self.closed = 0, False
         self.jobs: set[Job] = set()
-        self.deaths, self.failed, self.coded = 0, False, False
+        self.deaths, self.failed, self.coded, self.lazy = 0, False, False, False
         self.coded_queries: Any = None
 
     @property
@@ -194,16 +162,32 @@ class Dispatch(NamedTuple):
     jobs: Jobs
 
 
+class Decode(NamedTuple):
+    """Decode the prediction of ``query``, and say how far it can be trusted (``Frontend.decoded``).
+
+    Args:
+        query: The query.
+        outputs: The outputs of its group's n workers; None where missing.
+        arrived: Bit mask of the workers whose outputs have arrived.
+        payload: The query itself, as it was submitted.
+    """
+
+    query: Query
+    outputs: tuple[Any, ...]
+    arrived: int
+    payload: Any
+
+
 class Answer(NamedTuple):
     """Answer ``query``.
 
     Args:
         query: The query to answer.
         kind: How the answer is made.
-        output: The deployed model's prediction; for a reconstruction, the outputs of the group's n workers (None where
-            missing), from which ``query.position`` is to be decoded; None for a default answer.
+        output: The deployed model's prediction, or the decoded one; None for a default answer.
         payload: The query itself, as it was submitted.
         reason: Why it is a default answer; None for others.
+        confidence: How far a decoded prediction can be trusted, 0 to 1; None for others.
     """
 
     query: Query
@@ -211,6 +195,7 @@ class Answer(NamedTuple):
     output: Any
     payload: Any
     reason: Reason | None = None
+    confidence: float | None = None
 
 
 class Restart(NamedTuple):
@@ -219,4 +204,4 @@ class Restart(NamedTuple):
     instance: int
 
 
-Action = Dispatch | Answer | Restart
+Action = Dispatch | Decode | Answer | Restart

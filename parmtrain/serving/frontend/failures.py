@@ -1,7 +1,8 @@
 """What failed jobs mean for the queries of their groups: which are tried again, and which nothing can answer."""
 
 from parmtrain.codes.scheme import Scheme
-from parmtrain.serving.frontend.events import Action, Group, Job, Kind, Limits, Query, Reason
+from parmtrain.serving.frontend.events import Action, Group, Job, Query, Reason
+from parmtrain.serving.frontend.limits import Limits
 from parmtrain.serving.frontend.pools import Pools
 from parmtrain.serving.frontend.waiting import Waiting
 
@@ -58,19 +59,26 @@ class Failures:
         lost = self._hopeless(group) if group.failed else []
         if lost:
             self.waiting.counts["failed"] += len(lost)
-        return [self.waiting.answer(query, Kind.default, None, Reason.attempts) for query in lost]
+        return [self.waiting.give_up(query, _reason(query)) for query in lost]
 
     def _hopeless(self, group: Group) -> list[Query]:
         """Return the queries that nothing which is queued, runs or may still be encoded can answer."""
         workers = sum({1 << job.worker for job in group.jobs if job.worker is not None})
         possible = self.scheme.recoverable(group.arrived | workers) if group.closed else 0
-        may_fill = not group.closed and bool(self.scheme.pools) and not spoiled(group, self.limits)
+        to_come = group.lazy or (not group.closed and bool(self.scheme.pools))
+        may_fill = to_come and not spoiled(group, self.limits)
         own = {job.query for job in group.jobs}
         return [
             query
             for query in group.queries
-            if not (query.answered or query in own or may_fill or possible >> query.position & 1)
+            if not (query.answered or query in own or may_fill)
+            and (not possible >> query.position & 1 or query.decoded == group.arrived | workers)
         ]
+
+
+def _reason(query: Query) -> Reason:
+    """Return why nothing can answer a query: its outputs could not be decoded, or what ran it failed too often."""
+    return Reason.decoding if query.decoded else Reason.attempts
 
 
 def _drop_coded(group: Group) -> None:

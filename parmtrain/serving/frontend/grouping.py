@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from math import inf
 
 from parmtrain.codes import Scheme
-from parmtrain.serving.frontend.events import Group, Limits, Query
+from parmtrain.serving.frontend.events import Group, Query
+from parmtrain.serving.frontend.limits import Limits
 from parmtrain.serving.frontend.timers import Delayed
 
 MOST_OPEN = 1000  # tenants are named by clients, and each open group holds queries

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parmtrain.serving.frontend.events import Action, Answer, Dispatch
+from parmtrain.serving.frontend.events import Action, Answer, Decode, Dispatch
 
 Record = Callable[[float, str, list[Action]], None]
 Line = tuple[float, str, tuple[Any, ...]]
@@ -17,8 +17,9 @@ class EventLog:
     """Record every event and decision of a frontend, under any driver.
 
     Attributes:
-        lines: Time and name of each event, and the decisions: ``("dispatch", instance, job, …)``, ``("answer", query,
-            kind)`` and ``("restart", instance)``, with numbers for instances, jobs and queries.
+        lines: Time and name of each event, and the decisions: ``("dispatch", instance, job, …)``, ``("decode",
+            query)``, ``("answer", query, kind)`` and ``("restart", instance)``, with numbers for instances, jobs and
+            queries.
 
     Example:
         >>> from parmtrain.serving import Frontend, uncoded
@@ -45,6 +46,8 @@ def decision(action: Action) -> tuple[Any, ...]:
     """Return an action as plain values."""
     if isinstance(action, Dispatch):
         return "dispatch", action.instance, *(job.number for job in action.jobs)
+    if isinstance(action, Decode):
+        return "decode", action.query.number
     if isinstance(action, Answer):
         return "answer", action.query.number, action.kind.value
     return "restart", action.instance

@@ -10,10 +10,15 @@ from math import inf
 from typing import Any
 
 from parmtrain.codes.scheme import DEPLOYED, Scheme
-from parmtrain.serving.frontend.events import Action, Answer, Group, Job, Jobs, Kind, Limits, Query, Reason, Restart
-from parmtrain.serving.frontend.failures import Failures, spoiled
+from parmtrain.serving.frontend.acceptance import Acceptance
+from parmtrain.serving.frontend.encoding import Encoding
+from parmtrain.serving.frontend.events import Action, Decode, Job, Jobs, Kind, Query, Reason, Restart
+from parmtrain.serving.frontend.failures import Failures
 from parmtrain.serving.frontend.grouping import Grouping
+from parmtrain.serving.frontend.hedging import Hedging
+from parmtrain.serving.frontend.limits import Limits
 from parmtrain.serving.frontend.pools import Pools
+from parmtrain.serving.frontend.reconstruction import Reconstruction
 from parmtrain.serving.frontend.timers import Delayed
 from parmtrain.serving.frontend.waiting import Waiting
 
@@ -33,13 +38,14 @@ class Frontend:
         instances: Number of instances of each pool; they are numbered from 0, pool by pool.
         limits: Time limits and bounds.
         k: Queries in a full group; the scheme's k by default, and fewer only where it takes groups that are not full.
+        acceptance: Which reconstructions are sent; all of them by default.
 
     Attributes:
         counts: Number of events: answers by kind, ``refused`` queries, ``uncoded`` ones, ``copies``, ``groups`` that
             were encoded and those of them that were ``partial``, ``batches`` that were given out, ``coded`` queries,
             jobs ``dropped`` and ``retried``, results that were ``garbage`` or ``stale``, instances ``lost`` and
-            ``hung``, and queries that ``failed``: nothing was left that could answer them.
-        fill_time: Total seconds that groups took until they were encoded.
+            ``hung``, reconstructions that were ``unaccepted`` or ``undecodable``, and queries that ``failed``: nothing
+            was left that could answer them.
         pools: The instances.
 
     Source: Kosaian et al., ParM (SOSP'19), sections 3.1 and 3.3.
@@ -53,14 +59,23 @@ class Frontend:
         [0, 1, 2, 2]
         >>> [answer.kind.value for answer in frontend.finished(0.2, 0, one.jobs, ["F(a)"])]
         ['deployed']
-        >>> (answer,) = frontend.finished(0.3, 2, coded.jobs, ["F_P(P)"])  # b is late
+        >>> (decode,) = frontend.finished(0.3, 2, coded.jobs, ["F_P(P)"])  # b is late
+        >>> decode.payload, decode.outputs
+        ('b', ('F(a)', None, 'F_P(P)'))
+        >>> (answer,) = frontend.decoded(0.3, decode, "F_P(P) - F(a)", confidence=0.9)
         >>> answer.kind.value, answer.payload, answer.output
-        ('reconstructed', 'b', ('F(a)', None, 'F_P(P)'))
+        ('reconstructed', 'b', 'F_P(P) - F(a)')
     """
 
     def __init__(
-        self, scheme: Scheme, instances: Sequence[int], limits: Limits | None = None, k: int | None = None
+        self,
+        scheme: Scheme,
+        instances: Sequence[int],
+        limits: Limits | None = None,
+        k: int | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
+        self.acceptance = acceptance or Acceptance()
         self.scheme, self.limits, self.k = scheme, limits or Limits(), scheme.k if k is None else k
         if not (self.k == scheme.k or (scheme.partial and 1 <= self.k < scheme.k)):
             raise ValueError(f"k must be {scheme.k}, the scheme's{' or less' if scheme.partial else ''}, got {k}")
@@ -69,15 +84,23 @@ class Frontend:
                 f"each pool from 0 to {max((DEPLOYED, *scheme.pools))} must have an instance, got {list(instances)}"
             )
         self.counts: Counter[str] = Counter()
-        self.fill_time = 0.0
         self.pools = Pools(instances, self.limits, self.counts)
         self._waiting = Waiting(self.limits, self.counts)
         self._failures = Failures(scheme, self.limits, self.pools, self._waiting)
+        self._reconstruction = Reconstruction(
+            scheme, self.limits, self.acceptance, self.pools, self._waiting, self._failures, self.counts
+        )
         self._grouping = Grouping(scheme, self.k, self.limits)
-        self._made: Counter[str] = Counter()
-        self._copies = Delayed(self.limits.copy_after, self._covered)
+        self._taken = self._undecided = 0  # queries, and predictions that are to be decoded
+        self._encoding = Encoding(scheme, self.limits, self._grouping, self.pools, self._failures, self.counts)
+        self._hedging = Hedging(self.limits)
         held = self.limits.reconstruct_after if scheme.pools else 0.0
         self._held = Delayed(held or inf, lambda query: query.answered)
+
+    @property
+    def fill_time(self) -> float:
+        """Total seconds that groups took until they were encoded."""
+        return self._encoding.fill_time
 
     @property
     def waiting(self) -> int:
@@ -117,13 +140,14 @@ class Frontend:
         assert coded or self.scheme.systematic
         group = self._grouping.open(tenant) if coded else self._grouping.apart()
         self.counts["uncoded"] += not coded
-        query = self._grouping.join(group, Query(self._next("queries"), payload, now, group, len(group.queries)))
+        query = self._grouping.join(group, Query(self._taken, payload, now, group, len(group.queries)))
+        self._taken += 1
         self._waiting.add(query, deadline)
         if self.scheme.systematic:
-            self._enqueue(now, group, query, query.position, DEPLOYED)
+            self.pools.ask(now, group, query, query.position, DEPLOYED)
         closing = group if coded and self._grouping.is_full(group) else self._grouping.surplus
-        actions = self._code(now, closing) if closing is not None else []
-        self._copies.add(query)
+        actions = self._encoding.close(now, closing) if closing is not None else []
+        self._hedging.add(query)
         self._held.add(query)
         return actions + (self.pools.assign(now) if self.limits.copy_after else self.tick(now))
 
@@ -158,15 +182,25 @@ class Frontend:
         if job.worker is not None and not group.arrived >> job.worker & 1:
             group.outputs[job.worker] = output
             group.arrived |= 1 << job.worker
-        if query is not None and not query.answered:
-            actions.append(self._waiting.answer(query, Kind.deployed, output))
-        if group.closed and group.waits:
-            given = self.scheme.recoverable(group.arrived)
-            for other in group.queries:
-                waited = now - other.at >= self.limits.reconstruct_after
-                if given >> other.position & 1 and waited and not other.answered:
-                    actions.append(self._reconstruction(other))
-        return actions + self._failures.given_up(group)
+        if query is not None:
+            self._hedging.answered(now - query.at)
+            if not query.answered:
+                actions.append(self._waiting.answer(query, Kind.deployed, output))
+        return actions + self._reconstruction.of_group(now, group) + self._failures.given_up(group)
+
+    def decoded(self, now: float, decode: Decode, prediction: Any, confidence: float = 1.0) -> list[Action]:
+        """Handle a decoded prediction: it is sent, or kept if there is not enough confidence in it.
+
+        Args:
+            now: The time.
+            decode: What was asked for.
+            prediction: The prediction; None if the outputs give none.
+            confidence: How far it can be trusted, from 0 to 1.
+        """
+        self._undecided -= 1
+        actions = self._reconstruction.decoded(now, decode, prediction, confidence)
+        decode.query.group.forget_if_done()
+        return actions if self._undecided else actions + self.pools.assign(now)
 
     def lost(self, now: float, instance: int) -> list[Action]:
         """Handle the death of an instance: its jobs are retried if attempts are left, each alone."""
@@ -187,18 +221,16 @@ class Frontend:
         """Do what is due: delayed reconstructions, copies, default answers, and replacing instances that hang."""
         actions: list[Action] = []
         for group in self._grouping.overdue(now):
-            actions += self._code(now, group)
+            actions += self._encoding.close(now, group)
         for query in self._waiting.late(now):
-            actions.append(self._waiting.answer(query, Kind.default, None, Reason.deadline))
+            actions.append(self._waiting.give_up(query, Reason.deadline))
             query.group.forget_if_done()
         for query in self._held.due(now):
-            group = query.group
-            if group.closed and self.scheme.recoverable(group.arrived) >> query.position & 1:
-                actions.append(self._reconstruction(query))
-                group.forget_if_done()
-        for query in self._copies.due(now):
-            self.counts["copies"] += 1
-            self._enqueue(now, query.group, query, query.position if self.scheme.systematic else None, DEPLOYED)
+            asked = self._reconstruction.of_query(query)
+            self._undecided += len(asked)
+            actions += asked
+        for query in self._hedging.due(now):
+            self._late(now, query)
         for instance in self.pools.hanging(now):
             self.counts["hung"] += 1
             actions += [Restart(instance), *self._failures.died(now, instance)]
@@ -207,43 +239,23 @@ class Frontend:
     @property
     def next_tick(self) -> float:
         """Earliest time at which ``tick`` may have something to do; infinite if nothing is waiting."""
-        timers = min(self._waiting.next, self._copies.next, self._held.next)
+        timers = min(self._waiting.next, self._hedging.next, self._held.next)
         return min(timers, self._grouping.next, self.pools.next_hang, self.pools.next_batch)
 
-    def _next(self, what: str) -> int:
-        self._made[what] += 1
-        return self._made[what] - 1
-
-    def _code(self, now: float, group: Group) -> list[Action]:
-        """Close a group and queue its coded queries, if the scheme allows it."""
-        self._grouping.close(group)
-        full = self._grouping.is_full(group)
-        if not self.scheme.pools or not (full or self.scheme.partial) or not group.waits:
-            actions = self._failures.given_up(group)
-            group.forget_if_done()
-            return actions
-        self.fill_time += now - group.queries[0].at
-        self.counts["groups"] += 1
-        self.counts["partial"] += not full
-        if not spoiled(group, self.limits):
-            group.coded = True
-            for j, pool in enumerate(self.scheme.pools):
-                self._enqueue(now, group, None, self.scheme.own + j, pool)
-        return []
-
-    def _enqueue(self, now: float, group: Group, query: Query | None, worker: int | None, pool: int) -> None:
-        self.pools.enqueue(Job(self._next("jobs"), group, query, worker, pool, now))
-
-    def _covered(self, query: Query) -> bool:
-        """Return whether a query is answered, or has coded queries that may answer it."""
-        group = query.group
-        return query.answered or (group.coded and self._grouping.is_full(group) and not spoiled(group, self.limits))
+    def _late(self, now: float, query: Query) -> None:
+        """Send a late query again, unless coded queries may answer it."""
+        covered = self._encoding.helps(query, self._hedging.after, now)
+        if (not covered or self.limits.copy_coded) and self._hedging.allowed():
+            self.counts["copies"] += 1
+            self.pools.ask(now, query.group, query, query.position if self.scheme.systematic else None, DEPLOYED)
 
     def _done(self, now: float, jobs: Jobs, actions: list[Action]) -> list[Action]:
-        """Return actions and further dispatches; forget the groups of which nothing is left to do."""
+        """Return actions and further dispatches; forget the groups of which nothing is left to do.
+
+        While predictions are to be decoded, nothing is dispatched: what is queued for their queries may not be needed.
+        """
         for job in jobs:
             job.group.forget_if_done()
-        return actions + self.pools.assign(now)
-
-    def _reconstruction(self, query: Query) -> Answer:
-        return self._waiting.answer(query, Kind.reconstructed, tuple(query.group.outputs))
+        asked = sum(isinstance(action, Decode) for action in actions)
+        self._undecided += asked
+        return actions if asked else actions + self.pools.assign(now)

@@ -4,7 +4,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from parmtrain.serving.frontend.events import Action, Dispatch, Job, Jobs, Limits
+from parmtrain.serving.frontend.events import Action, Dispatch, Group, Job, Jobs, Query
+from parmtrain.serving.frontend.limits import Limits
 from parmtrain.serving.frontend.queueing import Queue
 
 RECENT = 0.05  # weight of the newest job in the pace of a pool
@@ -28,11 +29,10 @@ class Pools:
         gone: Instances that left for good.
 
     Example:
-        >>> from parmtrain.serving.frontend.events import Group, Query
         >>> pools, group = Pools([1], Limits(), Counter()), Group(0, 1)
         >>> query = Query(0, "a", 0.0, group, 0)
         >>> group.queries.append(query)
-        >>> pools.enqueue(Job(0, group, query, 0, pool=0))
+        >>> pools.ask(0.0, group, query, worker=0, pool=0)
         >>> [dispatch.instance for dispatch in pools.assign(now=0.0)]
         [0]
     """
@@ -49,16 +49,27 @@ class Pools:
             self._idle[pool].append(instance)
         self._queues = [Queue(limits, self._drop) for _ in instances]
         self._running: dict[int, Jobs] = {}
+        self._asked = 0  # jobs
         self._hanging: deque[tuple[float, int, Jobs]] = deque()  # sorted by time
 
     def jobs_of(self, instance: int) -> Jobs:
         """Return the batch that an instance runs; it is empty if it runs none."""
         return self._running.get(instance, ())
 
-    def enqueue(self, job: Job) -> None:
-        """Queue a job for an instance of its pool."""
-        job.group.jobs.add(job)
-        self._queues[job.pool].add(job)
+    def ask(self, now: float, group: Group, query: Query | None, worker: int | None, pool: int) -> None:
+        """Queue a job for an instance of a pool.
+
+        Args:
+            now: The time.
+            group: The group that it belongs to.
+            query: The query to run; None for a coded query.
+            worker: The worker of the group whose output this is, as ``Job`` has it.
+            pool: The pool.
+        """
+        job = Job(self._asked, group, query, worker, pool, now)
+        self._asked += 1
+        group.jobs.add(job)
+        self._queues[pool].add(job)
 
     def assign(self, now: float) -> list[Action]:
         """Give queued jobs to idle instances, a batch each."""
@@ -140,6 +151,10 @@ class Pools:
         """Return how many instances of a pool can run jobs."""
         away = self.down | self.gone
         return sum(own == pool and instance not in away for instance, own in enumerate(self.pool_of))
+
+    def idle(self, pool: int) -> bool:
+        """Return whether an instance of a pool is idle."""
+        return bool(self._idle[pool])
 
     def wait(self, pool: int, count: int = 1) -> float:
         """Return the estimated seconds until the last of some jobs that are queued now is dispatched."""

@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 
-from parmtrain.serving.frontend.events import Group, Job, Jobs, Limits
+from parmtrain.serving.frontend.events import Group, Job, Jobs
+from parmtrain.serving.frontend.limits import Limits
 
 
 class Queue:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
-from parmtrain.serving.frontend.events import Answer, Kind, Limits, Overloaded, Query, Reason
+from parmtrain.serving.frontend.events import Answer, Kind, Overloaded, Query, Reason
+from parmtrain.serving.frontend.limits import Limits
 from parmtrain.serving.frontend.timers import Deadlines
 
 
@@ -64,9 +65,18 @@ class Waiting:
         """Earliest time at which a query may be late; infinite if none waits."""
         return self._deadlines.next
 
-    def answer(self, query: Query, kind: Kind, output: Any, reason: Reason | None = None) -> Answer:
+    def answer(
+        self, query: Query, kind: Kind, output: Any, reason: Reason | None = None, confidence: float | None = None
+    ) -> Answer:
         """Return the answer to a query, which waits no longer."""
-        query.answered = True
+        query.answered, query.kept = True, None
         self._count -= 1
         self.counts[kind] += 1
-        return Answer(query, kind, output, query.payload, reason)
+        return Answer(query, kind, output, query.payload, reason, confidence)
+
+    def give_up(self, query: Query, reason: Reason) -> Answer:
+        """Return the answer to a query that nothing better will be found for: what was kept, or a default answer."""
+        if query.kept is None:
+            return self.answer(query, Kind.default, None, reason)
+        output, confidence = query.kept
+        return self.answer(query, Kind.uncertain, output, None, confidence)

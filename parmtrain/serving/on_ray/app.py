@@ -50,7 +50,8 @@ class FrontendDeployment:
         instances = [self.instance(number, pool, models[pool]) for number, pool in enumerate(pool_of)]
         await asyncio.gather(*(instance.ready() for instance in instances))
         self.metrics = Metrics()
-        self.frontend = Frontend(scheme, counts, served.limits(self.settings), served.k(self.settings))
+        limits, acceptance = served.limits(self.settings), served.acceptance(self.settings)
+        self.frontend = Frontend(scheme, counts, limits, served.k(self.settings), acceptance)
         self.service = Service(
             self.frontend,
             served.bundle,
@@ -59,6 +60,7 @@ class FrontendDeployment:
             served.width,
             default=served.default,
             observer=self.metrics,
+            confidence=served.confidence,
         )
         self.front = Front.of(self.service, served, self.settings)
         self.app = application_of(routes_of(self.front, Protocol(DataPlane(self.front), self._refused)))

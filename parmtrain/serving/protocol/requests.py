@@ -183,4 +183,6 @@ def as_json(prediction: Prediction) -> dict[str, Any]:
     """
     output = None if prediction.output is None else prediction.output.tolist()
     about = {"prediction": output, "kind": prediction.kind.value, "milliseconds": round(prediction.seconds * 1e3, 3)}
+    if prediction.confidence is not None:
+        about["confidence"] = round(prediction.confidence, 4)
     return about if prediction.reason is None else about | {"reason": prediction.reason.value}

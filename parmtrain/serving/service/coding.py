@@ -2,17 +2,31 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from parmtrain.codes import Coder
-from parmtrain.serving.frontend.events import Answer, Group, Job
+from parmtrain.serving.frontend.events import Decode, Group, Job
 from parmtrain.serving.service.tracing import Tracer
 
+Confidence = Callable[[Tensor, Tensor], Tensor]
+"""Maps predictions ``[g, k, c]`` and the workers that arrived ``[g, n]`` (bool) to how far each can be trusted."""
 log = logging.getLogger(__name__)
+
+
+class Decoded(NamedTuple):
+    """A decoded prediction.
+
+    Args:
+        prediction: The prediction ``[c]``; None if the outputs give none.
+        confidence: How far it can be trusted, from 0 to 1; 1 where nothing says so.
+    """
+
+    prediction: Tensor | None
+    confidence: float
 
 
 class Coding:
@@ -20,14 +34,24 @@ class Coding:
 
     Args:
         coder: Encoder and decoder; None if nothing is coded.
+        confidence: Says how far decoded predictions can be trusted; None trusts all of them.
         own: Number of workers of a group that run its queries themselves.
         width: Length of the longest output of a worker.
         tracer: Is told how long they take.
         clock: Time in seconds.
     """
 
-    def __init__(self, coder: Coder | None, own: int, width: int, tracer: Tracer, clock: Callable[[], float]) -> None:
-        self.coder, self.own, self.width, self.tracer, self.clock = coder, own, width, tracer, clock
+    def __init__(
+        self,
+        coder: Coder | None,
+        confidence: Confidence | None,
+        own: int,
+        width: int,
+        tracer: Tracer,
+        clock: Callable[[], float],
+    ) -> None:
+        self.coder, self.confidence, self.own, self.width = coder, confidence, own, width
+        self.tracer, self.clock = tracer, clock
 
     def query_of(self, job: Job) -> Tensor:
         """Return the query that a job runs: a plain one, or a coded one of its group, which is encoded once.
@@ -55,19 +79,21 @@ class Coding:
         with torch.inference_mode():
             return self.coder.encode(torch.stack([*given, *blank]).unsqueeze(0))[0]
 
-    def prediction_of(self, answer: Answer) -> Tensor | None:
-        """Return the prediction ``[c]`` that the outputs of a group give; None if the decoder gives none."""
+    def decoded(self, decode: Decode) -> Decoded:
+        """Return the prediction of a query that the outputs of its group give, and how far it can be trusted."""
         began = self.clock()
         try:
-            prediction = self._decoded(answer.output)[answer.query.position]
+            predictions, confidences = self._decoded(decode.outputs)
         except Exception:
             log.exception("a group cannot be decoded")
-            return None
-        self.tracer.decoded(answer, began, self.clock())
-        return well_formed(prediction.unsqueeze(0), 1, len(prediction))[0]
+            return Decoded(None, 0.0)
+        self.tracer.decoded(decode, began, self.clock())
+        position = decode.query.position
+        prediction = predictions[position]
+        return Decoded(well_formed(prediction.unsqueeze(0), 1, len(prediction))[0], float(confidences[position]))
 
-    def _decoded(self, outputs: tuple[Tensor | None, ...]) -> Tensor:
-        """Return predictions ``[k, c]`` from the outputs of the workers, None where missing."""
+    def _decoded(self, outputs: tuple[Tensor | None, ...]) -> tuple[Tensor, Tensor]:
+        """Return predictions ``[k, c]`` from outputs of the workers, None where missing, and confidences ``[k]``."""
         assert self.coder is not None
         together = torch.zeros(1, len(outputs), self.width)
         arrived = torch.zeros(1, len(outputs), dtype=torch.bool)
@@ -76,7 +102,11 @@ class Coding:
                 together[0, worker, : len(output)] = output
                 arrived[0, worker] = True
         with torch.inference_mode():
-            return self.coder.decode(together, arrived)[0]
+            predictions = self.coder.decode(together, arrived)
+            trusted = torch.ones(1, self.coder.k)
+            if self.confidence is not None:
+                trusted = self.confidence(predictions, arrived).nan_to_num(0.0)
+        return predictions[0], trusted[0]
 
 
 def well_formed(output: Any, count: int, length: int) -> list[Tensor | None]:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from parmtrain.codes import Coder
 from parmtrain.codes.scheme import DEPLOYED
-from parmtrain.serving.frontend.events import Action, Answer, Dispatch, Jobs, Kind, Overloaded, Reason, Restart
+from parmtrain.serving.frontend.events import Action, Answer, Decode, Dispatch, Jobs, Kind, Overloaded, Restart
 from parmtrain.serving.frontend.log import Record, unrecorded
 from parmtrain.serving.frontend.machine import Frontend
-from parmtrain.serving.service.coding import Coding, well_formed
+from parmtrain.serving.service.coding import Coding, Confidence, well_formed
 from parmtrain.serving.service.predictions import Observer, Prediction
 from parmtrain.serving.service.tracing import Tracer
 
@@ -46,6 +46,7 @@ class Service:
         default: The default answer ``[c]``.
         observer: Is told what happens, for metrics.
         tracer: Is told what becomes of each query, for traces.
+        confidence: Says how far reconstructions can be trusted; by default all of them are.
         record: Called with every event and the resulting actions.
         clock: Monotonic time in seconds; an event loop's own clock may resolve only milliseconds.
 
@@ -74,6 +75,7 @@ class Service:
         default: Tensor | None = None,
         observer: Observer | None = None,
         tracer: Tracer | None = None,
+        confidence: Confidence | None = None,
         record: Record = unrecorded,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,7 +83,7 @@ class Service:
         self.outputs, self.width, self.default = outputs, width, default
         self.observer, self.tracer = observer or Observer(), tracer or Tracer()
         self.record, self.clock = record, clock
-        self.coding = Coding(coder, frontend.scheme.own, max(width, outputs), self.tracer, clock)
+        self.coding = Coding(coder, confidence, frontend.scheme.own, max(width, outputs), self.tracer, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._restarts: dict[int, asyncio.Task[None]] = {}
         self._tick: tuple[float, asyncio.TimerHandle] | None = None
@@ -156,6 +158,10 @@ class Service:
                 self.observer.dispatched(action.instance, action.jobs)
                 self.tracer.dispatched(now, action.instance, action.jobs)
                 self._start(self._run(action.instance, action.jobs))
+            elif isinstance(action, Decode):
+                found = self.coding.decoded(action)
+                at = self.clock()
+                self._do(at, "decoded", self.frontend.decoded(at, action, found.prediction, found.confidence))
             elif isinstance(action, Answer):
                 self._answer(action)
             elif isinstance(action, Restart):
@@ -212,15 +218,10 @@ class Service:
         self._do(now, "restored", self.frontend.restored(now, instance))
 
     def _answer(self, answer: Answer) -> None:
-        query, kind, reason, output = answer.query, answer.kind, answer.reason, answer.output
-        if kind is Kind.reconstructed:
-            output = self.coding.prediction_of(answer)
-            if output is None:
-                kind, reason = Kind.default, Reason.decoding
-        if kind is Kind.default:
-            output = self.default
+        query, kind = answer.query, answer.kind
+        output = self.default if kind is Kind.default else answer.output
         now = self.clock()
-        prediction = Prediction(kind, output, now - query.at, query.group.number, reason)
+        prediction = Prediction(kind, output, now - query.at, query.group.number, answer.reason, answer.confidence)
         self.observer.answered(prediction)
         self.tracer.answered(now, answer)
         future: asyncio.Future[Prediction] = answer.payload[1]

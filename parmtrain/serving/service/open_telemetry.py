@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, Status, StatusCode
 
-from parmtrain.serving.frontend.events import Answer, Group, Jobs, Kind
+from parmtrain.serving.frontend.events import Answer, Decode, Group, Jobs, Kind
 from parmtrain.serving.service.tracing import Tracer, trace_of
 
 
@@ -102,9 +102,9 @@ class Spans(Tracer):
                 span.set_status(Status(StatusCode.ERROR, "the instance failed"))
             span.end(self._at(now))
 
-    def decoded(self, answer: Answer, began: float, ended: float) -> None:
+    def decoded(self, decode: Decode, began: float, ended: float) -> None:
         """Add a span to that of the query."""
-        span = trace_of(answer.payload)
+        span = trace_of(decode.payload)
         if span is not None:
             self._span("decode", span, began).end(self._at(ended))
 
@@ -113,6 +113,8 @@ class Spans(Tracer):
         span = trace_of(answer.payload)
         if span is not None:
             span.set_attributes({"kind": answer.kind.value, "group": answer.query.group.number})
+            if answer.confidence is not None:
+                span.set_attribute("confidence", answer.confidence)
             if answer.kind is Kind.default:
                 span.set_status(Status(StatusCode.ERROR, str(answer.reason)))
             span.end(self._at(now))

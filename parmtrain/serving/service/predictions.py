@@ -28,6 +28,7 @@ class Prediction:
         seconds: Time from the query's arrival to its answer.
         group: Number of its coding group.
         reason: Why it is a default answer.
+        confidence: How far a reconstruction can be trusted, from 0 to 1; None for other answers.
     """
 
     kind: Kind
@@ -35,6 +36,7 @@ class Prediction:
     seconds: float
     group: int = 0
     reason: Reason | None = None
+    confidence: float | None = None
 
 
 class Observer:

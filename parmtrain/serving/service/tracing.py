@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from parmtrain.serving.frontend.events import Answer, Group, Jobs
+from parmtrain.serving.frontend.events import Answer, Decode, Group, Jobs
 
 
 class Tracer:
@@ -29,7 +29,7 @@ class Tracer:
     def returned(self, now: float, jobs: Jobs, failed: bool) -> None:
         """Take a batch whose outputs came, or whose instance failed."""
 
-    def decoded(self, answer: Answer, began: float, ended: float) -> None:
+    def decoded(self, decode: Decode, began: float, ended: float) -> None:
         """Take the times between which a prediction was decoded."""
 
     def answered(self, now: float, answer: Answer) -> None:

@@ -28,16 +28,25 @@ class Accuracies:
         deployed: Of the deployed model's predictions, A_a.
         reconstructed: Of reconstructed predictions, A_d.
         default: Of default answers.
+        uncertain: Of reconstructions that were not accepted and sent for want of anything better; that of all
+            reconstructions by default.
     """
 
     deployed: float
     reconstructed: float
     default: float
+    uncertain: float | None = None
 
     def overall(self, outcome: Outcome) -> float:
         """Return the overall accuracy of a service's answers."""
-        accuracies = zip((self.deployed, self.reconstructed, self.default), Kind, strict=True)
-        return sum(accuracy * outcome.share(kind) for accuracy, kind in accuracies)
+        uncertain = self.reconstructed if self.uncertain is None else self.uncertain
+        every = {
+            Kind.deployed: self.deployed,
+            Kind.reconstructed: self.reconstructed,
+            Kind.default: self.default,
+            Kind.uncertain: uncertain,
+        }
+        return sum(accuracy * outcome.share(kind) for kind, accuracy in every.items())
 
 
 @dataclass(frozen=True)

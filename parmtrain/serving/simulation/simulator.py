@@ -10,7 +10,7 @@ import numpy as np
 import simpy
 
 from parmtrain.codes.scheme import DEPLOYED
-from parmtrain.serving.frontend.events import Action, Answer, Dispatch, Jobs, Kind, Overloaded, Restart
+from parmtrain.serving.frontend.events import Action, Answer, Decode, Dispatch, Jobs, Kind, Overloaded, Restart
 from parmtrain.serving.frontend.log import Record, unrecorded
 from parmtrain.serving.frontend.machine import Frontend
 from parmtrain.serving.simulation.delays import Draw, drawn
@@ -62,6 +62,7 @@ class Simulation:
         service: Maps an instance, a batch of jobs and its starting time to its duration in seconds.
         costs: Time that encoding, decoding and restarts take.
         record: Called with every event and the resulting actions.
+        confidences: Draws the confidence of a reconstruction; 1 by default.
 
     Source: the experiments of Kosaian et al., ParM (SOSP'19), section 5.
 
@@ -80,8 +81,10 @@ class Simulation:
         service: Callable[[int, Jobs, float], float],
         costs: Costs | None = None,
         record: Record = unrecorded,
+        confidences: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.frontend, self.service, self.costs, self.record = frontend, service, costs or Costs(), record
+        self.confidences = confidences
         self.environment = simpy.Environment()
         self._tick_at = inf
         self._until = 0.0
@@ -128,8 +131,10 @@ class Simulation:
         for action in actions:
             if isinstance(action, Dispatch):
                 self._dispatch(action)
+            elif isinstance(action, Decode):
+                self._do("decoded", self.frontend.decoded(self.now, action, True, self.confidences()))
             elif isinstance(action, Answer):
-                decode = self.costs.decode if action.kind is Kind.reconstructed else 0.0
+                decode = 0.0 if action.confidence is None else self.costs.decode
                 self._latency.append(self.now - action.query.at + decode)
                 self._kind.append(KINDS.index(action.kind))
             elif isinstance(action, Restart):

@@ -1,0 +1,77 @@
+"""When queries are sent again: after a fixed time or behind a live percentile, within a budget."""
+
+from collections import deque
+from math import ceil, inf
+
+from parmtrain.serving.frontend.events import Query
+from parmtrain.serving.frontend.limits import Limits
+from parmtrain.serving.frontend.timers import Delayed
+
+REMEMBERED = 1000  # latencies that a percentile is taken of
+FEWEST = 100  # before the percentile is used
+EVERY = 20  # latencies between two looks at it
+BURST = 10.0  # copies that may be sent at once
+
+
+class Hedging:
+    """Say which queries are due to be sent again, and whether the budget allows it.
+
+    The budget is a token bucket: each query adds its share of a copy, and each copy takes a whole one.
+
+    Args:
+        limits: After how long, behind which percentile, and how many.
+
+    Source: Dean and Barroso, The Tail at Scale (CACM 2013), hedged requests: behind the 95th percentile, they add
+    5 % of work.
+
+    Example:
+        >>> hedging = Hedging(Limits(copy_percentile=95, copy_budget=0.01))
+        >>> for milliseconds in range(1, 101):
+        ...     hedging.answered(milliseconds / 1000)
+        >>> round(hedging.after, 3), sum(hedging.allowed() for _ in range(100))
+        (0.095, 10)
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._due = Delayed(limits.copy_after, lambda query: query.answered)
+        self._latencies: deque[float] = deque(maxlen=REMEMBERED)
+        self._heard, self._tokens = 0, BURST
+
+    @property
+    def after(self) -> float:
+        """Seconds after which a query is sent again."""
+        return self._due.after
+
+    def answered(self, seconds: float) -> None:
+        """Take the seconds from a query's arrival to the deployed model's own prediction of it."""
+        if self.limits.copy_percentile is None:
+            return
+        self._latencies.append(seconds)
+        self._heard += 1
+        if len(self._latencies) >= FEWEST and (self._heard % EVERY == 0 or self._due.after == inf):
+            rank = ceil(self.limits.copy_percentile / 100 * len(self._latencies)) - 1
+            self._due.after = sorted(self._latencies)[rank]
+
+    def add(self, query: Query) -> None:
+        """Remember a query, which came after all others."""
+        self._tokens = min(BURST, self._tokens + self.limits.copy_budget)
+        self._due.add(query)
+
+    def due(self, now: float) -> list[Query]:
+        """Return the queries that have no answer and are late, and forget them."""
+        return list(self._due.due(now))
+
+    def allowed(self) -> bool:
+        """Return whether another copy may be sent, and take it from the budget."""
+        if self.limits.copy_budget == inf:
+            return True
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    @property
+    def next(self) -> float:
+        """Earliest time at which a query is late; infinite if there is none."""
+        return self._due.next
