@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from parmtrain.deployed import DeployedModel
     from parmtrain.errors import ParmtrainError
     from parmtrain.evaluation.score import score
-    from parmtrain.runs import Result, run
+    from parmtrain.result import Result
+    from parmtrain.runs import run
     from parmtrain.training.parity_module import ParityModule
 
 __version__ = "0.1.0"
@@ -27,7 +28,7 @@ _HOMES = {
     "DeployedModel": "parmtrain.deployed",
     "ParityModule": "parmtrain.training.parity_module",
     "ParmtrainError": "parmtrain.errors",
-    "Result": "parmtrain.runs",
+    "Result": "parmtrain.result",
     "compose": "parmtrain.config.compose",
     "load": "parmtrain.bundle",
     "run": "parmtrain.runs",

@@ -1,19 +1,12 @@
 """One run: prepare, train, evaluate, write."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-import torch
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
-from torch import Tensor, nn
 
-from parmtrain.answers import output_of
-from parmtrain.bounds import Bounds, require
-from parmtrain.bundle import Bundle, export
 from parmtrain.choice import settled
 from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults, unknown_keys
@@ -22,69 +15,19 @@ from parmtrain.config.given_data import with_data
 from parmtrain.config.logger import started_logger
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
-from parmtrain.drawing import save
-from parmtrain.errors import ConfigError, InputError, Interrupted
-from parmtrain.evaluation.certainty import Calibrated
-from parmtrain.evaluation.costs import resources, timings
-from parmtrain.evaluation.ordinary import ordinary_queries
-from parmtrain.evaluation.scores import Scores
-from parmtrain.files import naming_full_disks, write_json, write_text
+from parmtrain.errors import ConfigError, Interrupted
+from parmtrain.files import naming_full_disks, write_text
 from parmtrain.inputs import as_folder
-from parmtrain.parity_training import Trained, train
+from parmtrain.parity_training import train
 from parmtrain.prepared import Prepared
-from parmtrain.probes import answers
 from parmtrain.programs import Network
-from parmtrain.report import pictures, plots
-from parmtrain.report.confidence import confidence_plot
-from parmtrain.report.metrics_json import BestEpoch, RunRecord, best_epoch, training_of
+from parmtrain.result import Result, write
 from parmtrain.run_folder import RunFolder
-from parmtrain.tasks.base import Task
-from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.fit import quiet
-from parmtrain.training.groups import require_a_group, some_groups
-from parmtrain.training.parity_module import ParityModule
+from parmtrain.training.groups import require_a_group
 
-SOME = 8  # queries
 log = logging.getLogger(__name__)
-SHOWN_GROUPS = 4
 SHARED_MEMORY = Path("/dev/shm")
-
-
-@dataclass(frozen=True, repr=False)
-class Result:
-    """The result of a run.
-
-    Args:
-        record: Everything that it measured.
-        module: The module with the best epoch's weights.
-        folder: Folder of its files.
-        task: Its task.
-        splits: Its queries.
-    """
-
-    record: RunRecord
-    module: ParityModule
-    folder: Path
-    task: Task
-    splits: "Splits[QuerySet]"
-
-    def __repr__(self) -> str:
-        """Return what was trained, how it scores, and where it is."""
-        record, scores = self.record, self.record.scores
-        about = f"task={record.task} code={record.code} k={record.scheme.k}"
-        return f"<Result {about}: {scores.measure} {scores.degraded.main:.4f} degraded, in {self.folder}>"
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """Content of ``metrics.json``."""
-        return self.record.to_json()
-
-    def picture(self, groups: int = SHOWN_GROUPS) -> Figure:
-        """Draw some coding groups of the validation split, each with one lost and reconstructed prediction."""
-        require("groups", groups, Bounds(least=1, integer=True), InputError)
-        module = self.module
-        some = some_groups(self.splits.val, module.k, groups, self.record.seed, self.task.input, module.device)
-        return pictures.coding_groups(pictures.decoded_groups(module, module.deployed, some), self.task)
 
 
 def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None, data: Any = None) -> Result:
@@ -154,96 +97,6 @@ def begin(cfg: DictConfig, place: RunFolder) -> None:
         place.logs.mkdir(exist_ok=True)
     except OSError as fault:
         raise ConfigError([f"{named(place.path)} cannot be written: {fault.strerror}"]) from fault
-
-
-def write(
-    work: Prepared, trained: Trained, scores: Scores, place: RunFolder, logger: Any, trusted: Calibrated | None
-) -> Result:
-    """Write the bundle, plots and pictures, and ``metrics.json`` last."""
-    task, module, measure = work.task, trained.module, scores.measure
-    code, models = module.code, list(module.parity_models)
-    about = {
-        "task": task.name,
-        "classes": task.classes,
-        "preprocessing": task.input.settings,
-        "metrics": scores.to_json(),
-        "partial": work.cfg.partial or code.independent,
-        "independent": code.independent,
-        "precision": str(work.cfg.trainer.get("precision", "32-true")),
-        "queries": ordinary_queries(work.splits, task.input).to_json(),
-        "deployed": _deployed_of(work, trained.device),
-        "promises": trusted.promises.to_json() if trusted else None,
-    }
-    format = assemble.build(work.cfg.export)
-    held = work.deployed if work.cfg.deployed.bundle else None
-    some, confidence = _some_queries(work), trusted.confidence if trusted is not None else None
-    assert confidence is None or isinstance(confidence, nn.Module)
-    export(code, models, task.query_shape, task.outputs, about, place.export, format, held, some, confidence)
-    queries = len(work.splits.train) // module.k * module.k
-    record = RunRecord(
-        task=task.name,
-        code=code.name,
-        seed=work.cfg.seed,
-        scheme=module.scheme(task.outputs),
-        scores=scores,
-        cost=resources(code, models, work.deployed, task.query_shape, trained.device),
-        timing=_timings(work, place, trained.device),
-        training=training_of(trained.history, queries),
-        validation=_validated(work, trained),
-        fingerprint=work.deployed.fingerprint,
-        data=work.data,
-    )
-    result = Result(record, module, place.path, task, work.splits)
-    if trained.history.epochs:
-        plots.training_curves(trained.history.epochs, work.measures.name, place.training_curves)
-    plots.overall_accuracy(record, place.overall_accuracy)
-    if scores.certainty:
-        confidence_plot(record, place.confidence)
-    save(result.picture(), place.examples)
-    if logger:
-        logger.log_metrics(
-            {f"test/available_{measure}": scores.available[measure], f"test/degraded_{measure}": scores.degraded.main}
-        )
-    write_json(place.metrics, record.to_json())
-    return result
-
-
-def _some_queries(work: Prepared) -> Tensor:
-    """Return a few prepared queries of the validation split ``[b, *query]``."""
-    stored, _ = work.splits.val[torch.arange(min(SOME, len(work.splits.val)))]
-    queries: Tensor = work.task.input.cpu()(stored.cpu())
-    return queries
-
-
-def _deployed_of(work: Prepared, device: torch.device) -> dict[str, Any]:
-    """Return what a bundle states about F, with its answers to fixed queries, since weights do not say what it does."""
-    deployed = work.deployed
-    known = {"fingerprint": deployed.fingerprint, "origin": work.origin, "output": output_of(deployed.network)}
-    known["flatten"] = work.task.input.flatten and work.task.input.features is None
-    known["takes"], known["scale"] = work.cfg.deployed.takes.name, work.task.input.settings.get("scale", 1.0)
-    try:
-        return known | {"answers": answers(deployed.cpu(), work.task.query_shape)}  # as whoever loads it will ask
-    finally:
-        deployed.to(device)
-
-
-def _timings(work: Prepared, place: RunFolder, device: torch.device) -> dict[str, Any]:
-    """Time the exported programs on the CPU; an F that is not among them is timed as it is, and moved back."""
-    bundle = Bundle(place.export)
-    if bundle.deployed is not None:
-        return timings(bundle)
-    try:
-        return timings(bundle.take_deployed(work.deployed))
-    finally:
-        work.deployed.to(device)
-
-
-def _validated(work: Prepared, trained: Trained) -> BestEpoch:
-    """Return A_d on the validation split with one straggler, to choose among codes by, and the best epoch."""
-    scores = work.evaluate(trained.module, trained.device, work.splits.val)
-    metric = f"degraded_{scores.measure}"
-    best = best_epoch(trained.history.epochs, metric)
-    return BestEpoch(metric, scores.degraded.main, best.epoch if best else None)
 
 
 def _with_absolute_paths(cfg: DictConfig) -> DictConfig:

@@ -16,6 +16,7 @@ from parmtrain.files import cannot_write
 from parmtrain.outputs import SIMULATION, TABLE, Outputs
 from parmtrain.serving import Frontend, Limits
 from parmtrain.serving.frontend.acceptance import Acceptance
+from parmtrain.serving.frontend.trust import Trust
 from parmtrain.serving.simulation.batch_curve import BatchCurve
 from parmtrain.serving.simulation.delays import (
     Draw,
@@ -167,9 +168,9 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
     if strategy.copy_after is not None:
         after = _percentile(settings, strategy) if strategy.copy_after else 0.0
     base = settings.limits if strategy.scheme.k > 1 else replace(settings.limits, copy_after=inf)
-    acceptance = None if strategy.below is None else Acceptance([1 - settings.accepted], strategy.below)
+    trust = None if strategy.below is None else Trust(Acceptance([1 - settings.accepted], strategy.below))
     limits = strategy.limits(base, after)
-    frontend = Frontend(strategy.scheme, strategy.instances, limits, acceptance=acceptance)
+    frontend = Frontend(strategy.scheme, strategy.instances, limits, trust=trust)
     sure = drawn(lambda random, count: random.random(count), np.random.default_rng([settings.seed, 4]))
     costs = Costs(settings.encode, settings.decode, settings.restart)
     shown = progress(arrivals, title, settings.queries) if title else arrivals

@@ -11,7 +11,7 @@ import torch
 from parmtrain import compose
 from parmtrain.config import assemble
 from parmtrain.files import write_json
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.tasks.spoken_words import RECIPE, SpokenWords
 from tests import formats
 from tests.small_runs import small_run

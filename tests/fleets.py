@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.serving.front.served import read_served
 from parmtrain.serving.front.standalone import front_application
 from parmtrain.serving.instances.model_server import InstanceSettings, OneModel, one_model

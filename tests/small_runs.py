@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from parmtrain import compose, run
-from parmtrain.runs import Result
+from parmtrain.result import Result
 
 SHORT = ("trainer.max_epochs=3", "deployed.fit.epochs=4")
 CLOCK = ("seconds", "queries_per_second")

@@ -8,13 +8,14 @@ from parmtrain.errors import ConfigError
 from parmtrain.serving import Dispatch, Frontend, Kind, Limits, erasure_code, heads_code, uncoded
 from parmtrain.serving.frontend.acceptance import Acceptance, Below
 from parmtrain.serving.frontend.events import Reason
+from parmtrain.serving.frontend.trust import Trust
 from parmtrain.serving.settings import ServeSettings
 from tests.deciding import decoded
 
 
 def late(below: Below, **limits: Any) -> tuple[Any, Any, Any]:
     """Return a frontend, the job of a query that is late, and the reconstruction that it asks for."""
-    frontend: Any = Frontend(erasure_code(2, 1), [3, 1], Limits(**limits), acceptance=Acceptance([0.8], below))
+    frontend: Any = Frontend(erasure_code(2, 1), [3, 1], Limits(**limits), trust=Trust(Acceptance([0.8], below)))
     first, second, parity = frontend.submit(0.0, "a") + frontend.submit(0.0, "b")
     frontend.finished(0.1, *first, ["F(a)"])
     (decode,) = frontend.finished(0.2, *parity, ["P"])
@@ -26,14 +27,16 @@ def test_a_reconstruction_with_confidence_is_sent(below: Below) -> None:
     frontend, second, decode = late(below)
     (answer,) = frontend.decoded(0.2, decode, "b", 0.8)
     assert (answer.kind, answer.output, answer.confidence) == (Kind.reconstructed, "b", 0.8)
-    assert frontend.finished(0.3, *second, ["F(b)"]) == []
+    (compare,) = frontend.finished(0.3, *second, ["F(b)"])  # what was sent turns out right or wrong
+    assert (compare.guess, compare.own, compare.audit) == (("b", 0.8, 1), "F(b)", False)
 
 
 def test_one_without_is_kept_while_the_own_prediction_may_come() -> None:
     frontend, second, decode = late(Below.wait)
     assert frontend.decoded(0.2, decode, "b", 0.79) == []
-    (answer,) = frontend.finished(0.3, *second, ["F(b)"])
+    answer, compare = frontend.finished(0.3, *second, ["F(b)"])
     assert (answer.kind, answer.output, answer.confidence) == (Kind.deployed, "F(b)", None)
+    assert compare.guess.confidence == 0.79
     assert frontend.counts["unaccepted"] == 1
 
 
@@ -57,7 +60,7 @@ def test_its_query_is_sent_again_where_that_is_asked_for() -> None:
     assert isinstance(copy, Dispatch)
     assert copy.jobs[0].query is second.jobs[0].query
     assert copy.instance != second.instance
-    (answer,) = frontend.finished(0.4, *copy, ["F(b)"])
+    answer, _ = frontend.finished(0.4, *copy, ["F(b)"])
     assert (answer.kind, answer.output) == (Kind.deployed, "F(b)")
     assert frontend.counts["copies"] == 1
 
@@ -81,17 +84,18 @@ def test_outputs_that_cannot_be_decoded_are_waited_out() -> None:
 
 def test_the_same_outputs_are_decoded_once_and_more_of_them_again() -> None:
     acceptance = Acceptance([0.8, 0.9])
-    frontend: Any = Frontend(erasure_code(2, 2), [2, 1, 1], acceptance=acceptance)
+    frontend: Any = Frontend(erasure_code(2, 2), [2, 1, 1], trust=Trust(acceptance))
     first, second, one, other = frontend.submit(0.0, "a") + frontend.submit(0.0, "b")
     assert frontend.finished(0.1, *one, ["P"]) == []
     two = frontend.finished(0.2, *other, ["Q"])
     assert [decode.query.payload for decode in two] == ["a", "b"]
     assert [frontend.decoded(0.2, decode, "x", 0.85) for decode in two] == [[], []]  # two are late: 0.9 is asked for
-    answer, again = frontend.finished(0.3, *first, ["F(a)"])
+    answer, _, again = frontend.finished(0.3, *first, ["F(a)"])
     assert (answer.output, again.query.payload) == ("F(a)", "b")
     (answer,) = frontend.decoded(0.3, again, "y", 0.85)  # one is late: 0.8 is
     assert (answer.kind, answer.output) == (Kind.reconstructed, "y")
-    assert frontend.finished(0.4, *second, ["F(b)"]) == []
+    (compare,) = frontend.finished(0.4, *second, ["F(b)"])
+    assert compare.guess == ("y", 0.85, 1)
 
 
 def test_a_wrong_word_is_refused() -> None:

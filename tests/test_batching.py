@@ -12,7 +12,7 @@ from torch import nn
 
 from parmtrain import serve, simulate
 from parmtrain.errors import ConfigError
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.serving import Dispatch, Frontend, Limits, erasure_code, uncoded
 from parmtrain.serving.frontend.events import Action, Answer, Jobs
 from parmtrain.serving.instances.model_server import OneModel

@@ -12,7 +12,7 @@ from parmtrain.errors import ExportError
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
 from parmtrain.reopened import reopen
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from tests.small_runs import small_run
 
 

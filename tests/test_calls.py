@@ -19,7 +19,7 @@ from parmtrain.compare import compare
 from parmtrain.config import assemble
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from tests.formats import save_torchscript
 from tests.small_runs import small_run
 

@@ -14,7 +14,7 @@ from parmtrain.confidence.promises import p_value
 from parmtrain.errors import ConfigError
 from parmtrain.evaluate import score_again
 from parmtrain.metrics.reliability import calibration_error, reliability, selective
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from tests.small_runs import small_run
 
 ONE_LATE = torch.tensor([[False, True, True]])

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from parmtrain.errors import ConfigError
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.serving.fleet.endpoints import read_fleet
 from parmtrain.serving.front.served import read_served
 from parmtrain.serving.instances.model_server import OneModel

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.serving import Frontend, uncoded
 from parmtrain.serving.front.front import Front
 from parmtrain.serving.service.driver import Service

@@ -248,6 +248,6 @@ def test_work_is_counted_from_dispatch_to_result_or_loss() -> None:
     frontend.finished(3.0, first.instance, first.jobs, ["F(a)"])
     (again,) = dispatches(frontend.lost(5.0, second.instance))
     frontend.finished(6.0, coded.instance, coded.jobs, ["P"])
-    assert frontend.occupied == [3.0 + 4.0, 5.0]
+    assert frontend.pools.occupied == [3.0 + 4.0, 5.0]
     frontend.finished(8.0, again.instance, again.jobs, ["F(b)"])
-    assert frontend.occupied == [3.0 + 4.0 + 3.0, 5.0]
+    assert frontend.pools.occupied == [3.0 + 4.0 + 3.0, 5.0]

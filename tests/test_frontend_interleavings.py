@@ -22,7 +22,9 @@ from parmtrain.serving import (
     uncoded,
 )
 from parmtrain.serving.frontend.acceptance import Acceptance, Below
-from parmtrain.serving.frontend.events import Decode, Job, Jobs, Query, Reason
+from parmtrain.serving.frontend.events import Compare, Decode, Job, Jobs, Query, Reason
+from parmtrain.serving.frontend.limits import Parity
+from parmtrain.serving.frontend.trust import Trust
 
 SCHEMES: dict[str, tuple[Scheme, list[int]]] = {
     "none": (uncoded(), [2]),
@@ -50,6 +52,9 @@ class Service(RuleBasedStateMachine):
         batch_wait=st.sampled_from([0.0, 1.0]),
         threshold=st.sampled_from([None, 0.5]),
         below=st.sampled_from(list(Below)),
+        audit=st.sampled_from([0.0, 0.5, 1.0]),
+        parity=st.sampled_from(list(Parity)),
+        copy_coded=st.booleans(),
     )
     @precondition(lambda self: not hasattr(self, "frontend"))
     def begin(
@@ -65,6 +70,9 @@ class Service(RuleBasedStateMachine):
         batch_wait: float,
         threshold: float | None,
         below: Below,
+        audit: float,
+        parity: Parity,
+        copy_coded: bool,
     ) -> None:
         self.scheme, instances = SCHEMES[name]
         limits = Limits(
@@ -77,10 +85,13 @@ class Service(RuleBasedStateMachine):
             attempts=attempts,
             batch_max=batch_max,
             batch_wait=batch_wait,
+            audit=audit,
+            parity=parity,
+            copy_coded=copy_coded,
         )
         fewest = max(1, self.scheme.k - fewer * self.scheme.partial)
         acceptance = Acceptance([] if threshold is None else [threshold], below)
-        self.frontend = Frontend(self.scheme, instances, limits, fewest, acceptance)
+        self.frontend = Frontend(self.scheme, instances, limits, fewest, Trust(acceptance))
         self.asked: list[Decode] = []
         self.unaccepted: dict[int, tuple[Any, float]] = {}
         self.now, self.taken = 0.0, 0
@@ -113,8 +124,17 @@ class Service(RuleBasedStateMachine):
                 if action.instance not in self.gone:
                     self.down.add(action.instance)
             elif isinstance(action, Decode):
-                self.check_outputs(action)
+                if action.own is None:
+                    self.check_outputs(action)
+                else:
+                    assert self.scheme.recoverable(action.arrived) >> action.query.position & 1
+                    assert action.outputs[action.query.position] is None
                 self.asked.append(action)
+            elif isinstance(action, Compare):
+                self.frontend.compared(action, 1.0)
+                assert action.own[0] == "own"
+                if not action.audit:
+                    assert action.guess.prediction[0] == action.own[1]
             else:
                 self.take(action)
 
@@ -160,7 +180,7 @@ class Service(RuleBasedStateMachine):
         decode = self.asked.pop(0)
         query = decode.query
         prediction = None if confidence is None else (query.number, decode.arrived)
-        if confidence is not None and query.number not in self.answers:
+        if confidence is not None and decode.own is None and query.number not in self.answers:
             accepts = self.frontend.acceptance.accepts(confidence, self.scheme.n - decode.arrived.bit_count())
             if not accepts:
                 self.unaccepted[query.number] = prediction, confidence
@@ -210,7 +230,7 @@ class Service(RuleBasedStateMachine):
     @precondition(begun)
     @rule(pool=st.integers(0, 9))
     def instance_joins(self, pool: int) -> None:
-        number = self.frontend.pools.join(pool % len(self.frontend.occupied))
+        number = self.frontend.pools.join(pool % len(self.frontend.pools.occupied))
         assert number not in self.running
         assert number not in self.down
         self.gone.discard(number)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.serving.instances.model_server import InstanceSettings
 from parmtrain.serving.protocol.listening import taken
 from parmtrain.serving.settings import ServeSettings

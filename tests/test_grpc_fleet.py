@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from parmtrain.errors import ConfigError
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.serving.fleet.endpoints import read_fleet
 from parmtrain.serving.protocol.dataplane import DataPlane
 from tests.fleets import Gate, app_of, ask, call, front, front_at_once, listed, wait_for

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parmtrain.compare import compare
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from tests.mistakes import rows
 from tests.small_runs import SHORT
 

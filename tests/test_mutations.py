@@ -24,8 +24,8 @@ from parmtrain.config.compose import compose
 from parmtrain.config.resuming import resume_faults
 from parmtrain.config.stored import stored_config
 from parmtrain.errors import ParmtrainError
+from parmtrain.result import Result
 from parmtrain.run_folder import RunFolder
-from parmtrain.runs import Result
 from tests.mistakes import tables
 from tests.readers import READERS
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from parmtrain.codes import Sum
 from parmtrain.metrics.measures import CLASS_SCORES, PROBABILITIES, kind_of
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.losses import cross_entropy, kl
 from tests.small_runs import small_run

@@ -17,7 +17,7 @@ import torch
 
 from parmtrain import compose, run
 from parmtrain.errors import ConfigError
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.serving.on_ray.life import LOOPBACK
 
 pytest.importorskip("ray", reason="serving needs Ray: pip install 'parmtrain[ray]'")

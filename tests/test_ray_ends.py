@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from tests.ray_command import Command, on_ray
 from tests.servers import worker_number
 

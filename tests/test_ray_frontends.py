@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.serving.process.descendants import below
 from tests.ray_command import Command, on_ray
 from tests.servers import worker_number

@@ -9,8 +9,8 @@ import torch
 
 from parmtrain.errors import Interrupted, TrainingError
 from parmtrain.prepared import Prepared
+from parmtrain.result import Result
 from parmtrain.run_folder import RunFolder
-from parmtrain.runs import Result
 from parmtrain.training import callbacks
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from tests.small_runs import figures, small_run

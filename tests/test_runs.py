@@ -11,7 +11,7 @@ from torch import nn
 from parmtrain.errors import DataError, DeployedModelError
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.tasks.digits import Digits
 from tests.formats import save_exported, save_state_dict, save_torchscript
 from tests.small_runs import figures, small_run

@@ -20,8 +20,8 @@ from parmtrain.command import sentence_of
 from parmtrain.errors import StorageError
 from parmtrain.evaluate import evaluate
 from parmtrain.files import replacing, write_text
+from parmtrain.result import Result
 from parmtrain.run_folder import RunFolder
-from parmtrain.runs import Result
 from tests.small_runs import figures, small_run
 
 KIB, GROWTH = 1024, 2.5

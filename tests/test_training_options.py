@@ -14,7 +14,7 @@ from parmtrain.config import assemble
 from parmtrain.errors import ConfigError
 from parmtrain.models import MLP
 from parmtrain.programs import weights
-from parmtrain.runs import Result
+from parmtrain.result import Result
 from parmtrain.training.coded_groups import CodedGroups
 from tests.formats import save_exported, save_torchscript
 from tests.small_runs import small_run

@@ -80,6 +80,7 @@ class _Description(BaseModel):
     precision: str | None = None  # nor this: Lightning's name of the one that it was trained with
     queries: _Queries | None = None  # nor this: the range of ordinary ones
     promises: _Promises | None = None  # nor this
+    kind: str | None = None  # nor this: the kind of predictions, as ``Measures`` has it
     stragglers: Whole
     shapes: _Shapes
     parity: _Parity

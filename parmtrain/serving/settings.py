@@ -67,6 +67,12 @@ class ServeSettings(Limits):
         "queries whose reconstruction is not accepted: wait for F's own prediction | hedge: are sent again at once | "
         "send: get it nevertheless, as uncertain",
     )
+    adapt: bool = setting(
+        True, "whether more confidence is asked for while accepted reconstructions disagree more often than promised"
+    )
+    alarm_length: float = setting(
+        1e6, "reconstructions until a false alarm that they disagree more often than promised, on average", least=100
+    )
     copy_after: float = setting(
         1.0, "seconds until a query whose group is not full is sent again", least=0, infinite=True
     )

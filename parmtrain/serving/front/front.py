@@ -185,8 +185,8 @@ class Dialect:
         """Return what the frontend counts; status 503 while no query can be answered."""
         frontend = self.front.service.frontend
         counts = {str(name): count for name, count in frontend.counts.items()}
-        up = [frontend.pools.up(pool) for pool in range(len(frontend.occupied))]
-        state = {"waiting": frontend.waiting, "counts": counts, "occupied": frontend.occupied, "up": up}
+        up = [frontend.pools.up(pool) for pool in range(len(frontend.pools.occupied))]
+        state = {"waiting": frontend.waiting, "counts": counts, "occupied": frontend.pools.occupied, "up": up}
         ready = self.front.ready
         return JSONResponse({"status": "ok" if ready else "not ready", **state}, 200 if ready else 503)
 

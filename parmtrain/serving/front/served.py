@@ -14,10 +14,14 @@ from parmtrain.codes import Scheme
 from parmtrain.codes.scheme import uncoded
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError
+from parmtrain.metrics.kinds import agreement_of
+from parmtrain.metrics.measures import CLASS_SCORES, PROBABILITIES
 from parmtrain.programs import Network
 from parmtrain.query_range import QueryRange
 from parmtrain.serving.frontend.acceptance import Acceptance
 from parmtrain.serving.frontend.limits import Limits
+from parmtrain.serving.frontend.trust import Trust
+from parmtrain.serving.service.agreement import Agreement
 from parmtrain.serving.service.coding import Confidence
 from parmtrain.serving.settings import ServeSettings
 
@@ -117,6 +121,21 @@ class Served:
                 settings.below,
             )
         return Acceptance(thresholds, settings.below)
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """What compares reconstructions with the deployed model's own; None for kinds of predictions of others."""
+        kind = self.bundle.about.get("kind")
+        measure = agreement_of(kind)
+        return None if measure is None else Agreement(measure, kind in (CLASS_SCORES, PROBABILITIES))
+
+    def trust(self, settings: ServeSettings) -> Trust:
+        """Return what follows whether reconstructions agree as often as was promised.
+
+        Raises:
+            ConfigError: If the settings ask for what the bundle does not promise.
+        """
+        return Trust(self.acceptance(settings), settings.accept, settings.adapt, settings.alarm_length)
 
     @property
     def scheme(self) -> Scheme:

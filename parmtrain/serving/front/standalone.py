@@ -25,6 +25,7 @@ from parmtrain.serving.fleet.following import Fleet, read_share
 from parmtrain.serving.fleet.remote import RemoteInstance
 from parmtrain.serving.front.front import Dialect, Front, routes_of, warm_up
 from parmtrain.serving.front.served import Served, read_served
+from parmtrain.serving.front.status import Status
 from parmtrain.serving.frontend.machine import Frontend
 from parmtrain.serving.process.descendants import stop_with_parent
 from parmtrain.serving.process.event_loop import Watch, collecting_when_idle
@@ -79,8 +80,7 @@ def front_application(
     shapes = [served.query_shape, *[served.bundle.parity_shape] * (len(pools) - 1)]
     metrics = PrometheusMetrics(CollectorRegistry(), pools)
     tracer = _tracer(settings, pools)
-    acceptance = served.acceptance(settings)
-    frontend = Frontend(served.scheme, counts, served.limits(settings), served.k(settings), acceptance)
+    frontend = Frontend(served.scheme, counts, served.limits(settings), served.k(settings), served.trust(settings))
     service = Service(
         frontend,
         served.bundle,
@@ -91,11 +91,12 @@ def front_application(
         observer=metrics,
         tracer=tracer,
         confidence=served.confidence,
+        agreement=served.agreement,
     )
     entrance = Entrance.of(settings)
     front, watch = Front.of(service, served, settings), Watch()
     front.open = False
-    metrics.watch(frontend, watch)
+    metrics.watch(service, watch)
     longest = max(map(most_bytes_at_once, [*shapes, (served.outputs,), (served.width,)]))
     plane, grpc_port = DataPlane(front), settings.grpc_port and settings.grpc_port + number
 
@@ -129,8 +130,9 @@ def front_application(
 
     protocol = Protocol(plane, metrics.refuse)
     dialect = Dialect(front, protocol)
-    shown = [*protocol.health, *dialect.health_routes, metrics.route]
-    app = application([*routes_of(front, protocol), metrics.route], lifespan=life)
+    beside = [metrics.route, Status(front, pools).route]
+    shown = [*protocol.health, *dialect.health_routes, *beside]
+    app = application([*routes_of(front, protocol), *beside], lifespan=life)
     return FrontApplication(entrance.before(app), application(shown), front)
 
 

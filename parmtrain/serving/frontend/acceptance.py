@@ -40,10 +40,12 @@ class Acceptance:
 
     def threshold(self, late: int) -> float:
         """Return the least confidence that is accepted with some number of late workers, from 1."""
-        if not self.thresholds:
-            return 0.0
-        given = self.thresholds[min(max(late, 1), len(self.thresholds)) - 1]
+        given = self.stated(late)
         return given if given >= 1 else given + self.raised * (1 - given)
+
+    def stated(self, late: int) -> float:
+        """Return what validation stated as the least confidence, however much it is raised."""
+        return self.thresholds[min(max(late, 1), len(self.thresholds)) - 1] if self.thresholds else 0.0
 
     def accepts(self, confidence: float, late: int) -> bool:
         """Return whether a reconstruction is accepted."""

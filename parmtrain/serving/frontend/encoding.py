@@ -39,6 +39,7 @@ class Encoding:
         self.scheme, self.limits, self.grouping = scheme, limits, grouping
         self.pools, self.failures, self.counts = pools, failures, counts
         self.fill_time = 0.0
+        self._audits = 0.0  # that are due
 
     def close(self, now: float, group: Group) -> list[Action]:
         """Close a group, and queue its coded queries if the scheme and the limits allow it now."""
@@ -86,5 +87,15 @@ class Encoding:
         group.lazy = False
         if not spoiled(group, self.limits):
             group.coded = True
+            group.audited = self._is_audited(group)
             for j, pool in enumerate(self.scheme.pools):
                 self.pools.ask(now, group, None, self.scheme.own + j, pool)
+
+    def _is_audited(self, group: Group) -> bool:
+        """Return whether a group is audited, evenly over all full groups of a systematic code."""
+        if not (self.scheme.systematic and self.grouping.is_full(group)):
+            return False
+        self._audits += self.limits.audit
+        due = self._audits >= 1
+        self._audits -= due
+        return due

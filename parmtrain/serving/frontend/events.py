@@ -36,6 +36,20 @@ class Reason(StrEnum):
     decoding = "decoding"  # what was reconstructed is no prediction
 
 
+class Guess(NamedTuple):
+    """A decoded prediction.
+
+    Args:
+        prediction: The prediction.
+        confidence: How far it can be trusted, 0 to 1.
+        late: Number of workers whose outputs had not arrived.
+    """
+
+    prediction: Any
+    confidence: float
+    late: int
+
+
 class Query:
     """A query that the frontend accepted.
 
@@ -47,17 +61,17 @@ class Query:
         position: Its position in the group.
         answered: Whether it has been answered.
         asked: Bit mask of the outputs that it was last to be decoded from.
-        decoded: Bit mask of the outputs that it was last decoded from, without its being sent.
-        kept: A reconstruction that was not accepted, and its confidence.
+        decoded: Bit mask of the outputs that it was last decoded from.
+        guess: What was decoded last.
     """
 
-    __slots__ = ("answered", "asked", "at", "decoded", "group", "kept", "number", "payload", "position")
+    __slots__ = ("answered", "asked", "at", "decoded", "group", "guess", "number", "payload", "position")
 
     def __init__(self, number: int, payload: Any, at: float, group: "Group", position: int) -> None:
         self.number, self.payload, self.at = number, payload, at
         self.group, self.position, self.answered = group, position, False
         self.asked = self.decoded = 0
-        self.kept: tuple[Any, float] | None = None
+        self.guess: Guess | None = None
 
 
 class Group:
@@ -70,6 +84,7 @@ class Group:
         outputs: Outputs of its n workers; None for those that have not arrived.
         arrived: Bit mask of the workers whose outputs have arrived.
         closed: Whether it takes no more queries and is encoded: it is full, or was not filled in time.
+        audited: Whether one of its predictions is decoded although nothing is late.
         jobs: Its jobs that are queued or running.
         deaths: How many instances died of its jobs.
         failed: Whether a job of it is not tried again, or a prediction of it was decoded in vain.
@@ -79,8 +94,8 @@ class Group:
     """
 
     __slots__ = (
-        "arrived", "closed", "coded", "coded_queries", "deaths", "failed", "jobs", "lazy", "number", "outputs",
-        "queries", "tenant"
+        "arrived", "audited", "closed", "coded", "coded_queries", "deaths", "failed", "jobs", "lazy", "number",
+        "outputs", "queries", "tenant"
     )  # fmt: skip
 
     def __init__(self, number: int, n: int, tenant: str = "") -> None:
@@ -90,6 +105,7 @@ class Group:
         self.arrived, self.closed = 0, False
         self.jobs: set[Job] = set()
         self.deaths, self.failed, self.coded, self.lazy = 0, False, False, False
+        self.audited = False
         self.coded_queries: Any = None
 
     @property
@@ -149,7 +165,7 @@ class Job:
         """Whether its output can still answer a query."""
         if self.dropped:
             return False
-        return self.group.waits if self.query is None else not self.query.answered
+        return self.group.waits or self.group.audited if self.query is None else not self.query.answered
 
 
 Jobs = tuple[Job, ...]
@@ -170,12 +186,30 @@ class Decode(NamedTuple):
         outputs: The outputs of its group's n workers; None where missing.
         arrived: Bit mask of the workers whose outputs have arrived.
         payload: The query itself, as it was submitted.
+        own: The deployed model's own prediction, in an audit: nothing is late, and the other outputs are decoded.
     """
 
     query: Query
     outputs: tuple[Any, ...]
     arrived: int
     payload: Any
+    own: Any = None
+
+
+class Compare(NamedTuple):
+    """Compare a decoded prediction with the deployed model's own, which came later (``Frontend.compared``).
+
+    Args:
+        position: Position of the query in its group.
+        guess: What was decoded.
+        own: The deployed model's own prediction.
+        audit: Whether nothing was late.
+    """
+
+    position: int
+    guess: Guess
+    own: Any
+    audit: bool = False
 
 
 class Answer(NamedTuple):
@@ -204,4 +238,4 @@ class Restart(NamedTuple):
     instance: int
 
 
-Action = Dispatch | Decode | Answer | Restart
+Action = Dispatch | Decode | Compare | Answer | Restart

@@ -1,10 +1,13 @@
 """When queries are sent again: after a fixed time or behind a live percentile, within a budget."""
 
-from collections import deque
+from collections import Counter, deque
 from math import ceil, inf
 
+from parmtrain.codes.scheme import DEPLOYED, Scheme
+from parmtrain.serving.frontend.encoding import Encoding
 from parmtrain.serving.frontend.events import Query
 from parmtrain.serving.frontend.limits import Limits
+from parmtrain.serving.frontend.pools import Pools
 from parmtrain.serving.frontend.timers import Delayed
 
 REMEMBERED = 1000  # latencies that a percentile is taken of
@@ -19,21 +22,24 @@ class Hedging:
     The budget is a token bucket: each query adds its share of a copy, and each copy takes a whole one.
 
     Args:
+        scheme: The scheme of the code.
         limits: After how long, behind which percentile, and how many.
+        encoding: The groups that are encoded.
+        pools: The instances.
+        counts: Counter of ``copies``.
 
     Source: Dean and Barroso, The Tail at Scale (CACM 2013), hedged requests: behind the 95th percentile, they add
     5 % of work.
 
     Example:
-        >>> hedging = Hedging(Limits(copy_percentile=95, copy_budget=0.01))
-        >>> for milliseconds in range(1, 101):
-        ...     hedging.answered(milliseconds / 1000)
-        >>> round(hedging.after, 3), sum(hedging.allowed() for _ in range(100))
-        (0.095, 10)
+        >>> from parmtrain.serving import Frontend, Limits, uncoded
+        >>> frontend = Frontend(uncoded(), [2], Limits(copy_after=0.1, copy_budget=0.05))
+        >>> frontend.submit(0.0, "a")[0].instance, frontend.tick(0.1)[0].instance
+        (0, 1)
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, scheme: Scheme, limits: Limits, encoding: Encoding, pools: Pools, counts: Counter[str]) -> None:
+        self.scheme, self.limits, self.encoding, self.pools, self.counts = scheme, limits, encoding, pools, counts
         self._due = Delayed(limits.copy_after, lambda query: query.answered)
         self._latencies: deque[float] = deque(maxlen=REMEMBERED)
         self._heard, self._tokens = 0, BURST
@@ -58,11 +64,16 @@ class Hedging:
         self._tokens = min(BURST, self._tokens + self.limits.copy_budget)
         self._due.add(query)
 
-    def due(self, now: float) -> list[Query]:
-        """Return the queries that have no answer and are late, and forget them."""
-        return list(self._due.due(now))
+    def send_again(self, now: float) -> None:
+        """Send late queries again, except those that coded queries may answer."""
+        for query in self._due.due(now):
+            covered = self.encoding.helps(query, self.after, now)
+            if (not covered or self.limits.copy_coded) and self._allowed():
+                self.counts["copies"] += 1
+                worker = query.position if self.scheme.systematic else None
+                self.pools.ask(now, query.group, query, worker, DEPLOYED)
 
-    def allowed(self) -> bool:
+    def _allowed(self) -> bool:
         """Return whether another copy may be sent, and take it from the budget."""
         if self.limits.copy_budget == inf:
             return True

@@ -48,6 +48,12 @@ class Limits:
         inf, "seconds until a group that is not full is encoded as it is, by codes that can", least=0, infinite=True
     )
     reconstruct_after: float = setting(0.0, "seconds to wait for F's own prediction before a reconstruction", least=0)
+    audit: float = setting(
+        0.0,
+        "share of groups of which one prediction is decoded although nothing is late, to compare it with F's own",
+        least=0,
+        most=1,
+    )
     hung_after: float = setting(
         inf, "seconds until an instance that does not respond is replaced", above=0, infinite=True
     )

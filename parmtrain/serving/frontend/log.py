@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parmtrain.serving.frontend.events import Action, Answer, Decode, Dispatch
+from parmtrain.serving.frontend.events import Action, Answer, Compare, Decode, Dispatch
 
 Record = Callable[[float, str, list[Action]], None]
 Line = tuple[float, str, tuple[Any, ...]]
@@ -18,8 +18,7 @@ class EventLog:
 
     Attributes:
         lines: Time and name of each event, and the decisions: ``("dispatch", instance, job, …)``, ``("decode",
-            query)``, ``("answer", query, kind)`` and ``("restart", instance)``, with numbers for instances, jobs and
-            queries.
+            query)``, ``("compare", position)``, ``("answer", query, kind)`` and ``("restart", instance)``.
 
     Example:
         >>> from parmtrain.serving import Frontend, uncoded
@@ -50,4 +49,6 @@ def decision(action: Action) -> tuple[Any, ...]:
         return "decode", action.query.number
     if isinstance(action, Answer):
         return "answer", action.query.number, action.kind.value
+    if isinstance(action, Compare):
+        return "compare", action.position
     return "restart", action.instance

@@ -12,7 +12,7 @@ from typing import Any
 from parmtrain.codes.scheme import DEPLOYED, Scheme
 from parmtrain.serving.frontend.acceptance import Acceptance
 from parmtrain.serving.frontend.encoding import Encoding
-from parmtrain.serving.frontend.events import Action, Decode, Job, Jobs, Kind, Query, Reason, Restart
+from parmtrain.serving.frontend.events import Action, Compare, Decode, Job, Jobs, Kind, Query, Reason, Restart
 from parmtrain.serving.frontend.failures import Failures
 from parmtrain.serving.frontend.grouping import Grouping
 from parmtrain.serving.frontend.hedging import Hedging
@@ -20,6 +20,7 @@ from parmtrain.serving.frontend.limits import Limits
 from parmtrain.serving.frontend.pools import Pools
 from parmtrain.serving.frontend.reconstruction import Reconstruction
 from parmtrain.serving.frontend.timers import Delayed
+from parmtrain.serving.frontend.trust import Trust
 from parmtrain.serving.frontend.waiting import Waiting
 
 
@@ -38,15 +39,12 @@ class Frontend:
         instances: Number of instances of each pool; they are numbered from 0, pool by pool.
         limits: Time limits and bounds.
         k: Queries in a full group; the scheme's k by default, and fewer only where it takes groups that are not full.
-        acceptance: Which reconstructions are sent; all of them by default.
+        trust: Which reconstructions are sent, and whether they agreed with F's own predictions; all by default.
 
     Attributes:
-        counts: Number of events: answers by kind, ``refused`` queries, ``uncoded`` ones, ``copies``, ``groups`` that
-            were encoded and those of them that were ``partial``, ``batches`` that were given out, ``coded`` queries,
-            jobs ``dropped`` and ``retried``, results that were ``garbage`` or ``stale``, instances ``lost`` and
-            ``hung``, reconstructions that were ``unaccepted`` or ``undecodable``, and queries that ``failed``: nothing
-            was left that could answer them.
+        counts: Number of answers by kind, of ``refused`` queries, and of what ``COUNTS`` names.
         pools: The instances.
+        encoding: The groups that are encoded.
 
     Source: Kosaian et al., ParM (SOSP'19), sections 3.1 and 3.3.
 
@@ -73,9 +71,10 @@ class Frontend:
         instances: Sequence[int],
         limits: Limits | None = None,
         k: int | None = None,
-        acceptance: Acceptance | None = None,
+        trust: Trust | None = None,
     ) -> None:
-        self.acceptance = acceptance or Acceptance()
+        self.trust = trust or Trust(Acceptance())
+        self.acceptance = self.trust.acceptance
         self.scheme, self.limits, self.k = scheme, limits or Limits(), scheme.k if k is None else k
         if not (self.k == scheme.k or (scheme.partial and 1 <= self.k < scheme.k)):
             raise ValueError(f"k must be {scheme.k}, the scheme's{' or less' if scheme.partial else ''}, got {k}")
@@ -92,25 +91,15 @@ class Frontend:
         )
         self._grouping = Grouping(scheme, self.k, self.limits)
         self._taken = self._undecided = 0  # queries, and predictions that are to be decoded
-        self._encoding = Encoding(scheme, self.limits, self._grouping, self.pools, self._failures, self.counts)
-        self._hedging = Hedging(self.limits)
+        self.encoding = Encoding(scheme, self.limits, self._grouping, self.pools, self._failures, self.counts)
+        self._hedging = Hedging(scheme, self.limits, self.encoding, self.pools, self.counts)
         held = self.limits.reconstruct_after if scheme.pools else 0.0
         self._held = Delayed(held or inf, lambda query: query.answered)
-
-    @property
-    def fill_time(self) -> float:
-        """Total seconds that groups took until they were encoded."""
-        return self._encoding.fill_time
 
     @property
     def waiting(self) -> int:
         """Number of queries that wait for an answer."""
         return len(self._waiting)
-
-    @property
-    def occupied(self) -> list[float]:
-        """Total seconds that the instances of each pool were busy."""
-        return self.pools.occupied
 
     @property
     def ready(self) -> bool:
@@ -146,7 +135,7 @@ class Frontend:
         if self.scheme.systematic:
             self.pools.ask(now, group, query, query.position, DEPLOYED)
         closing = group if coded and self._grouping.is_full(group) else self._grouping.surplus
-        actions = self._encoding.close(now, closing) if closing is not None else []
+        actions = self.encoding.close(now, closing) if closing is not None else []
         self._hedging.add(query)
         self._held.add(query)
         return actions + (self.pools.assign(now) if self.limits.copy_after else self.tick(now))
@@ -186,7 +175,11 @@ class Frontend:
             self._hedging.answered(now - query.at)
             if not query.answered:
                 actions.append(self._waiting.answer(query, Kind.deployed, output))
-        return actions + self._reconstruction.of_group(now, group) + self._failures.given_up(group)
+            if query.guess is not None:
+                actions.append(Compare(query.position, query.guess, output))
+                query.guess = None
+        actions += self._reconstruction.of_group(now, group) + self._reconstruction.audit(group)
+        return actions + self._failures.given_up(group)
 
     def decoded(self, now: float, decode: Decode, prediction: Any, confidence: float = 1.0) -> list[Action]:
         """Handle a decoded prediction: it is sent, or kept if there is not enough confidence in it.
@@ -195,12 +188,17 @@ class Frontend:
             now: The time.
             decode: What was asked for.
             prediction: The prediction; None if the outputs give none.
-            confidence: How far it can be trusted, from 0 to 1.
+            confidence: How far it can be trusted, 0 to 1.
         """
         self._undecided -= 1
         actions = self._reconstruction.decoded(now, decode, prediction, confidence)
         decode.query.group.forget_if_done()
         return actions if self._undecided else actions + self.pools.assign(now)
+
+    def compared(self, compare: Compare, agreement: float) -> None:
+        """Take how well a decoded prediction agrees with F's own, from 0 to 1."""
+        self.counts["audits" if compare.audit else "compared"] += 1
+        self.trust.take(agreement, compare.guess.confidence, compare.guess.late)
 
     def lost(self, now: float, instance: int) -> list[Action]:
         """Handle the death of an instance: its jobs are retried if attempts are left, each alone."""
@@ -221,16 +219,14 @@ class Frontend:
         """Do what is due: delayed reconstructions, copies, default answers, and replacing instances that hang."""
         actions: list[Action] = []
         for group in self._grouping.overdue(now):
-            actions += self._encoding.close(now, group)
+            actions += self.encoding.close(now, group)
         for query in self._waiting.late(now):
             actions.append(self._waiting.give_up(query, Reason.deadline))
             query.group.forget_if_done()
-        for query in self._held.due(now):
-            asked = self._reconstruction.of_query(query)
-            self._undecided += len(asked)
-            actions += asked
-        for query in self._hedging.due(now):
-            self._late(now, query)
+        asked = [one for query in self._held.due(now) for one in self._reconstruction.of_query(query)]
+        self._undecided += len(asked)
+        actions += asked
+        self._hedging.send_again(now)
         for instance in self.pools.hanging(now):
             self.counts["hung"] += 1
             actions += [Restart(instance), *self._failures.died(now, instance)]
@@ -241,13 +237,6 @@ class Frontend:
         """Earliest time at which ``tick`` may have something to do; infinite if nothing is waiting."""
         timers = min(self._waiting.next, self._hedging.next, self._held.next)
         return min(timers, self._grouping.next, self.pools.next_hang, self.pools.next_batch)
-
-    def _late(self, now: float, query: Query) -> None:
-        """Send a late query again, unless coded queries may answer it."""
-        covered = self._encoding.helps(query, self._hedging.after, now)
-        if (not covered or self.limits.copy_coded) and self._hedging.allowed():
-            self.counts["copies"] += 1
-            self.pools.ask(now, query.group, query, query.position if self.scheme.systematic else None, DEPLOYED)
 
     def _done(self, now: float, jobs: Jobs, actions: list[Action]) -> list[Action]:
         """Return actions and further dispatches; forget the groups of which nothing is left to do.

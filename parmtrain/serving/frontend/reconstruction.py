@@ -5,7 +5,7 @@ from typing import Any
 
 from parmtrain.codes.scheme import DEPLOYED, Scheme
 from parmtrain.serving.frontend.acceptance import Acceptance, Below
-from parmtrain.serving.frontend.events import Action, Decode, Group, Kind, Query, Reason
+from parmtrain.serving.frontend.events import Action, Compare, Decode, Group, Guess, Kind, Query, Reason
 from parmtrain.serving.frontend.failures import Failures, spoiled
 from parmtrain.serving.frontend.limits import Limits
 from parmtrain.serving.frontend.pools import Pools
@@ -64,23 +64,35 @@ class Reconstruction:
 
     def decoded(self, now: float, decode: Decode, prediction: Any, confidence: float) -> list[Action]:
         """Send a decoded prediction, or keep it if there is not enough confidence in it; None cannot be kept."""
-        query = decode.query
+        query, guess = decode.query, None
+        if prediction is not None:
+            guess = Guess(prediction, confidence, self.scheme.n - decode.arrived.bit_count())
+        if decode.own is not None:
+            return [] if guess is None else [Compare(query.position, guess, decode.own, audit=True)]
         if query.answered:
             return []
-        query.decoded = decode.arrived
-        late = self.scheme.n - decode.arrived.bit_count()
-        if prediction is not None and self.acceptance.accepts(confidence, late):
+        first, query.decoded = query.guess is None, decode.arrived
+        query.guess = guess or query.guess
+        if guess is not None and self.acceptance.accepts(confidence, guess.late):
             return [self.waiting.answer(query, Kind.reconstructed, prediction, confidence=confidence)]
-        self.counts["undecodable" if prediction is None else "unaccepted"] += 1
-        first = query.kept is None
-        if prediction is not None:
-            query.kept = prediction, confidence
-            if self.acceptance.below is Below.send:
-                return [self.waiting.give_up(query, Reason.decoding)]
+        self.counts["undecodable" if guess is None else "unaccepted"] += 1
+        if guess is not None and self.acceptance.below is Below.send:
+            return [self.waiting.give_up(query, Reason.decoding)]
         if first and self.acceptance.below is Below.hedge:
             self._hedge(now, query)
         query.group.failed = True
         return self.failures.given_up(query.group)
+
+    def audit(self, group: Group) -> list[Action]:
+        """Ask for one prediction of an audited group all of whose outputs came, as if F's own had not."""
+        every = (1 << self.scheme.n) - 1
+        if not group.audited or group.arrived != every:
+            return []
+        group.audited = False
+        query = group.queries[group.number % len(group.queries)]
+        others = list(group.outputs)
+        own, others[query.position] = others[query.position], None
+        return [Decode(query, tuple(others), every & ~(1 << query.position), query.payload, own)]
 
     def _hedge(self, now: float, query: Query) -> None:
         """Send a query once more, unless what runs its group dies of it."""

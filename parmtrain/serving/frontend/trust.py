@@ -7,8 +7,9 @@ one of a group that was decoded although nothing was late (an *audit*).
 from parmtrain.serving.frontend.acceptance import Acceptance
 
 BETS = (1.5, 2.0, 3.0, 5.0, 10.0)  # times the promised disagreement, each an alternative that a bet is made on
-RATE = 0.002  # by how much a reconstruction that disagrees raises what is asked for, without the promise's scale
-RELEASE = 0.2  # weight of reconstructions that are not accepted, which lower it again
+RATE = 0.002  # by how much one reconstruction moves what is asked for, times its loss ÷ the promised one
+RELEASE = 0.01  # weight of reconstructions that are not accepted, without which nothing would be once nothing is
+MOST = 0.999  # raised
 
 
 class Alarm:
@@ -74,8 +75,9 @@ class Trust:
     """Follow what becomes of reconstructions, and ask for more confidence while they disagree too often.
 
     After each reconstruction of which F's own prediction came, ``Acceptance.raised`` moves by a step in proportion to
-    (loss − α) if it would be accepted now, and back by a smaller one if not. While it stays below its bound, the mean
-    of the steps, and with it the excess of disagreement among accepted ones over α, tends to 0, whatever the drift.
+    (loss − α) if it would be accepted now, and back by a hundredth of α if not. While it stays below its bound, the
+    mean of the steps, and with it the excess of disagreement among accepted ones over α, tends to 0, whatever the
+    drift, but for a hundredth of α for each one that is not accepted.
 
     Args:
         acceptance: Which reconstructions are sent.
@@ -107,11 +109,11 @@ class Trust:
         """Take how well a reconstruction agrees with F's own prediction that came later."""
         if self.alarm is None:
             return
-        accepted = self.acceptance.accepts(confidence, late)
-        if accepted:
+        if confidence >= self.acceptance.stated(late):  # adaptation does not silence the alarm
             self.alarm.take(agreement)
+        accepted = self.acceptance.accepts(confidence, late)
         if self.adapts:
             risk = self.alarm.risk
             step = (1 - agreement) - risk if accepted else -RELEASE * risk
             moved = self.acceptance.raised + RATE / risk * step
-            self.acceptance.raised = min(max(moved, 0.0), 1.0)
+            self.acceptance.raised = min(max(moved, 0.0), MOST)

@@ -69,14 +69,13 @@ class Waiting:
         self, query: Query, kind: Kind, output: Any, reason: Reason | None = None, confidence: float | None = None
     ) -> Answer:
         """Return the answer to a query, which waits no longer."""
-        query.answered, query.kept = True, None
+        query.answered = True
         self._count -= 1
         self.counts[kind] += 1
         return Answer(query, kind, output, query.payload, reason, confidence)
 
     def give_up(self, query: Query, reason: Reason) -> Answer:
-        """Return the answer to a query that nothing better will be found for: what was kept, or a default answer."""
-        if query.kept is None:
+        """Return the answer to a query that nothing better will be found for: a guess, or else a default answer."""
+        if query.guess is None:
             return self.answer(query, Kind.default, None, reason)
-        output, confidence = query.kept
-        return self.answer(query, Kind.uncertain, output, None, confidence)
+        return self.answer(query, Kind.uncertain, query.guess.prediction, None, query.guess.confidence)

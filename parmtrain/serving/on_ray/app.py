@@ -50,8 +50,8 @@ class FrontendDeployment:
         instances = [self.instance(number, pool, models[pool]) for number, pool in enumerate(pool_of)]
         await asyncio.gather(*(instance.ready() for instance in instances))
         self.metrics = Metrics()
-        limits, acceptance = served.limits(self.settings), served.acceptance(self.settings)
-        self.frontend = Frontend(scheme, counts, limits, served.k(self.settings), acceptance)
+        limits, trust = served.limits(self.settings), served.trust(self.settings)
+        self.frontend = Frontend(scheme, counts, limits, served.k(self.settings), trust)
         self.service = Service(
             self.frontend,
             served.bundle,
@@ -61,6 +61,7 @@ class FrontendDeployment:
             default=served.default,
             observer=self.metrics,
             confidence=served.confidence,
+            agreement=served.agreement,
         )
         self.front = Front.of(self.service, served, self.settings)
         self.app = application_of(routes_of(self.front, Protocol(DataPlane(self.front), self._refused)))

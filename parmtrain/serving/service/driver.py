@@ -13,9 +13,10 @@ from torch import Tensor
 
 from parmtrain.codes import Coder
 from parmtrain.codes.scheme import DEPLOYED
-from parmtrain.serving.frontend.events import Action, Answer, Decode, Dispatch, Jobs, Kind, Overloaded, Restart
+from parmtrain.serving.frontend.events import Action, Answer, Compare, Decode, Dispatch, Jobs, Kind, Overloaded, Restart
 from parmtrain.serving.frontend.log import Record, unrecorded
 from parmtrain.serving.frontend.machine import Frontend
+from parmtrain.serving.service.agreement import Agreement
 from parmtrain.serving.service.coding import Coding, Confidence, well_formed
 from parmtrain.serving.service.predictions import Observer, Prediction
 from parmtrain.serving.service.tracing import Tracer
@@ -47,6 +48,7 @@ class Service:
         observer: Is told what happens, for metrics.
         tracer: Is told what becomes of each query, for traces.
         confidence: Says how far reconstructions can be trusted; by default all of them are.
+        agreement: Compares reconstructions with the deployed model's own predictions that come later.
         record: Called with every event and the resulting actions.
         clock: Monotonic time in seconds; an event loop's own clock may resolve only milliseconds.
 
@@ -76,13 +78,14 @@ class Service:
         observer: Observer | None = None,
         tracer: Tracer | None = None,
         confidence: Confidence | None = None,
+        agreement: Agreement | None = None,
         record: Record = unrecorded,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.frontend, self.coder, self.instances = frontend, coder, list(instances)
         self.outputs, self.width, self.default = outputs, width, default
         self.observer, self.tracer = observer or Observer(), tracer or Tracer()
-        self.record, self.clock = record, clock
+        self.record, self.clock, self.agreement = record, clock, agreement
         self.coding = Coding(coder, confidence, frontend.scheme.own, max(width, outputs), self.tracer, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._restarts: dict[int, asyncio.Task[None]] = {}
@@ -145,11 +148,11 @@ class Service:
 
     @contextmanager
     def _telling_fill_times(self) -> Iterator[None]:
-        groups, fill_time = self.frontend.counts["groups"], self.frontend.fill_time
+        groups, fill_time = self.frontend.counts["groups"], self.frontend.encoding.fill_time
         yield
         new = self.frontend.counts["groups"] - groups
         for _ in range(new):
-            self.observer.filled((self.frontend.fill_time - fill_time) / new)
+            self.observer.filled((self.frontend.encoding.fill_time - fill_time) / new)
 
     def _do(self, now: float, event: str, actions: list[Action]) -> None:
         self.record(now, event, actions)
@@ -162,6 +165,8 @@ class Service:
                 found = self.coding.decoded(action)
                 at = self.clock()
                 self._do(at, "decoded", self.frontend.decoded(at, action, found.prediction, found.confidence))
+            elif isinstance(action, Compare) and self.agreement is not None:
+                self.frontend.compared(action, self.agreement.take(action))
             elif isinstance(action, Answer):
                 self._answer(action)
             elif isinstance(action, Restart):

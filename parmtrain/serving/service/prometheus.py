@@ -9,21 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from parmtrain.serving.frontend.counts import COUNTS
 from parmtrain.serving.frontend.events import Jobs, Kind
-from parmtrain.serving.frontend.machine import Frontend
 from parmtrain.serving.process.event_loop import Watch
+from parmtrain.serving.service.driver import Service
 from parmtrain.serving.service.predictions import BATCHES, LATENCIES, MEASURES, Observer, Prediction
-
-COUNTS = {
-    "lost": "Instances that died.",
-    "hung": "Instances that did not respond in time.",
-    "garbage": "Outputs that were malformed.",
-    "failed": "Queries that nothing was left to answer.",
-    "retried": "Jobs that were tried again.",
-    "uncoded": "Queries out of the range of training, which were not encoded.",
-    "groups": "Groups that were encoded.",
-    "coded": "Coded queries that were dispatched.",
-}
 
 
 class PrometheusMetrics(Observer):
@@ -63,36 +53,61 @@ class PrometheusMetrics(Observer):
         """Count a request that was refused."""
         self._refused.labels(str(status)).inc()
 
-    def watch(self, frontend: Frontend, loop: Watch) -> None:
-        """Show the state of a frontend, and the longest pause of its event loop, whenever metrics are read."""
-        self.registry.register(_State(frontend, self.pools, loop))
+    def watch(self, service: Service, loop: Watch) -> None:
+        """Show the state of a service, and the longest pause of its event loop, whenever metrics are read."""
+        self.registry.register(_State(service, self.pools, loop))
 
     async def _show(self, request: Request) -> Response:
         return Response(generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 class _State(Collector):
-    def __init__(self, frontend: Frontend, pools: Sequence[str], loop: Watch) -> None:
-        self.frontend, self.pools, self.loop = frontend, pools, loop
+    def __init__(self, service: Service, pools: Sequence[str], loop: Watch) -> None:
+        self.service, self.pools, self.loop = service, pools, loop
 
     def collect(self) -> Iterator[Metric]:
         """Yield what the frontend counts now."""
-        frontend = self.frontend
+        frontend = self.service.frontend
         up = GaugeMetricFamily("parmtrain_instances_up", "Instances that can run queries.", labels=["pool"])
         busy = CounterMetricFamily(
             "parmtrain_occupied_seconds", "Seconds that instances were busy, in all.", labels=["pool"]
         )
         for pool, name in enumerate(self.pools):
             up.add_metric([name], frontend.pools.up(pool))
-            busy.add_metric([name], frontend.occupied[pool])
+            busy.add_metric([name], frontend.pools.occupied[pool])
         yield up
         yield busy
         yield GaugeMetricFamily("parmtrain_waiting", "Queries that wait for an answer.", frontend.waiting)
         yield GaugeMetricFamily(
             "parmtrain_loop_pause_seconds", "Longest pause of the event loop in the last minute.", self.loop.longest
         )
+        yield from self._trust()
         for name, about in COUNTS.items():
             yield CounterMetricFamily(f"parmtrain_{name}", about, frontend.counts[name])
+
+    def _trust(self) -> Iterator[Metric]:
+        """Yield how far reconstructions can be trusted."""
+        frontend, labels = self.service.frontend, ["source"]
+        compared = CounterMetricFamily(
+            "parmtrain_agreement_compared", "Reconstructions that were compared with F's own.", labels=labels
+        )
+        agreed = CounterMetricFamily("parmtrain_agreement_agreed", "Sum of their agreement.", labels=labels)
+        for source, means in self.service.agreement.of.items() if self.service.agreement is not None else ():
+            compared.add_metric([source], means.overall.count)
+            agreed.add_metric([source], means.overall.total)
+        yield compared
+        yield agreed
+        yield GaugeMetricFamily(
+            "parmtrain_confidence_raised",
+            "By how much more confidence is asked for.",
+            frontend.acceptance.raised,
+        )
+        alarm = frontend.trust.alarm
+        yield GaugeMetricFamily(
+            "parmtrain_alarm",
+            "1 once accepted reconstructions have disagreed more often than promised.",
+            float(alarm is not None and alarm.raised is not None),
+        )
 
 
 def _named(measure: str) -> tuple[str, str]:

@@ -97,7 +97,7 @@ class Simulation:
         for at, instance in kills:
             self._after(at, lambda _, instance=instance: self._kill(instance))
         self.environment.run()
-        occupied, deployed = self.frontend.occupied, self.frontend.pools.pool_of.count(DEPLOYED)
+        occupied, deployed = self.frontend.pools.occupied, self.frontend.pools.pool_of.count(DEPLOYED)
         return Outcome(
             np.array(self._latency),
             np.array(self._kind, dtype=np.int8),

@@ -1,0 +1,103 @@
+"""A page that shows how a front is doing: its instances, its counts, and how far its reconstructions can be trusted."""
+
+from html import escape
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from parmtrain.serving.front.front import Front
+from parmtrain.serving.protocol.http import READ
+
+STYLE = (
+    "body{font:15px system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem;color-scheme:light dark}"
+    "table{border-collapse:collapse;margin:1rem 0}"
+    "td,th{padding:.2rem .8rem;text-align:right;border-top:1px solid #8884}"
+    "td:first-child,th:first-child{text-align:left}h2{margin-top:2rem}"
+)
+
+
+class Status:
+    """Show the state of a front on ``/status``: a page for browsers, JSON for others.
+
+    Args:
+        front: The front.
+        pools: What the pools are called.
+    """
+
+    def __init__(self, front: Front, pools: list[str]) -> None:
+        self.front, self.pools = front, pools
+        self.route = Route("/status", self._show, methods=READ)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        frontend, agreement = self.front.service.frontend, self.front.service.agreement
+        trust, up = frontend.trust, [frontend.pools.up(pool) for pool in range(len(self.pools))]
+        alarm = trust.alarm
+        return {
+            "model": self.front.name,
+            "ready": self.front.ready,
+            "waiting": frontend.waiting,
+            "instances up": dict(zip(self.pools, up, strict=True)),
+            "counts": {str(name): count for name, count in frontend.counts.items()},
+            "trust": {
+                "promised agreement": None if alarm is None else alarm.promised,
+                "alarm after": None if alarm is None else alarm.raised,
+                "evidence": None if alarm is None else alarm.evidence,
+                "thresholds": [
+                    frontend.acceptance.threshold(late) for late in range(1, len(frontend.acceptance.thresholds) + 1)
+                ],
+                "raised": frontend.acceptance.raised,
+            },
+            "agreement": {} if agreement is None else {name: one.plain() for name, one in agreement.of.items()},
+        }
+
+    async def _show(self, request: Request) -> Response:
+        state = self.state()
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse(state)
+        return HTMLResponse(_page(state), headers={"Cache-Control": "no-store"})
+
+
+def _page(state: dict[str, Any]) -> str:
+    """Return a page of the state."""
+    about = {name: state[name] for name in ("ready", "waiting")} | {
+        f"{pool} instances up": count for pool, count in state["instances up"].items()
+    }
+    parts = [_rows("State", about), _rows("Trust in reconstructions", state["trust"])]
+    for source, means in state["agreement"].items():
+        title = "Agreement with late predictions" if source == "late" else "Agreement in audits"
+        lines = [("all", means["overall"])]
+        for name in ("position", "class", "confidence"):
+            lines += [(f"{name} {_label(name, key)}", one) for key, one in means[f"by {name}"].items()]
+        body = "".join(_row(label, one["count"], one["agreement"]) for label, one in lines)
+        parts.append(f"<h2>{title}</h2><table><tr><th></th><th>compared</th><th>agreement</th></tr>{body}</table>")
+    parts.append(_rows("Counts", state["counts"]))
+    name = escape(state["model"])
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<meta http-equiv="refresh" content="5"><title>{name}</title><style>{STYLE}</style>'
+        f"<h1>{name}</h1>{''.join(parts)}</html>"
+    )
+
+
+def _label(name: str, key: str) -> str:
+    return f"{int(key) / 10:.1f} to {int(key) / 10 + 0.1:.1f}" if name == "confidence" else key
+
+
+def _rows(title: str, values: dict[str, Any]) -> str:
+    return f"<h2>{title}</h2><table>{''.join(_row(name, value) for name, value in values.items())}</table>"
+
+
+def _row(name: str, *values: Any) -> str:
+    cells = "".join(f"<td>{escape(_text(value))}</td>" for value in values)
+    return f"<tr><td>{escape(name)}</td>{cells}</tr>"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
