@@ -162,3 +162,39 @@ def test_a_lazy_group_whose_query_is_lost_is_not_given_up() -> None:
     assert frontend.finished(0.1, *first, [None])[0].jobs[0].query is first.jobs[0].query
     assert frontend.waiting == 2
     del second
+
+
+def test_parity_models_that_fail_are_not_asked_for_a_while() -> None:
+    frontend: Any = Frontend(heads_code(2), [2, 1], Limits(parity_rest=30.0, attempts=1))
+    now, encoded = 0.0, []
+    for _ in range(60):
+        before = frontend.counts["groups"]
+        for one in [one for number in range(2) for one in frontend.submit(now, number)]:
+            parity = one.jobs[0].query is None
+            frontend.finished(now + 0.1, *one, [None if parity and now < 40 else "output"])
+        encoded.append(frontend.counts["groups"] > before)
+        now += 1.0
+    assert encoded == [True] * 20 + [False] * 30 + [True] * 10  # 30 s after the 20th output
+    assert frontend.breaker.why is None
+
+
+def test_parity_models_that_nobody_needs_are_not_asked_where_that_is_asked_for() -> None:
+    for worth, groups in ((0.0, 3000), (0.01, 1000)):
+        frontend: Any = Frontend(heads_code(2), [2, 1], Limits(parity_worth=worth, parity_rest=float("inf")))
+        for number in range(3000):
+            for one in [one for part in range(2) for one in frontend.submit(float(number), part)]:
+                frontend.finished(number + 0.1, *one, ["output"])
+        assert frontend.counts["groups"] == groups
+    assert frontend.breaker.why == "unneeded"
+
+
+def test_parity_models_that_are_wrong_are_not_asked() -> None:
+    trust = Trust(Acceptance([0.5]), promised=0.98)
+    frontend: Any = Frontend(heads_code(2), [2, 1], Limits(audit=1.0, parity_rest=1e6), trust=trust)
+    for number in range(500):
+        for one in [one for part in range(2) for one in frontend.submit(float(number), part)]:
+            for decode in frontend.finished(number + 0.1, *one, ["output"]):
+                for compare in frontend.decoded(number + 0.1, decode, "guess", 1.0) if hasattr(decode, "own") else ():
+                    frontend.compared(number + 0.1, compare, 0.0)
+    assert frontend.breaker.why == "wrong"
+    assert frontend.counts["groups"] < 50

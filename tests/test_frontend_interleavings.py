@@ -131,7 +131,7 @@ class Service(RuleBasedStateMachine):
                     assert action.outputs[action.query.position] is None
                 self.asked.append(action)
             elif isinstance(action, Compare):
-                self.frontend.compared(action, 1.0)
+                self.frontend.compared(self.now, action, 1.0)
                 assert action.own[0] == "own"
                 if not action.audit:
                     assert action.guess.prediction[0] == action.own[1]

@@ -84,6 +84,14 @@ class Scheme:
             )
         return given
 
+    def require(self, instances: Sequence[int], k: int) -> None:
+        """Raise a ``ValueError`` if groups of k are not served, or a pool of instances that runs something has none."""
+        if not (k == self.k or (self.partial and 1 <= k < self.k)):
+            raise ValueError(f"k must be {self.k}, the scheme's{' or less' if self.partial else ''}, got {k}")
+        last = max((DEPLOYED, *self.pools))
+        if last >= len(instances) or min(instances) < 1:
+            raise ValueError(f"each pool from 0 to {last} must have an instance, got {list(instances)}")
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         quorums = [[{"need": one.need, "of": list(one.workers)} for one in some] for some in self.quorums]

@@ -1,10 +1,8 @@
 """What failed jobs mean for the queries of their groups: which are tried again, and which nothing can answer."""
 
-from parmtrain.codes.scheme import Scheme
 from parmtrain.serving.frontend.events import Action, Group, Job, Query, Reason
 from parmtrain.serving.frontend.limits import Limits
-from parmtrain.serving.frontend.pools import Pools
-from parmtrain.serving.frontend.waiting import Waiting
+from parmtrain.serving.frontend.parts import Parts
 
 
 def spoiled(group: Group, limits: Limits) -> bool:
@@ -19,14 +17,11 @@ class Failures:
     """Try failed jobs again while attempts are left, and give up the queries that nothing can answer any more.
 
     Args:
-        scheme: The scheme of the code.
-        limits: How often a job is tried.
-        pools: The instances.
-        waiting: The queries that wait for an answer.
+        parts: What the parts of the frontend share.
     """
 
-    def __init__(self, scheme: Scheme, limits: Limits, pools: Pools, waiting: Waiting) -> None:
-        self.scheme, self.limits, self.pools, self.waiting = scheme, limits, pools, waiting
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
 
     def died(self, now: float, instance: int) -> list[Action]:
         """Take down an instance, and try the jobs that it ran again, each alone.
@@ -35,21 +30,23 @@ class Failures:
         not known, so it counts against none of its jobs.
         """
         actions: list[Action] = []
-        jobs = self.pools.take_down(now, instance)
+        jobs = self.parts.pools.take_down(now, instance)
         for job in reversed(jobs):  # each is put before all others
             job.alone = True
             if len(jobs) > 1:
                 job.tries -= 1
             else:
                 job.group.deaths += 1
-            if spoiled(job.group, self.limits):
+            if spoiled(job.group, self.parts.limits):
                 _drop_coded(job.group)
-            actions += self.failed(job)
+            actions += self.failed(now, job)
         return actions
 
-    def failed(self, job: Job) -> list[Action]:
+    def failed(self, now: float, job: Job) -> list[Action]:
         """Try a job again if attempts are left; otherwise answer the queries that nothing can answer any more."""
-        if self.pools.retry(job):
+        if job.query is None:
+            self.parts.breaker.ran(now, well=False)
+        if self.parts.pools.retry(job):
             return []
         job.group.failed = True
         return self.given_up(job.group)
@@ -58,15 +55,15 @@ class Failures:
         """Answer the queries of a group that nothing can answer any more."""
         lost = self._hopeless(group) if group.failed else []
         if lost:
-            self.waiting.counts["failed"] += len(lost)
-        return [self.waiting.give_up(query, _reason(query)) for query in lost]
+            self.parts.waiting.counts["failed"] += len(lost)
+        return [self.parts.waiting.give_up(query, _reason(query)) for query in lost]
 
     def _hopeless(self, group: Group) -> list[Query]:
         """Return the queries that nothing which is queued, runs or may still be encoded can answer."""
         workers = sum({1 << job.worker for job in group.jobs if job.worker is not None})
-        possible = self.scheme.recoverable(group.arrived | workers) if group.closed else 0
-        to_come = group.lazy or (not group.closed and bool(self.scheme.pools))
-        may_fill = to_come and not spoiled(group, self.limits)
+        possible = self.parts.scheme.recoverable(group.arrived | workers) if group.closed else 0
+        to_come = group.lazy or (not group.closed and bool(self.parts.scheme.pools))
+        may_fill = to_come and not spoiled(group, self.parts.limits)
         own = {job.query for job in group.jobs}
         return [
             query

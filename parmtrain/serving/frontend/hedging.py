@@ -1,13 +1,12 @@
 """When queries are sent again: after a fixed time or behind a live percentile, within a budget."""
 
-from collections import Counter, deque
+from collections import deque
 from math import ceil, inf
 
-from parmtrain.codes.scheme import DEPLOYED, Scheme
+from parmtrain.codes.scheme import DEPLOYED
 from parmtrain.serving.frontend.encoding import Encoding
 from parmtrain.serving.frontend.events import Query
-from parmtrain.serving.frontend.limits import Limits
-from parmtrain.serving.frontend.pools import Pools
+from parmtrain.serving.frontend.parts import Parts
 from parmtrain.serving.frontend.timers import Delayed
 
 REMEMBERED = 1000  # latencies that a percentile is taken of
@@ -22,11 +21,8 @@ class Hedging:
     The budget is a token bucket: each query adds its share of a copy, and each copy takes a whole one.
 
     Args:
-        scheme: The scheme of the code.
-        limits: After how long, behind which percentile, and how many.
+        parts: What the parts of the frontend share.
         encoding: The groups that are encoded.
-        pools: The instances.
-        counts: Counter of ``copies``.
 
     Source: Dean and Barroso, The Tail at Scale (CACM 2013), hedged requests: behind the 95th percentile, they add
     5 % of work.
@@ -38,8 +34,9 @@ class Hedging:
         (0, 1)
     """
 
-    def __init__(self, scheme: Scheme, limits: Limits, encoding: Encoding, pools: Pools, counts: Counter[str]) -> None:
-        self.scheme, self.limits, self.encoding, self.pools, self.counts = scheme, limits, encoding, pools, counts
+    def __init__(self, parts: Parts, encoding: Encoding) -> None:
+        self.parts, self.encoding = parts, encoding
+        limits = parts.limits
         self._due = Delayed(limits.copy_after, lambda query: query.answered)
         self._latencies: deque[float] = deque(maxlen=REMEMBERED)
         self._heard, self._tokens = 0, BURST
@@ -51,31 +48,31 @@ class Hedging:
 
     def answered(self, seconds: float) -> None:
         """Take the seconds from a query's arrival to the deployed model's own prediction of it."""
-        if self.limits.copy_percentile is None:
+        if self.parts.limits.copy_percentile is None:
             return
         self._latencies.append(seconds)
         self._heard += 1
         if len(self._latencies) >= FEWEST and (self._heard % EVERY == 0 or self._due.after == inf):
-            rank = ceil(self.limits.copy_percentile / 100 * len(self._latencies)) - 1
+            rank = ceil(self.parts.limits.copy_percentile / 100 * len(self._latencies)) - 1
             self._due.after = sorted(self._latencies)[rank]
 
     def add(self, query: Query) -> None:
         """Remember a query, which came after all others."""
-        self._tokens = min(BURST, self._tokens + self.limits.copy_budget)
+        self._tokens = min(BURST, self._tokens + self.parts.limits.copy_budget)
         self._due.add(query)
 
     def send_again(self, now: float) -> None:
         """Send late queries again, except those that coded queries may answer."""
         for query in self._due.due(now):
             covered = self.encoding.helps(query, self.after, now)
-            if (not covered or self.limits.copy_coded) and self._allowed():
-                self.counts["copies"] += 1
-                worker = query.position if self.scheme.systematic else None
-                self.pools.ask(now, query.group, query, worker, DEPLOYED)
+            if (not covered or self.parts.limits.copy_coded) and self._allowed():
+                self.parts.counts["copies"] += 1
+                worker = query.position if self.parts.scheme.systematic else None
+                self.parts.pools.ask(now, query.group, query, worker, DEPLOYED)
 
     def _allowed(self) -> bool:
         """Return whether another copy may be sent, and take it from the budget."""
-        if self.limits.copy_budget == inf:
+        if self.parts.limits.copy_budget == inf:
             return True
         if self._tokens < 1:
             return False

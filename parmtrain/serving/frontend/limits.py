@@ -44,6 +44,14 @@ class Limits:
         "when full groups are encoded: at_once | idle: at once where an instance is idle, else as lazy | lazy: once "
         "two queries of a group are late; a single late one is sent again",
     )
+    parity_worth: float = setting(
+        0.0,
+        "reconstructions that an encoded group must give on average; with fewer, no groups are encoded for parity_rest",
+        least=0,
+    )
+    parity_rest: float = setting(
+        60.0, "seconds for which no groups are encoded after that was found to be of no use", above=0, infinite=True
+    )
     fill_after: float = setting(
         inf, "seconds until a group that is not full is encoded as it is, by codes that can", least=0, infinite=True
     )

@@ -11,12 +11,14 @@ from typing import Any
 
 from parmtrain.codes.scheme import DEPLOYED, Scheme
 from parmtrain.serving.frontend.acceptance import Acceptance
+from parmtrain.serving.frontend.breaker import Breaker
 from parmtrain.serving.frontend.encoding import Encoding
 from parmtrain.serving.frontend.events import Action, Compare, Decode, Job, Jobs, Kind, Query, Reason, Restart
 from parmtrain.serving.frontend.failures import Failures
 from parmtrain.serving.frontend.grouping import Grouping
 from parmtrain.serving.frontend.hedging import Hedging
 from parmtrain.serving.frontend.limits import Limits
+from parmtrain.serving.frontend.parts import Parts
 from parmtrain.serving.frontend.pools import Pools
 from parmtrain.serving.frontend.reconstruction import Reconstruction
 from parmtrain.serving.frontend.timers import Delayed
@@ -39,12 +41,13 @@ class Frontend:
         instances: Number of instances of each pool; they are numbered from 0, pool by pool.
         limits: Time limits and bounds.
         k: Queries in a full group; the scheme's k by default, and fewer only where it takes groups that are not full.
-        trust: Which reconstructions are sent, and whether they agreed with F's own predictions; all by default.
+        trust: Which reconstructions are sent, and whether they agreed with F's own predictions; all are by default.
 
     Attributes:
         counts: Number of answers by kind, of ``refused`` queries, and of what ``COUNTS`` names.
         pools: The instances.
         encoding: The groups that are encoded.
+        breaker: Whether encoding is of use.
 
     Source: Kosaian et al., ParM (SOSP'19), sections 3.1 and 3.3.
 
@@ -76,23 +79,18 @@ class Frontend:
         self.trust = trust or Trust(Acceptance())
         self.acceptance = self.trust.acceptance
         self.scheme, self.limits, self.k = scheme, limits or Limits(), scheme.k if k is None else k
-        if not (self.k == scheme.k or (scheme.partial and 1 <= self.k < scheme.k)):
-            raise ValueError(f"k must be {scheme.k}, the scheme's{' or less' if scheme.partial else ''}, got {k}")
-        if not instances or max((DEPLOYED, *scheme.pools)) >= len(instances) or min(instances) < 1:
-            raise ValueError(
-                f"each pool from 0 to {max((DEPLOYED, *scheme.pools))} must have an instance, got {list(instances)}"
-            )
+        scheme.require(instances, self.k)
         self.counts: Counter[str] = Counter()
         self.pools = Pools(instances, self.limits, self.counts)
+        self.breaker = Breaker(self.limits)
         self._waiting = Waiting(self.limits, self.counts)
-        self._failures = Failures(scheme, self.limits, self.pools, self._waiting)
-        self._reconstruction = Reconstruction(
-            scheme, self.limits, self.acceptance, self.pools, self._waiting, self._failures, self.counts
-        )
+        parts = Parts(scheme, self.limits, self.pools, self._waiting, self.breaker, self.counts)
+        self._failures = Failures(parts)
+        self._reconstruction = Reconstruction(parts, self.acceptance, self._failures)
         self._grouping = Grouping(scheme, self.k, self.limits)
+        self.encoding = Encoding(parts, self._grouping, self._failures)
+        self._hedging = Hedging(parts, self.encoding)
         self._taken = self._undecided = 0  # queries, and predictions that are to be decoded
-        self.encoding = Encoding(scheme, self.limits, self._grouping, self.pools, self._failures, self.counts)
-        self._hedging = Hedging(scheme, self.limits, self.encoding, self.pools, self.counts)
         held = self.limits.reconstruct_after if scheme.pools else 0.0
         self._held = Delayed(held or inf, lambda query: query.answered)
 
@@ -159,7 +157,7 @@ class Frontend:
         for job, output in zip(jobs, outputs, strict=True):
             if output is None:
                 self.counts["garbage"] += 1
-                actions += self._failures.failed(job)
+                actions += self._failures.failed(now, job)
             else:
                 actions += self._arrived(now, job, output)
         return self._done(now, jobs, actions)
@@ -167,6 +165,8 @@ class Frontend:
     def _arrived(self, now: float, job: Job, output: Any) -> list[Action]:
         """Answer what an output allows to answer."""
         group, query = job.group, job.query
+        if query is None:
+            self.breaker.ran(now, well=True)
         actions: list[Action] = []
         if job.worker is not None and not group.arrived >> job.worker & 1:
             group.outputs[job.worker] = output
@@ -195,10 +195,11 @@ class Frontend:
         decode.query.group.forget_if_done()
         return actions if self._undecided else actions + self.pools.assign(now)
 
-    def compared(self, compare: Compare, agreement: float) -> None:
+    def compared(self, now: float, compare: Compare, agreement: float) -> None:
         """Take how well a decoded prediction agrees with F's own, from 0 to 1."""
         self.counts["audits" if compare.audit else "compared"] += 1
         self.trust.take(agreement, compare.guess.confidence, compare.guess.late)
+        self.breaker.trusted(now, self.trust.trusts)
 
     def lost(self, now: float, instance: int) -> list[Action]:
         """Handle the death of an instance: its jobs are retried if attempts are left, each alone."""

@@ -9,7 +9,7 @@ from parmtrain.serving.frontend.acceptance import Acceptance
 BETS = (1.5, 2.0, 3.0, 5.0, 10.0)  # times the promised disagreement, each an alternative that a bet is made on
 RATE = 0.002  # by how much one reconstruction moves what is asked for, times its loss ÷ the promised one
 RELEASE = 0.01  # weight of reconstructions that are not accepted, without which nothing would be once nothing is
-MOST = 0.999  # raised
+MOST, LOST = 0.999, 0.99  # raised at most, and so far that hardly any is accepted
 
 
 class Alarm:
@@ -104,6 +104,11 @@ class Trust:
     ) -> None:
         self.acceptance, self.adapts = acceptance, adapts and promised is not None
         self.alarm = None if promised is None else Alarm(promised, length)
+
+    @property
+    def trusts(self) -> bool:
+        """Whether reconstructions are accepted: not once hardly any has enough of the confidence that is asked for."""
+        return self.acceptance.raised < LOST
 
     def take(self, agreement: float, confidence: float, late: int) -> None:
         """Take how well a reconstruction agrees with F's own prediction that came later."""

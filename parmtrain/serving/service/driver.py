@@ -166,7 +166,7 @@ class Service:
                 at = self.clock()
                 self._do(at, "decoded", self.frontend.decoded(at, action, found.prediction, found.confidence))
             elif isinstance(action, Compare) and self.agreement is not None:
-                self.frontend.compared(action, self.agreement.take(action))
+                self.frontend.compared(now, action, self.agreement.take(action))
             elif isinstance(action, Answer):
                 self._answer(action)
             elif isinstance(action, Restart):
