@@ -33,6 +33,7 @@ EVERYTHING = (
     "scheduler=constant",
     "callbacks=[diary,early_stopping]",
     "export=pickled",
+    "confidence=lengths",
 )
 
 
@@ -68,6 +69,7 @@ def test_a_package_of_ones_own_adds_one_of_everything(folder: Path, capsys: pyte
     assert metrics["available"]["cosine"] > 0.9
     assert {"cosine", "same_orthant", "same_orthant_by_position"} <= metrics["degraded"].keys()
     assert metrics["scheme"]["recoverable_from"][0] == [{"need": 1, "of": [0]}, {"need": 2, "of": [1, 2]}]
+    assert metrics["confidence"]["1"]["agreement"]["brier"] < 0.5
     assert (folder / "diary.txt").read_text() == "0\n1\n2\n"
     assert {path.suffix for path in (folder / "run" / "export").iterdir()} == {".json", ".pickle"}
     assert "outside_format.Pickled" in json.loads((folder / "run" / "export" / "bundle.json").read_text()).values()

@@ -13,6 +13,7 @@ from torch import nn
 from parmtrain.bundle import ExportFormat
 from parmtrain.bundle.formats import format_named, name_of
 from parmtrain.codes import Code
+from parmtrain.confidence import Confidence
 from parmtrain.config import assemble
 from parmtrain.config.deployed_trial import try_deployed
 from parmtrain.config.faults import Fault, Trial, any_about
@@ -57,6 +58,8 @@ def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault], dat
     if task is not None:
         deployed = try_deployed(trial, cfg, task, given)
         trial("metrics", lambda: _try_metrics(cfg, task))
+        if cfg.confidence and code is not None:
+            trial("confidence", lambda: _try_confidence(cfg, task, code))
         if code is not None and deployed is not None:
             try_code(trial, cfg, code, task, deployed)
         trial("data", lambda: _locate(cfg, task))
@@ -131,6 +134,21 @@ def _try_export(cfg: DictConfig) -> None:
         path = Path(scratch) / f"trial{format.suffix}"
         format.save(nn.Linear(2, 1).eval(), (example,), path)
         format_named(name_of(format)).load(path)(example)
+
+
+def _try_confidence(cfg: DictConfig, task: Task, code: Code) -> None:
+    """Fit a confidence to made-up predictions, and ask for that of others."""
+    confidence = assemble.confidence(cfg, task.measures.kind, code.stragglers, task.outputs)
+    if not isinstance(confidence, Confidence):
+        raise ConfigError(
+            [f"confidence must be a parmtrain.confidence.Confidence, got {cfg.confidence._target_}; subclass it"]
+        )
+    made_up = torch.rand(8, task.outputs, generator=torch.Generator().manual_seed(0))
+    confidence.fit(made_up, torch.ones(8, dtype=torch.long), torch.ones(8))
+    with torch.no_grad():
+        given = confidence(made_up.view(4, 2, -1), torch.arange(3).expand(4, 3) > 0)
+    if given.shape != (4, 2) or not bool(((given >= 0) & (given <= 1)).all()):
+        raise ConfigError([f"confidence must be from 0 to 1, [4, 2] of 4 groups of 2, got {list(given.shape)}"])
 
 
 def _try_metrics(cfg: DictConfig, task: Task) -> None:
