@@ -67,9 +67,6 @@ class Load(Limits):
     encode: float = setting(0.0001, "seconds to encode a group", least=0)
     decode: float = setting(0.00002, "seconds to decode a group", least=0)
     hedge: float = setting(95.0, "percentile of latency after which hedged sends a query again")
-    accepted: float = setting(
-        0.85, "share of reconstructions with enough confidence, of strategies that ask for it", least=0, most=1
-    )
     fallback: float = setting(0.1, "accuracy of default answers", least=0, most=1)
     seed: int = setting(0, "seed of arrivals, service times and slowdowns", least=0)
     folder: str = setting("runs/simulate", "folder for the table and the plot")
@@ -112,6 +109,9 @@ class SimulationSettings(Load):
     r: int = setting(1, "number of parity models", above=0)
     available: float = setting(0.895, "accuracy of the deployed model", least=0, most=1)
     degraded: float = setting(0.88, "accuracy of reconstructed predictions", least=0, most=1)
+    accepted: float = setting(
+        0.85, "share of reconstructions with enough confidence, of strategies that ask for it", least=0, most=1
+    )
     backup_speed: float = setting(5.0, "speed of the cheaper backup relative to the deployed model", above=0)
     backup_accuracy: float = setting(0.869, "accuracy of the cheaper backup", least=0, most=1)
 
@@ -133,7 +133,8 @@ class SimulationSettings(Load):
     def chosen(self) -> dict[int, list[Strategy]]:
         """Return the strategies to compare, for each k."""
         return {
-            k: strategies(self.strategies, self.instances, k, self.r, self.backup_speed, self.hedge) for k in self.k
+            k: strategies(self.strategies, self.instances, k, self.r, self.backup_speed, self.hedge, self.accepted)
+            for k in self.k
         }
 
     def accuracies(self, strategy: Strategy) -> Accuracies:
@@ -168,7 +169,7 @@ def simulate(settings: Load, strategy: Strategy, title: str | None = None) -> Ou
     if strategy.copy_after is not None:
         after = _percentile(settings, strategy) if strategy.copy_after else 0.0
     base = settings.limits if strategy.scheme.k > 1 else replace(settings.limits, copy_after=inf)
-    trust = None if strategy.below is None else Trust(Acceptance([1 - settings.accepted], strategy.below))
+    trust = None if strategy.below is None else Trust(Acceptance([1 - strategy.accepted], strategy.below))
     limits = strategy.limits(base, after)
     frontend = Frontend(strategy.scheme, strategy.instances, limits, trust=trust)
     sure = drawn(lambda random, count: random.random(count), np.random.default_rng([settings.seed, 4]))

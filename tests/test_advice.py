@@ -12,10 +12,12 @@ import pytest
 
 from parmtrain import advise
 from parmtrain.codes import Berrut, Concat, Heads, Linear, Replication, Sum
+from parmtrain.errors import DataError
 from parmtrain.serving import scheme_of
 from parmtrain.serving.simulation.advice import advice
 from parmtrain.serving.simulation.latency_report import ServiceRow
 from parmtrain.serving.simulation.simulator import Outcome
+from parmtrain.simulate import simulate
 from tests.mistakes import tables
 
 
@@ -134,3 +136,22 @@ def test_a_parity_model_takes_as_long_as_was_measured(latency: str, instances: i
     (own,) = [one.strategy for one in found if one.strategy.name.startswith("sum")]
     assert own.instances == (12, instances)
     assert own.speed == (1.0, 12 / 2 / instances)
+
+
+def test_a_code_is_also_advised_on_with_each_promise_that_it_can_give(tmp_path: Path) -> None:
+    tables.table(tmp_path)
+    names, line = (tmp_path / "t.csv").read_text().splitlines()
+    (tmp_path / "t.csv").write_text(f"accepted_0.98,accepted_value_0.98,accepted_0.99,{names}\n0.8,0.99,0.0,{line}\n")
+    load = advise.AdviceSettings(results="t.csv", queries=20_000, slow=0.05, slot=0.1)
+    found = {one.strategy.name: one for one in advise.candidates(tmp_path / "t.csv", load)}
+    plain, sure = found["sum k=2 r=1"], found["sum k=2 r=1 accept=0.98"]
+    assert "sum k=2 r=1 accept=0.99" not in found
+    assert sure.accuracies.reconstructed == 0.99
+    assert 0.8 * 0.99 + 0.2 * (sure.accuracies.uncertain or 0) == pytest.approx(plain.accuracies.reconstructed)
+    all_of_it, most = (simulate(load, one.strategy) for one in (plain, sure))
+    assert most.counts["unaccepted"] > 0
+    assert all_of_it.counts["unaccepted"] == 0
+    assert sure.accuracies.overall(most) > plain.accuracies.overall(all_of_it)
+    (tmp_path / "t.csv").write_text(f"accepted_0.98,{names}\nmany,{line}\n")
+    with pytest.raises(DataError, match=r"line 2: accepted_0\.98 must be a number from 0 to 1, got many"):
+        advise.candidates(tmp_path / "t.csv", load)

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from parmtrain.advise import AdviceSettings, candidates
 from parmtrain.bundle.description import read_description
 from parmtrain.compare.results import readable_metrics
-from parmtrain.compare.table import rows_of
+from parmtrain.compare.rows import rows_of
 from parmtrain.config.check import check
 from parmtrain.config.compose import compose
 from parmtrain.config.resuming import resume_faults

@@ -60,7 +60,7 @@ def main(out: Path, settings: Settings) -> None:
     for name, strategy in zip(base.strategies, base.chosen()[settings.k], strict=True):
         run = settings.sum if name == "coded" else settings.backup if name == "backup" else settings.heads
         known, share = accuracies(run or settings.heads, strategy.below is not None)
-        outcome = simulate(replace(base, accepted=share), strategy, strategy.name)
+        outcome = simulate(base, replace(strategy, accepted=share), strategy.name)
         rows.append(ServiceRow(strategy.name, strategy.instances, outcome, known.overall(outcome)))
     equal = next(row.outcome for row in rows if row.name == "equal")
     spread = equal.percentile(99.9) - equal.percentile(50)

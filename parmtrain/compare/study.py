@@ -12,6 +12,7 @@ from parmtrain.compare import plot, table
 from parmtrain.compare.budget import Budget, best, read_budget
 from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
 from parmtrain.compare.results import readable_metrics
+from parmtrain.compare.rows import rows_of
 from parmtrain.compare.table import Row
 from parmtrain.config.check import check, require_no_faults
 from parmtrain.config.faults import Fault
@@ -151,7 +152,7 @@ def _require_same(finished: Iterable[PlannedRun], more_to_do: bool) -> None:
 def _write(
     results: Sequence[tuple[str, dict[str, Any]]], unsupported: Sequence[str], budget: Budget, study: Path
 ) -> list[Row]:
-    rows, metrics = table.rows_of(results), results[0][1]
+    rows, metrics = rows_of(results), results[0][1]
     every = [row["available"] for row in rows]
     available = min(every)
     spread = f"{available:.4f}" if f"{available:.4f}" == f"{max(every):.4f}" else f"{available:.4f} to {max(every):.4f}"

@@ -21,4 +21,5 @@ class Lengths(Confidence):
 
     def of(self, predictions: Tensor, late: Tensor) -> Tensor:
         """Map predictions ``[g, k, c]`` to confidences ``[g, k]``."""
-        return (predictions.norm(dim=2) / self.longest).clamp(0, 1)
+        length: Tensor = predictions.norm(dim=2) / self.longest
+        return length.clamp(0, 1)

@@ -92,10 +92,12 @@ def known(value: float) -> float | None:
 
 
 def latency_table(rows: Sequence[ServiceRow], title: str) -> Table:
-    """Return a table for the terminal, with one row per service."""
+    """Return a table for the terminal, with one row per service; uncertain answers have a column if there are any."""
     made = Table(title=title, title_justify="left")
-    for number, row in enumerate(rows):
-        figures = row.figures()
+    every = [row.figures() for row in rows]
+    if not any(figures[Kind.uncertain.value] for figures in every):
+        every = [{name: value for name, value in figures.items() if name != Kind.uncertain.value} for figures in every]
+    for number, figures in enumerate(every):
         if not number:
             for name in figures:
                 made.add_column(name, justify="left" if name in ("strategy", "instances") else "right")

@@ -26,6 +26,7 @@ class Strategy:
         speed: Speed of each pool's instances relative to the deployed model's.
         changes: Limits that it sets.
         below: What becomes of queries whose reconstruction is not accepted; None accepts all.
+        accepted: Share of reconstructions that is accepted, otherwise.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Strategy:
     speed: tuple[float, ...] = (1.0,)
     changes: Mapping[str, Any] = field(default_factory=dict)
     below: Below | None = None
+    accepted: float = 1.0
 
     def limits(self, base: Limits, after: float | None) -> Limits:
         """Return limits with ``copy_after`` set to ``after`` seconds; None leaves them unchanged."""
@@ -43,7 +45,13 @@ class Strategy:
 
 
 def strategies(
-    names: Sequence[str], instances: int, k: int, r: int, backup_speed: float = 5.0, hedge: float = 95.0
+    names: Sequence[str],
+    instances: int,
+    k: int,
+    r: int,
+    backup_speed: float = 5.0,
+    hedge: float = 95.0,
+    accepted: float = 1.0,
 ) -> list[Strategy]:
     """Return strategies that each use ``instances`` + r·``instances``/k instances, except ``none``.
 
@@ -63,6 +71,7 @@ def strategies(
         r: Number of parity models.
         backup_speed: Speed of the cheaper model relative to the deployed model.
         hedge: Percentile of latency after which ``hedged`` sends a query again.
+        accepted: Share of reconstructions with enough confidence for ``heads_sure``.
 
     Raises:
         ConfigError: If a name is unknown, or m is not a multiple of k.
@@ -99,5 +108,7 @@ def strategies(
         ("heads_sure_hedged", {}, Below.hedge),
     ):
         pools = instances, r * extra
-        every[name] = Strategy(f"{name.replace('_', ' ')} k={k}", heads_code(k), pools, changes=changes, below=below)
+        every[name] = Strategy(
+            f"{name.replace('_', ' ')} k={k}", heads_code(k), pools, changes=changes, below=below, accepted=accepted
+        )
     return [every[name] for name in names]
