@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from scipy.stats import binom
 
-from parmtrain.adaptation import Served, Shadow, Versions
+from parmtrain.adaptation import PairFolder, Shadow, Versions
 from parmtrain.bundle import Bundle
 from parmtrain.command import ending_quietly, log_to_terminal, settings_command
 from parmtrain.settings import require_valid, setting
@@ -64,9 +64,9 @@ class Adaptation:
 
     def __init__(self, settings: AdaptSettings) -> None:
         self.settings = settings
-        self.served, self.versions = Served(Path(settings.keep)), Versions(Path(settings.versions))
+        self.served, self.versions = PairFolder(Path(settings.keep)), Versions(Path(settings.versions))
         self.versions.begin(Bundle(settings.bundle))
-        self.known = -1  # number of the newest file that was learned from
+        self.known = 0  # files that had been written when it last learned
         self._before: dict[str, tuple[int, float]] = {}  # what the front had compared when the version began
 
     def round(self) -> bool:
@@ -77,11 +77,11 @@ class Adaptation:
             UnsupportedError: If the bundle cannot be adapted.
         """
         settings = self.settings
-        newest = self.served.newest
+        written = self.served.written
         learned_from, held_out = self.served.read()
-        shadow = Shadow(self.versions.bundle(), settings.seed + newest, settings.epochs, settings.lr)
+        shadow = Shadow(self.versions.bundle(), settings.seed + written, settings.epochs, settings.lr)
         learned = shadow.learn(learned_from, held_out)
-        self.known = newest
+        self.known = written
         words = (
             f"{len(learned_from.queries)} queries: agreement {learned.before:.4f} before, {learned.agreement:.4f} "
             f"after, on {len(held_out.queries)} others (p = {learned.chance:.2g})"
@@ -137,7 +137,7 @@ def adapt(settings: AdaptSettings) -> None:
     log.info("version %d serves", adaptation.versions.current)
     while not settings.rounds or rounds < settings.rounds:
         adaptation.watch()
-        if adaptation.served.newest - adaptation.known >= settings.every:
+        if adaptation.served.written - adaptation.known >= settings.every:
             adaptation.round()
             rounds += 1
         else:

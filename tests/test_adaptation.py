@@ -15,7 +15,7 @@ from torch import nn
 import parmtrain
 from parmtrain import adapt
 from parmtrain.adapt import Adaptation, AdaptSettings
-from parmtrain.adaptation import Pairs, Served, Shadow, Versions
+from parmtrain.adaptation import PairFolder, Pairs, Shadow, Versions
 from parmtrain.adaptation.pairs import CHUNK
 from parmtrain.bundle import Bundle
 from parmtrain.errors import DataError, ParmtrainError
@@ -35,8 +35,8 @@ def served_queries(result: Result, count: int, seed: int, drifted: bool = True) 
         return Pairs(queries, bundle.deployed(queries))
 
 
-def keep(folder: Path, pairs: Pairs) -> Served:
-    served = Served(folder)
+def keep(folder: Path, pairs: Pairs) -> PairFolder:
+    served = PairFolder(folder)
     for queries, predictions in zip(*(part.split(CHUNK) for part in pairs), strict=True):
         served.write(queries.numpy(), predictions.numpy())
     return served
@@ -89,7 +89,7 @@ def test_nothing_is_promoted_that_is_no_better(finished: Result, tmp_path: Path)
 
 
 def test_the_same_seed_learns_the_same(finished: Result, kept: Path) -> None:
-    learned, held_out = Served(kept).read()
+    learned, held_out = PairFolder(kept).read()
     few = Pairs(*(part[:512] for part in learned))
     first, again = (Shadow(Bundle(finished.folder), seed=3, epochs=1).learn(few, held_out) for _ in range(2))
     assert first.agreement == again.agreement
@@ -152,13 +152,13 @@ def test_versions_are_of_one_bundle(finished: Result, tmp_path: Path) -> None:
 
 
 def test_the_folder_of_served_queries_is_bounded_and_damage_is_named(tmp_path: Path) -> None:
-    served = Served(tmp_path, most=5)
+    served = PairFolder(tmp_path, most=5)
     with pytest.raises(DataError, match="must hold 5 or more files of served queries"):
         served.read()
     for number in range(9):
         served.write(np.full((4, 2), number, np.float32), np.zeros((4, 3), np.float32))
     assert len(list(tmp_path.glob("*.npz"))) == 5
-    assert served.newest == 8
+    assert served.written == 9
     served.write(np.zeros((4, 2), np.float32), np.zeros((4, 7), np.float32))
     with pytest.raises(DataError, match="must hold queries of one shape"):
         served.read()

@@ -1,4 +1,4 @@
-"""Served queries and the deployed model's own answers, in a folder of bounded size that a front writes."""
+"""PairFolder queries and the deployed model's own answers, in a folder of bounded size that a front writes."""
 
 import zipfile
 from pathlib import Path
@@ -29,10 +29,11 @@ class Pairs(NamedTuple):
     predictions: Tensor
 
 
-class Served:
+class PairFolder:
     """A folder of pairs: each file has some, and the oldest are removed.
 
-    Every fourth file is held out from learning, so that a model is never scored on what it has learned from.
+    Several fronts write into folders of their own below it. Every fourth file is held out from learning, so that a
+    model is never scored on what it has learned from.
 
     Args:
         folder: The folder, which need not exist.
@@ -40,7 +41,7 @@ class Served:
 
     Example:
         >>> import tempfile
-        >>> served = Served(Path(tempfile.mkdtemp()), most=8)
+        >>> served = PairFolder(Path(tempfile.mkdtemp()), most=8)
         >>> for number in range(10):
         ...     served.write(np.full((2, 3), number, dtype=np.float32), np.zeros((2, 5), dtype=np.float32))
         >>> learned, held_out = served.read()
@@ -84,13 +85,16 @@ class Served:
         return _together(learned), _together(held_out)
 
     @property
-    def newest(self) -> int:
-        """Number of the newest file; -1 if there is none. It grows with each one."""
-        every = self._files()
-        return self._number(every[-1]) if every else -1
+    def written(self) -> int:
+        """How many files have been written in all, those included that were removed."""
+        newest: dict[Path, int] = {}
+        for path in self._files():
+            newest[path.parent] = max(newest.get(path.parent, 0), self._number(path) + 1)
+        return sum(newest.values())
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob(PATTERN))
+        """Return the files, oldest first."""
+        return sorted(self.folder.rglob(PATTERN), key=lambda path: (self._number(path), path))
 
     @staticmethod
     def _number(path: Path) -> int:

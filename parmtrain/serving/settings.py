@@ -73,6 +73,14 @@ class ServeSettings(Limits):
     alarm_length: float = setting(
         1e6, "reconstructions until a false alarm that they disagree more often than promised, on average", least=100
     )
+    keep: str = setting(
+        "", "with a fleet, folder in which served queries and F's own answers are kept, to adapt to them"
+    )
+    keep_share: float = setting(1.0, "share of queries that is kept", least=0, most=1)
+    follow: bool = setting(
+        False,
+        "with a fleet, whether another version of the bundle is taken as the link that bundle=… names leads to it",
+    )
     copy_after: float = setting(
         1.0, "seconds until a query whose group is not full is sent again", least=0, infinite=True
     )
@@ -126,7 +134,7 @@ class ServeSettings(Limits):
                 yield f"{name} must be {most} or less for {several} frontends, got {first}"
 
     def _faults_before_ray(self) -> Iterator[str]:
-        for name in ("grpc_port", "token_file", "tls_certificate", "traces"):
+        for name in ("grpc_port", "token_file", "tls_certificate", "traces", "keep", "follow"):
             if given := getattr(self, name):
                 yield f"{name} needs fleet=…, got {given}"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,14 +59,20 @@ class RemoteInstance:
         endpoint: The server and its model.
         shape: Shape of a query of this model.
         most: Queries that it is given at a time, at most.
-        fingerprint: What its model must be, if its server states it, as parmtrain's do; empty for anything.
+        fingerprints: What its model may be, if its server states it, as parmtrain's do; empty for anything. Whoever
+            gives these may change them.
     """
 
     def __init__(
-        self, transport: Transport, endpoint: Endpoint, shape: tuple[int, ...], most: int = 1, fingerprint: str = ""
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        shape: tuple[int, ...],
+        most: int = 1,
+        fingerprints: Collection[str] = (),
     ) -> None:
         self._transport, self.endpoint, self._shape, self._most = transport, endpoint, shape, most
-        self._fingerprint = fingerprint
+        self._fingerprints = fingerprints
         self._running: asyncio.Task[Any] | None = None
         self._input, self._output, self._type = "", "", np.dtype("<f4")
         self._said, self._failures = "", 0
@@ -135,10 +141,11 @@ class RemoteInstance:
 
     def _another(self, about: Mapping[str, Any]) -> str | None:
         """Return that a server runs another model than it must, if it states one."""
-        own, stated = self._fingerprint, str(about.get(FINGERPRINT, self._fingerprint))
-        if stated == own or not own:
+        own, stated = self._fingerprints, about.get(FINGERPRINT)
+        if stated is None or stated in own or not own:
             return None
-        return f"it must run the model of this bundle, {own[:SHOWN]}…, but it runs {stated[:SHOWN]}…"
+        wanted = " or ".join(f"{one[:SHOWN]}…" for one in own)
+        return f"it must run the model of this bundle, {wanted}, but it runs {str(stated)[:SHOWN]}…"
 
     def _take(self, model: Any) -> str | None:
         """Take names and types from the metadata of a model; return what is wrong with them, if anything."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from parmtrain.adaptation.pairs import PairFolder
 from parmtrain.command import log_to_terminal
 from parmtrain.errors import ConfigError
 from parmtrain.serving.fleet.connections import Connections
@@ -26,9 +27,11 @@ from parmtrain.serving.fleet.remote import RemoteInstance
 from parmtrain.serving.front.front import Dialect, Front, routes_of, warm_up
 from parmtrain.serving.front.served import Served, read_served
 from parmtrain.serving.front.status import Status
+from parmtrain.serving.front.version import Version
 from parmtrain.serving.frontend.machine import Frontend
 from parmtrain.serving.process.descendants import stop_with_parent
 from parmtrain.serving.process.event_loop import Watch, collecting_when_idle
+from parmtrain.serving.process.link import Link
 from parmtrain.serving.process.supervisor import Supervisor
 from parmtrain.serving.protocol.admission import Entrance
 from parmtrain.serving.protocol.dataplane import DataPlane
@@ -37,6 +40,7 @@ from parmtrain.serving.protocol.http import Protocol, application
 from parmtrain.serving.protocol.listening import serve_both, taken
 from parmtrain.serving.protocol.requests import most_bytes_at_once, most_queries
 from parmtrain.serving.service.driver import Service
+from parmtrain.serving.service.keeping import Kept
 from parmtrain.serving.service.prometheus import PrometheusMetrics
 from parmtrain.serving.service.tracing import Tracer
 from parmtrain.serving.settings import ServeSettings
@@ -92,7 +96,9 @@ def front_application(
         tracer=tracer,
         confidence=served.confidence,
         agreement=served.agreement,
+        kept=Kept(PairFolder(Path(settings.keep) / str(number)), settings.keep_share) if settings.keep else None,
     )
+    version = Version(service, served, settings)
     entrance = Entrance.of(settings)
     front, watch = Front.of(service, served, settings), Watch()
     front.open = False
@@ -106,17 +112,17 @@ def front_application(
             connections = await stack.enter_async_context(Connections(longest))
 
             def made(pool: int, endpoint: Endpoint) -> RemoteInstance:
-                own = served.fingerprints[pool]
+                own = version.fingerprints[pool]
                 return RemoteInstance(connections.to(endpoint), endpoint, shapes[pool], settings.batch_max, own)
 
             service.instances += [made(pool, endpoint) for pool, endpoint in listed]
             service.await_instances()
             warm_up(served)
             fleet = Fleet(settings.fleet or "", partial(read_share, settings, pools, number), service, made, listed)
-            background = [
-                asyncio.create_task(work)
-                for work in (fleet.follow(), watch.follow(), collecting_when_idle(lambda: frontend.waiting == 0))
-            ]
+            works = [fleet.follow(), watch.follow(), collecting_when_idle(lambda: frontend.waiting == 0)]
+            if settings.follow:
+                works.append(Link(settings.bundle, partial(read_served, settings), version.take).follow())
+            background = [asyncio.create_task(work) for work in works]
             for task in background:
                 task.add_done_callback(_tell_of_failure)
             await front.opened(patience)

@@ -4,6 +4,8 @@ What is known comes late: the deployed model's own prediction of a query that wa
 one of a group that was decoded although nothing was late (an *audit*).
 """
 
+from collections.abc import Sequence
+
 from parmtrain.serving.frontend.acceptance import Acceptance
 
 BETS = (1.5, 2.0, 3.0, 5.0, 10.0)  # times the promised disagreement, each an alternative that a bet is made on
@@ -104,6 +106,12 @@ class Trust:
     ) -> None:
         self.acceptance, self.adapts = acceptance, adapts and promised is not None
         self.alarm = None if promised is None else Alarm(promised, length)
+
+    def begin(self, thresholds: Sequence[float]) -> None:
+        """Begin anew with other thresholds, those of another version of the parity models."""
+        self.acceptance.thresholds, self.acceptance.raised = list(thresholds), 0.0
+        if self.alarm is not None:
+            self.alarm.reset()
 
     @property
     def trusts(self) -> bool:

@@ -1,17 +1,21 @@
 """One instance as a server: a bundle's deployed model or a parity model behind the Open Inference Protocol."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from starlette.applications import Starlette
 
 from parmtrain.errors import ConfigError
 from parmtrain.serving.fleet.endpoints import pool_names
 from parmtrain.serving.instances.runner import TYPES, Runner, precision_of
+from parmtrain.serving.process.link import Link
 from parmtrain.serving.protocol.dataplane import FINGERPRINT, Answered, DataPlane
 from parmtrain.serving.protocol.grpc_host import require_grpc_ports, serving_grpc
 from parmtrain.serving.protocol.http import Protocol, application
@@ -56,6 +60,9 @@ class InstanceSettings(ModelSettings):
     host: str = setting("127.0.0.1", "address to listen on; the default is reachable from this machine only")
     port: int = setting(9000, "port to listen on", least=1, most=65535)
     grpc_port: int | None = setting(None, "port of the protocol over gRPC, too", least=1, most=65535)
+    follow: bool = setting(
+        False, "whether another version of the model is taken as the link that bundle=… names leads to it"
+    )
     largest: int = setting(
         1, "queries in the largest batch that it is run with before it says that it is ready", above=0
     )
@@ -75,8 +82,8 @@ class OneModel:
     def __init__(
         self, name: str, runner: Runner, query_shape: tuple[int, ...], outputs: int, fingerprint: str = ""
     ) -> None:
-        self.name, self.query_shape, self.outputs, self.fingerprint = name, query_shape, outputs, fingerprint
-        self.runner = runner
+        self.name, self.query_shape, self.outputs = name, query_shape, outputs
+        self.runner, self.fingerprint = runner, fingerprint
         self._thread = ThreadPoolExecutor(1)
 
     ready = True
@@ -87,11 +94,16 @@ class OneModel:
         Raises:
             Refused: If the network raises an error.
         """
+        fingerprint = self.fingerprint
         try:
             outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self.run, queries)
         except Exception as fault:  # a network can raise anything
             raise Refused(500, f"{self.name} raised {type(fault).__name__}: {fault}") from fault
-        return Answered(outputs, {FINGERPRINT: self.fingerprint} if self.fingerprint else {})
+        return Answered(outputs, {FINGERPRINT: fingerprint} if fingerprint else {})
+
+    def take(self, other: "OneModel") -> None:
+        """Run another version of the model from now on; what runs already finishes."""
+        self.runner, self.fingerprint = other.runner, other.fingerprint
 
     def run(self, queries: np.ndarray) -> np.ndarray:
         """Map queries ``[b, *query]`` to outputs ``[b, w]``."""
@@ -142,9 +154,17 @@ def serve_instance(settings: InstanceSettings) -> None:
         if settings.grpc_port is not None:
             require_grpc_ports(settings.host, [settings.grpc_port])
         plane = DataPlane(model)
-        app = application(
-            Protocol(plane).routes, lifespan=lambda app: serving_grpc(plane, settings.host, settings.grpc_port)
-        )
+
+        @asynccontextmanager
+        async def life(app: Starlette) -> AsyncIterator[None]:
+            async with serving_grpc(plane, settings.host, settings.grpc_port):
+                link = Link(settings.bundle, partial(one_model, settings), model.take)
+                following = asyncio.create_task(link.follow()) if settings.follow else None
+                yield
+                if following is not None:
+                    following.cancel()
+
+        app = application(Protocol(plane).routes, lifespan=life)
         print(
             f"{model.name}: http://{settings.host}:{settings.port}/v2/models/{model.name} takes queries "
             f"{list(model.query_shape)}",

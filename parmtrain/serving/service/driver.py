@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from math import inf
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +17,9 @@ from parmtrain.serving.frontend.log import Record, unrecorded
 from parmtrain.serving.frontend.machine import Frontend
 from parmtrain.serving.service.agreement import Agreement
 from parmtrain.serving.service.coding import Coding, Confidence, well_formed
+from parmtrain.serving.service.keeping import Kept
 from parmtrain.serving.service.predictions import Observer, Prediction
+from parmtrain.serving.service.ticking import Ticker
 from parmtrain.serving.service.tracing import Tracer
 
 AGAIN = 5.0  # seconds between two tries to replace an instance
@@ -49,6 +50,7 @@ class Service:
         tracer: Is told what becomes of each query, for traces.
         confidence: Says how far reconstructions can be trusted; by default all of them are.
         agreement: Compares reconstructions with the deployed model's own predictions that come later.
+        kept: Is given queries and the deployed model's own predictions, to learn from.
         record: Called with every event and the resulting actions.
         clock: Monotonic time in seconds; an event loop's own clock may resolve only milliseconds.
 
@@ -79,17 +81,18 @@ class Service:
         tracer: Tracer | None = None,
         confidence: Confidence | None = None,
         agreement: Agreement | None = None,
+        kept: Kept | None = None,
         record: Record = unrecorded,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.frontend, self.coder, self.instances = frontend, coder, list(instances)
         self.outputs, self.width, self.default = outputs, width, default
         self.observer, self.tracer = observer or Observer(), tracer or Tracer()
-        self.record, self.clock, self.agreement = record, clock, agreement
+        self.record, self.clock, self.agreement, self.kept = record, clock, agreement, kept
         self.coding = Coding(coder, confidence, frontend.scheme.own, max(width, outputs), self.tracer, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._restarts: dict[int, asyncio.Task[None]] = {}
-        self._tick: tuple[float, asyncio.TimerHandle] | None = None
+        self._ticker = Ticker(clock, self._on_tick)
 
     async def predict(
         self,
@@ -171,7 +174,7 @@ class Service:
                 self._answer(action)
             elif isinstance(action, Restart):
                 self._begin_restart(action.instance)
-        self._schedule_tick()
+        self._ticker.at(self.frontend.next_tick)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -206,6 +209,8 @@ class Service:
             return
         length = self.outputs if jobs[0].pool == DEPLOYED else self.width
         outputs = well_formed(output, len(jobs), length)
+        if self.kept is not None and jobs[0].pool == DEPLOYED:
+            self.kept.take(queries, outputs)
         now = self.clock()
         self.tracer.returned(now, jobs, failed=False)
         self._do(now, "finished", self.frontend.finished(now, instance, jobs, outputs))
@@ -233,17 +238,7 @@ class Service:
         if not future.done():  # the client may have disconnected
             future.set_result(prediction)
 
-    def _schedule_tick(self) -> None:
-        at = self.frontend.next_tick
-        if at == inf or (self._tick is not None and self._tick[0] <= at):
-            return
-        if self._tick is not None:
-            self._tick[1].cancel()
-        handle = asyncio.get_running_loop().call_later(max(at - self.clock(), 0.0), self._on_tick)
-        self._tick = (at, handle)
-
     def _on_tick(self) -> None:
-        self._tick = None
         now = self.clock()
         with self._telling_fill_times():
             actions = self.frontend.tick(now)
