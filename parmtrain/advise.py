@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from parmtrain.codes import Scheme
 from parmtrain.command import Terminal, ending_quietly, log_to_terminal, progress, settings_command
-from parmtrain.compare.lines import Accepted, Line, accepted_of, lines_of, read_line
+from parmtrain.compare.lines import AcceptedCells, Line, accepted_of, lines_of, read_line
 from parmtrain.compare.table import GUESS
 from parmtrain.errors import DataError
 from parmtrain.outputs import ADVICE, TABLE, Outputs
@@ -102,7 +102,7 @@ def _why_not(line: Line, scheme: Scheme | None, load: Load) -> str | None:
     return f"instances={load.instances} is not a multiple of k={line.k}" if load.instances % line.k else None
 
 
-def _candidates(line: Line, scheme: Scheme, load: Load, accepted: dict[str, Accepted]) -> Iterator[Candidate]:
+def _candidates(line: Line, scheme: Scheme, load: Load, accepted: dict[str, AcceptedCells]) -> Iterator[Candidate]:
     """Yield a code of the table, also with each promise that it can give, and rivals with r·m/k extra instances.
 
     Each instance of a pool of parity models gets the same load as one of the deployed model: a cheaper model needs
@@ -122,9 +122,8 @@ def _candidates(line: Line, scheme: Scheme, load: Load, accepted: dict[str, Acce
     yield Candidate(strategy, Accuracies(available, rebuilt, load.fallback))
     for promised, one in accepted.items():
         if scheme.systematic and one.share and one.value is not None:
-            others = (rebuilt - one.share * one.value) / (1 - one.share) if one.share < 1 else rebuilt
             sure = replace(strategy, name=f"{line.name} accept={promised}", below=Below.wait, accepted=one.share)
-            yield Candidate(sure, Accuracies(available, one.value, load.fallback, max(others, 0.0)))
+            yield Candidate(sure, Accuracies.of_accepted(available, rebuilt, load.fallback, one.share, one.value))
     if r and scheme.systematic:  # where nobody is late, a code that is not systematic answers worse than F
         rivals = strategies(RIVALS, load.instances, k, r, hedge=load.hedge)
         yield from (Candidate(one, Accuracies(available, degraded, load.fallback)) for one in rivals)

@@ -112,6 +112,7 @@ class SimulationSettings(Load):
     accepted: float = setting(
         0.85, "share of reconstructions with enough confidence, of strategies that ask for it", least=0, most=1
     )
+    accepted_degraded: float = setting(0.89, "accuracy of those reconstructions", least=0, most=1)
     backup_speed: float = setting(5.0, "speed of the cheaper backup relative to the deployed model", above=0)
     backup_accuracy: float = setting(0.869, "accuracy of the cheaper backup", least=0, most=1)
 
@@ -139,6 +140,10 @@ class SimulationSettings(Load):
 
     def accuracies(self, strategy: Strategy) -> Accuracies:
         """Return the accuracies of a strategy's answers."""
+        if strategy.below is not None:
+            return Accuracies.of_accepted(
+                self.available, self.degraded, self.fallback, self.accepted, self.accepted_degraded
+            )
         rebuilt = self.backup_accuracy if strategy.name == "backup" else self.degraded
         return Accuracies(self.available, rebuilt, self.fallback)
 

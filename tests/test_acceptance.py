@@ -82,20 +82,41 @@ def test_outputs_that_cannot_be_decoded_are_waited_out() -> None:
     assert (answer.kind, answer.reason) == (Kind.default, Reason.decoding)
 
 
-def test_the_same_outputs_are_decoded_once_and_more_of_them_again() -> None:
+def test_a_prediction_is_judged_once_however_many_outputs_come_later() -> None:
     acceptance = Acceptance([0.8, 0.9])
     frontend: Any = Frontend(erasure_code(2, 2), [2, 1, 1], trust=Trust(acceptance))
     first, second, one, other = frontend.submit(0.0, "a") + frontend.submit(0.0, "b")
     assert frontend.finished(0.1, *one, ["P"]) == []
     two = frontend.finished(0.2, *other, ["Q"])
     assert [decode.query.payload for decode in two] == ["a", "b"]
-    assert [frontend.decoded(0.2, decode, "x", 0.85) for decode in two] == [[], []]  # two are late: 0.9 is asked for
-    answer, _, again = frontend.finished(0.3, *first, ["F(a)"])
-    assert (answer.output, again.query.payload) == ("F(a)", "b")
-    (answer,) = frontend.decoded(0.3, again, "y", 0.85)  # one is late: 0.8 is
-    assert (answer.kind, answer.output) == (Kind.reconstructed, "y")
+    assert frontend.decoded(0.2, two[0], "x", 0.85) == []  # two are late: 0.9 is asked for
+    (sent,) = frontend.decoded(0.2, two[1], "y", 0.95)
+    assert (sent.kind, sent.output) == (Kind.reconstructed, "y")
+    answer, compare = frontend.finished(0.3, *first, ["F(a)"])
+    assert (answer.output, compare.guess) == ("F(a)", ("x", 0.85, 2))
     (compare,) = frontend.finished(0.4, *second, ["F(b)"])
-    assert compare.guess == ("y", 0.85, 1)
+    assert compare.guess == ("y", 0.95, 2)
+    assert frontend.counts["unaccepted"] == 1
+
+
+def test_reconstructions_of_groups_that_are_not_full_are_outside_every_promise() -> None:
+    for partial, kind in ((False, None), (True, Kind.reconstructed)):
+        trust = Trust(Acceptance([0.8], partial=partial))
+        frontend: Any = Frontend(heads_code(3), [3, 1], Limits(fill_after=1.0), trust=trust)
+        frontend.submit(0.0, "a")
+        (coded,) = frontend.tick(1.0)
+        (decode,) = frontend.finished(1.1, *coded, ["P"])
+        answers = frontend.decoded(1.1, decode, "a", 0.9)
+        assert [one.kind for one in answers] == ([] if kind is None else [kind])
+
+
+def test_a_query_without_a_chance_is_answered_though_another_ones_job_is_queued() -> None:
+    frontend: Any = Frontend(heads_code(2), [1, 1], Limits(attempts=1), trust=Trust(Acceptance([0.8])))
+    first, parity = frontend.submit(0.0, "a") + frontend.submit(0.0, "b")
+    for decode in frontend.finished(0.1, *parity, ["P"]):
+        frontend.decoded(0.1, decode, decode.query.payload, 0.9 if decode.query.payload == "b" else 0.3)
+    (answer,) = frontend.lost(0.2, first.instance)
+    assert (answer.kind, answer.output) == (Kind.uncertain, "a")
 
 
 def test_a_wrong_word_is_refused() -> None:
@@ -103,7 +124,7 @@ def test_a_wrong_word_is_refused() -> None:
         ServeSettings(bundle="run", below="guess").check()
     with pytest.raises(ConfigError, match="parity must be at_once, idle, lazy, got never"):
         ServeSettings(bundle="run", parity="never").check()
-    with pytest.raises(ConfigError, match="parity=lazy needs copy_after or copy_percentile"):
+    with pytest.raises(ConfigError, match="parity=lazy needs copy_after"):
         ServeSettings(bundle="run", parity="lazy", copy_after=float("inf")).check()
 
 
@@ -150,18 +171,41 @@ def test_a_group_is_encoded_at_once_where_a_parity_instance_is_idle() -> None:
     assert [one.jobs[0].query is None for one in first] == [False, False, True]
     second = [one for number in range(2) for one in frontend.submit(0.1, number)]
     assert [one.jobs[0].query is None for one in second] == [False, False]
-    (again,) = frontend.finished(0.2, *first[2], ["P"])[2:] or [None]
-    assert again is None  # nobody is late yet
+    decoded(frontend, 0.2, frontend.finished(0.2, *first[2], ["P"]))
+    assert frontend.counts["groups"] == 1  # nobody of the second group is late yet
     frontend.tick(1.1)
     assert frontend.counts["groups"] == 2
 
 
-def test_a_lazy_group_whose_query_is_lost_is_not_given_up() -> None:
-    frontend: Any = Frontend(heads_code(2), [2, 1], Limits(copy_after=1.0, parity="lazy", attempts=2, hung_after=5.0))
-    first, second = (frontend.submit(0.0, number)[0] for number in range(2))
-    assert frontend.finished(0.1, *first, [None])[0].jobs[0].query is first.jobs[0].query
-    assert frontend.waiting == 2
-    del second
+def test_a_lazy_group_is_encoded_at_once_if_a_query_of_it_is_lost() -> None:
+    frontend: Any = Frontend(heads_code(2), [2, 1], Limits(copy_after=1.0, parity="lazy", attempts=1))
+    first, _ = (frontend.submit(0.0, number)[0] for number in range(2))
+    (parity,) = frontend.finished(0.1, *first, [None])
+    assert parity.jobs[0].query is None
+    answers = decoded(frontend, 0.2, frontend.finished(0.2, *parity, ["P"]))
+    assert [answer.query.payload for answer in answers] == [0, 1]
+
+
+def test_hedges_of_unaccepted_reconstructions_stay_within_the_budget() -> None:
+    limits = Limits(copy_budget=0.05, copy_after=100.0)
+    frontend: Any = Frontend(heads_code(2), [4, 1], limits, trust=Trust(Acceptance([0.8], Below.hedge)))
+    for number in range(400):
+        jobs = [one for part in range(2) for one in frontend.submit(float(number), part)]
+        (parity,) = [one for one in jobs if one.jobs[0].query is None]
+        for decode in frontend.finished(number + 0.1, *parity, ["P"]):
+            for copy in frontend.decoded(number + 0.1, decode, "guess", 0.1):
+                jobs.append(copy)
+        for one in jobs:
+            if one is not parity and isinstance(one, Dispatch):
+                frontend.finished(number + 0.2, *one, ["F"])
+    assert 10 <= frontend.counts["copies"] <= 10 + 0.05 * 800
+
+
+def test_groups_are_not_encoded_while_no_parity_instance_is_up() -> None:
+    frontend: Any = Frontend(heads_code(2), [2, 1])
+    frontend.lost(0.0, 2)
+    assert [one.instance for number in range(2) for one in frontend.submit(0.1, number)] == [0, 1]
+    assert frontend.counts["groups"] == 0
 
 
 def test_parity_models_that_fail_are_not_asked_for_a_while() -> None:

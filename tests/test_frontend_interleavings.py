@@ -156,9 +156,8 @@ class Service(RuleBasedStateMachine):
                 self.nothing_is_left_for(query)
         else:
             assert answer.output[0] == query.number
-            late = self.scheme.n - answer.output[1].bit_count()
             assert answer.confidence is not None
-            assert answer.confidence >= self.frontend.acceptance.threshold(late)
+            assert answer.confidence >= (self.frontend.acceptance.thresholds or [0.0])[0]
 
     def check_outputs(self, decode: Decode) -> None:
         """Check that what is to be decoded gives the prediction, and is of the query's own group."""
@@ -180,10 +179,8 @@ class Service(RuleBasedStateMachine):
         decode = self.asked.pop(0)
         query = decode.query
         prediction = None if confidence is None else (query.number, decode.arrived)
-        if confidence is not None and decode.own is None and query.number not in self.answers:
-            accepts = self.frontend.acceptance.accepts(confidence, self.scheme.n - decode.arrived.bit_count())
-            if not accepts:
-                self.unaccepted[query.number] = prediction, confidence
+        if confidence is not None and decode.own is None:
+            self.unaccepted[query.number] = prediction, confidence
         self.do(self.frontend.decoded(self.now, decode, prediction, confidence or 0.0))
 
     def nothing_is_left_for(self, query: Query) -> None:
@@ -196,7 +193,7 @@ class Service(RuleBasedStateMachine):
         arrived = sum(1 << worker for worker, output in enumerate(group.outputs) if output is not None)
         every = arrived | sum(1 << worker for worker in workers)
         possible = self.scheme.recoverable(every) if group.closed else 0
-        assert not possible >> query.position & 1 or query.decoded == every  # which was tried
+        assert not possible >> query.position & 1 or query.judged  # which was tried
 
     def begun(self) -> bool:
         return hasattr(self, "frontend")

@@ -10,12 +10,13 @@ from starlette.testclient import TestClient
 from torch import Tensor, nn
 
 from parmtrain.codes import Sum
+from parmtrain.confidence.promises import LADDER
 from parmtrain.metrics.functional import agree
 from parmtrain.serving import Dispatch, Frontend, Kind, Limits, erasure_code, heads_code
 from parmtrain.serving.front.front import Front
 from parmtrain.serving.front.status import Status
 from parmtrain.serving.frontend.acceptance import Acceptance
-from parmtrain.serving.frontend.events import Compare, Guess
+from parmtrain.serving.frontend.events import Compare, Group, Guess
 from parmtrain.serving.frontend.trust import Alarm, Trust
 from parmtrain.serving.process.event_loop import Watch
 from parmtrain.serving.protocol.http import application
@@ -98,26 +99,42 @@ def test_a_share_of_groups_is_decoded_although_nothing_is_late() -> None:
             for decode in [action for action in after if not hasattr(action, "kind")]:
                 assert decode.outputs[decode.query.position] is None
                 compared += frontend.decoded(number + 0.5, decode, "guess", 0.9)
-    assert len(compared) == 10
-    assert {one.position for one in compared} == {0, 1} or len({one.own[1] for one in compared}) == 10
+    assert [one.position for one in compared] == [0, 1] * 5
     assert all(one.audit and one.own[0] == "F" and one.own[2] == one.position for one in compared)
     assert frontend.counts[Kind.deployed] == 40
 
 
-def test_parity_that_nobody_needs_still_runs_in_audited_groups() -> None:
-    for audit, runs in ((0.0, 1), (1.0, 2)):
-        frontend: Any = Frontend(heads_code(2), [4, 1], Limits(audit=audit))
-        jobs = [one for number in range(4) for one in frontend.submit(0.0, number)]
-        own = [one for one in jobs if one.jobs[0].query is not None]
-        (parity,) = [one for one in jobs if one.jobs[0].query is None]  # that of the second group waits for it
-        for one in own:
+@pytest.mark.parametrize(("audit", "runs"), [(0.0, 1), (1.0, 2)])
+def test_parity_that_nobody_needs_still_runs_in_audited_groups(audit: float, runs: int) -> None:
+    frontend: Any = Frontend(heads_code(2), [4, 1], Limits(audit=audit))
+    jobs = [one for number in range(4) for one in frontend.submit(0.0, number)]
+    (parity,) = [one for one in jobs if one.jobs[0].query is None]  # that of the second group waits for it
+    for one in jobs:
+        if one is not parity:
             frontend.finished(0.1, *one, ["F"])
-        after = frontend.finished(0.2, *parity, ["P"])
-        assert sum(isinstance(one, Dispatch) for one in after) + 1 == runs or audit
-        if audit:
-            (decode,) = [one for one in after if not isinstance(one, Dispatch)]
-            (_, further) = frontend.decoded(0.2, decode, "guess", 0.9)
-            assert further.jobs[0].query is None
+    for action in frontend.finished(0.2, *parity, ["P"]):
+        if not isinstance(action, Dispatch):
+            frontend.decoded(0.2, action, "guess", 0.9)
+    assert frontend.counts["coded"] == runs
+
+
+def test_groups_with_fewer_queries_are_not_audited() -> None:
+    frontend: Any = Frontend(heads_code(4), [4, 1], Limits(audit=1.0), k=3)
+    for number in range(10):
+        for one in [one for part in range(3) for one in frontend.submit(float(number), part)]:
+            assert all(isinstance(action, Dispatch) or action.kind for action in frontend.finished(number, *one, ["F"]))
+    assert frontend.counts["groups"] == 10
+
+
+@pytest.mark.parametrize("promised", LADDER)
+def test_ordinary_disagreement_makes_nobody_give_up(promised: float) -> None:
+    given_up = 0
+    for seed in range(10):
+        random, trust = np.random.default_rng(seed), Trust(Acceptance([0.0]), promised)
+        for wrong, confidence in zip(random.random(20_000) < (1 - promised) / 2, random.random(20_000), strict=True):
+            trust.take(1.0 - wrong, confidence, 1)
+            given_up += trust.gives_up()
+    assert given_up == 0
 
 
 class Slow:
@@ -177,7 +194,7 @@ def test_a_service_compares_what_it_sent_with_what_came_late() -> None:
 
 def test_boxes_have_no_classes() -> None:
     agreement = Agreement(agree, classes=False)
-    agreement.take(Compare(1, Guess(torch.rand(4), 1.0, 1), torch.rand(4), audit=True))
+    agreement.take(Compare(Group(0, 3), 1, Guess(torch.rand(4), 1.0, 1), torch.rand(4), audit=True))
     assert agreement.of["audit"].by_class == {}
     assert list(agreement.of["audit"].by_confidence) == [9]
     assert agreement.of["late"].overall.mean is None
@@ -193,6 +210,13 @@ def test_the_state_is_a_page_a_document_and_metrics() -> None:
     state = client.get("/status").json()
     assert state["agreement"]["late"]["overall"] == {"count": 1, "agreement": 1.0}
     assert state["trust"]["promised agreement"] == pytest.approx(0.9)
+    assert state["trust"]["thresholds"] == [0.5]
+    for _ in range(1000):
+        service.frontend.trust.take(0.0, 1.0, 1)
+    service.frontend.acceptance.thresholds = [float("inf")]
+    broken = client.get("/status").json()
+    assert broken["trust"]["thresholds"] == [None]
+    assert broken["trust"]["evidence"] > 1e100
     page = client.get("/status", headers={"Accept": "text/html"})
     assert page.headers["content-type"].startswith("text/html")
     assert "&lt;digits&gt;" in page.text
@@ -200,4 +224,4 @@ def test_the_state_is_a_page_a_document_and_metrics() -> None:
     assert "confidence 0.7 to 0.8" in page.text
     text = generate_latest(metrics.registry).decode()
     assert 'parmtrain_agreement_compared_total{source="late"} 1.0' in text
-    assert "parmtrain_alarm 0.0" in text
+    assert "parmtrain_alarm 1.0" in text

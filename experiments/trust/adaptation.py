@@ -2,9 +2,9 @@
 
     python experiments/trust/adaptation.py OUT RUN [drifts=turned,blur,noise] [queries=20000] [epochs=8]
 
-RUN is a finished run of images of one channel. Training queries, changed, stand in for what is served; each round learns from
-the newest 16,384 of them at most, as ``python -m parmtrain.adapt`` does. Agreement is that of the changed test split. A row
-each: before drift, after it, and after so many served queries.
+RUN is a finished run of images of one channel. Training queries, changed, stand in for what is served; each round
+learns from the newest 16,384 of them at most, as ``python -m parmtrain.adapt`` does. Agreement is that of the changed
+test split. A row each: before drift, after it, and after so many served queries.
 """
 
 import csv
@@ -78,9 +78,8 @@ def main(out: Path, run: str, settings: Settings) -> None:
         rows += [(drift, "before", 0, before, ""), (drift, "drifted", 0, after, "")]
         with tempfile.TemporaryDirectory() as scratch:
             kept = PairFolder(Path(scratch) / "kept")
-            adaptation = Adaptation(
-                AdaptSettings(bundle=run, versions=f"{scratch}/versions", keep=f"{scratch}/kept", epochs=settings.epochs)
-            )
+            places = {"versions": f"{scratch}/versions", "keep": f"{scratch}/kept"}
+            adaptation = Adaptation(AdaptSettings(bundle=run, epochs=settings.epochs, **places))
             for begin in range(0, settings.queries, settings.step):
                 for part in DRIFTS[drift](train[begin : begin + settings.step]).split(CHUNK):
                     queries = prepared.task.input(part)

@@ -3,7 +3,7 @@
     python experiments/trust/drift.py OUT RUN [promised=0.98] [seeds=200] [stream=20000]
 
 RUN is a finished run of images of one channel. Its test split is reconstructed as it is and after drifts: turned,
-blurred, noisier, or with some of its classes alone. OUT/reconstructions.npz keeps what came of it. Then:
+blurred, noisier, or with some of its classes alone. OUT/reconstructions-….npz keeps what came of it. Then:
 
 - *promise*: thresholds are chosen on ``seeds`` random samples of groups, each as large as the run's own validation
   split, and checked on all other groups;
@@ -17,6 +17,7 @@ import csv
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from rich.progress import track
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur, rotate
 
+from parmtrain.bundle import Bundle
 from parmtrain.confidence import promised_agreement
 from parmtrain.drawing import BLUE, GREY, ORANGE, finish, save
 from parmtrain.evaluation.certainty import confidences
@@ -87,6 +89,15 @@ def reconstructed(run: str) -> dict[str, np.ndarray]:
     return found
 
 
+def own(given: np.ndarray, run: str, settings: Settings) -> None:
+    """Print what the run's own threshold, of its validation split, keeps on the test split."""
+    promises = Bundle(run).promises
+    assert promises is not None
+    (least,) = promises.agreement[settings.promised]
+    taken = given[0] >= least
+    print(f"the run's own threshold {least:.4f} accepts {taken.mean():.4f}; they agree in {given[1][taken].mean():.4f}")
+
+
 def threshold(given: np.ndarray, groups: np.ndarray, promised: float, random: np.random.Generator) -> float:
     """Return the threshold that some groups of reconstructions ``[2, G, q]`` give, as a run chooses it."""
     before, after = np.split(groups, [round(FITTED * len(groups))])
@@ -116,6 +127,7 @@ def promise(found: dict[str, np.ndarray], size: int, settings: Settings) -> list
         rows.append({
             "drift": name, "agreement of all": given[1].mean(), "accepted": np.mean(shares),
             "their agreement": np.nanmean(agreed), "broken": float((agreed < settings.promised).mean()),
+            "nothing accepted": float(np.isnan(agreed).mean()),
         })  # fmt: skip
     return rows
 
@@ -152,7 +164,7 @@ def draw(given: np.ndarray, count: int, random: np.random.Generator) -> np.ndarr
     return flat[:, random.integers(0, flat.shape[1], count)].T
 
 
-def false_alarms(given: np.ndarray, least: float, settings: Settings) -> int:
+def false_alarms(settings: Settings) -> int:
     """Return the false alarms in many reconstructions that disagree exactly as often as is allowed."""
     alarm, alarms = Alarm(settings.promised), 0
     random = np.random.default_rng(2)
@@ -207,18 +219,19 @@ def write(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main(out: Path, run: str, settings: Settings) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    kept = out / "reconstructions.npz"
+    kept = out / f"reconstructions-{sha256(str(Path(run).resolve()).encode()).hexdigest()[:8]}.npz"
     if not kept.is_file():
         np.savez_compressed(out / "part.npz", **reconstructed(run))
         (out / "part.npz").rename(kept)
     found = dict(np.load(kept))
     size = found["none"].shape[1] // 2  # groups; 5,000 queries in pairs, as the validation split
     write(promise(found, size, settings), out / "promise.csv")
+    own(found["none"], run, settings)
     random = np.random.default_rng(0)
     least = threshold(found["none"], random.permutation(found["none"].shape[1])[:size], settings.promised, random)
     print(f"threshold {least:.4f}")
     write(streams(found, least, settings), out / "streams.csv")
-    print(f"{false_alarms(found['none'], least, settings)} false alarms in {settings.quiet} reconstructions")
+    print(f"{false_alarms(settings)} false alarms in {settings.quiet} reconstructions")
     plot(found, least, settings, out / "drift.png")
 
 

@@ -59,7 +59,9 @@ def main(out: Path, settings: Settings) -> None:
     rows = []
     for name, strategy in zip(base.strategies, base.chosen()[settings.k], strict=True):
         run = settings.sum if name == "coded" else settings.backup if name == "backup" else settings.heads
-        known, share = accuracies(run or settings.heads, strategy.below is not None)
+        if not run:
+            continue
+        known, share = accuracies(run, strategy.below is not None)
         outcome = simulate(base, replace(strategy, accepted=share), strategy.name)
         rows.append(ServiceRow(strategy.name, strategy.instances, outcome, known.overall(outcome)))
     equal = next(row.outcome for row in rows if row.name == "equal")

@@ -95,6 +95,8 @@ class _Description(BaseModel):
             channels = {len(stated) for _, stated in self.queries}
             if channels != {channels_of(self.shapes.query)}:
                 raise PydanticCustomError("channels", "queries must have bounds for each channel")
+        if (self.promises is None) != (CONFIDENCE not in {name.partition(".")[0] for name in self.files}):
+            raise PydanticCustomError("promises", "promises and the file of a confidence must be given together")
         parts = {ENCODER, DECODER, *(parity_model(j) for j in range(self.parity.models))}
         if {name.partition(".")[0] for name in self.files} - {DEPLOYED, CONFIDENCE} != parts:
             raise PydanticCustomError("files", "files must be those of an encoder, a decoder and its models")

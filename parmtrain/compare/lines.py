@@ -48,7 +48,7 @@ _WORDS = {
 }
 
 
-class Accepted(BaseModel):
+class AcceptedCells(BaseModel):
     """What a promise accepts, as a line of the table says; None where it does not."""
 
     share: Share | None = None
@@ -101,7 +101,7 @@ def read_line(cells: dict[str, Any], where: str) -> tuple[Line, Scheme | None]:
     return line, scheme
 
 
-def accepted_of(cells: dict[str, Any], where: str) -> dict[str, Accepted]:
+def accepted_of(cells: dict[str, Any], where: str) -> dict[str, AcceptedCells]:
     """Return what each promise accepts.
 
     Raises:
@@ -112,7 +112,7 @@ def accepted_of(cells: dict[str, Any], where: str) -> dict[str, Accepted]:
         names = {"share": f"accepted_{promised}", "value": f"accepted_value_{promised}"}
         given = {part: cells[name] for part, name in names.items() if cells.get(name)}
         try:
-            found[promised] = Accepted.model_validate(given)
+            found[promised] = AcceptedCells.model_validate(given)
         except ValidationError as faults:
             name = names[str(faults.errors()[0]["loc"][0])]
             raise DataError(f"{where}: {name} {_SHARE}, got {cells[name]}") from faults

@@ -42,7 +42,8 @@ class Confidence(nn.Module, ABC):
         late = (~arrived).sum(dim=1).clamp(1, self.numbers)
         finite = predictions.isfinite().all(dim=2)
         known = torch.where(finite.unsqueeze(2), predictions, torch.zeros_like(predictions))
-        return torch.where(finite, self.of(known, late), torch.zeros_like(known[:, :, 0]))
+        given = self.of(known, late).nan_to_num(0.0).clamp(0, 1)
+        return torch.where(finite, given, torch.zeros_like(given))
 
     def of(self, predictions: Tensor, late: Tensor) -> Tensor:
         """Map finite predictions ``[g, k, c]`` and the number of late workers ``[g]`` to confidences ``[g, k]``."""

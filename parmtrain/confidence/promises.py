@@ -52,7 +52,7 @@ class Promises:
 
 
 def _plain(thresholds: dict[float, list[float]]) -> dict[str, list[float | None]]:
-    return {f"{promised:g}": [None if one == inf else one for one in some] for promised, some in thresholds.items()}
+    return {str(promised): [None if one == inf else one for one in some] for promised, some in thresholds.items()}
 
 
 def _read(content: dict[str, list[float | None]]) -> dict[float, list[float]]:
@@ -131,6 +131,8 @@ def _divergence(one: float, other: float) -> float:
 
 def _sequence(risk: float, before: np.ndarray, count: int) -> Iterable[float]:
     """Return falling thresholds to test, from the one at which the expected margin is largest, in deviations."""
+    if not count or not len(before):
+        return []
     falling = np.unique(np.quantile(before, np.linspace(1, 0, STEPS + 1)[1:]))[::-1]
     accepted = np.array([(before >= threshold).mean() * count for threshold in falling])
     expected = np.array([1 - before[before >= threshold].mean() for threshold in falling])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from parmtrain.confidence import Confidence, Promises, promised_agreement, promised_risk
 from parmtrain.confidence.promises import CERTAINTY, LADDER
-from parmtrain.evaluation.reconstructions import Keep, Reconstructions, halves
+from parmtrain.evaluation.reconstructions import Keep, Reconstructions, parted
 from parmtrain.metrics.reliability import Reliability, reliability
 
 FITTED = 0.25  # share of groups that a confidence is fitted on; the others are for its promises
@@ -43,7 +43,7 @@ def calibrated(
         certainty: Probability that promises of agreement hold.
         seed: Seed of the two parts.
     """
-    parts = [[one[part] for part in halves(len(one), FITTED, seed)] for one in some]
+    parts = [[one[part] for part in parted(len(one), FITTED, seed)] for one in some]
     known = [_finite(first) for first, _ in parts]
     late = torch.cat([torch.full((len(one[1]),), number) for number, one in enumerate(known, 1)])
     if len(late):
@@ -124,8 +124,8 @@ class Certainty:
             "agreement": self.agreement.to_json(),
             "main": self.value.to_json(),
             "deployed": None if self.own is None else self.own.to_json(),
-            "promised_agreement": {f"{one:g}": vars(given) for one, given in self.promised.items()},
-            "promised_risk": {f"{one:g}": vars(given) for one, given in self.risk.items()},
+            "promised_agreement": {str(one): vars(given) for one, given in self.promised.items()},
+            "promised_risk": {str(one): vars(given) for one, given in self.risk.items()},
         }
 
 

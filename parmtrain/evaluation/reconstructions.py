@@ -92,11 +92,11 @@ def own_confidence(predictions: Tensor, kind: str) -> Tensor:
     return predictions.amax(dim=-1)
 
 
-def halves(groups: int, share: float, seed: int) -> Iterator[Tensor]:
+def parted(groups: int, share: float, seed: int) -> Iterator[Tensor]:
     """Yield the numbers of a random ``share`` of some groups, and those of the others.
 
     Example:
-        >>> [len(part) for part in halves(10, 0.3, seed=0)]
+        >>> [len(part) for part in parted(10, 0.3, seed=0)]
         [3, 7]
     """
     order = torch.randperm(groups, generator=torch.Generator().manual_seed(seed))

@@ -7,8 +7,8 @@ from parmtrain.metrics.measures import CLASS_SCORES, PROBABILITIES, Measure
 KNOWN: dict[str, Measure] = {
     CLASS_SCORES: agree,
     PROBABILITIES: agree,
-    boxes.BOXES: boxes.iou,
-    embeddings.EMBEDDINGS: embeddings.cosine,
+    boxes.BOXES: boxes.MEASURES.agreement,
+    embeddings.EMBEDDINGS: embeddings.MEASURES.agreement,
 }
 
 

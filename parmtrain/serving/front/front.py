@@ -176,7 +176,10 @@ class Dialect:
         prediction = await self.front.one(query, request.headers)
         if RAW in request.headers.get("accept", "") and prediction.output is not None:
             content = prediction.output.float().numpy().astype("<f4").tobytes()
-            return Response(content, media_type=RAW, headers={"X-Parmtrain-Kind": prediction.kind.value})
+            about = {"X-Parmtrain-Kind": prediction.kind.value}
+            if prediction.confidence is not None:
+                about["X-Parmtrain-Confidence"] = _written(prediction.confidence)
+            return Response(content, media_type=RAW, headers=about)
         if prediction.kind is Kind.default:
             self.protocol.refused(504)
         return JSONResponse(as_json(prediction), 504 if prediction.kind is Kind.default else 200)
@@ -206,4 +209,6 @@ def warm_up(served: Served) -> None:
     with torch.inference_mode():
         for _ in range(WARM_UP):
             bundle.encode(torch.zeros(1, bundle.k, *served.query_shape))
-            bundle.decode(torch.zeros(1, bundle.n, served.width), ~late)
+            decoded = bundle.decode(torch.zeros(1, bundle.n, served.width), ~late)
+            if bundle.confidence is not None:
+                bundle.confidence(decoded, ~late)

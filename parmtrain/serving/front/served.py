@@ -22,7 +22,7 @@ from parmtrain.serving.frontend.acceptance import Acceptance
 from parmtrain.serving.frontend.limits import Limits
 from parmtrain.serving.frontend.trust import Trust
 from parmtrain.serving.service.agreement import Agreement
-from parmtrain.serving.service.coding import Confidence
+from parmtrain.serving.service.coding import ConfidenceProgram
 from parmtrain.serving.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Served:
         return QueryRange.from_json(stated)
 
     @property
-    def confidence(self) -> Confidence | None:
+    def confidence(self) -> ConfidenceProgram | None:
         """What says how far reconstructions can be trusted; None in bundles of older versions."""
         return self.bundle.confidence if self.coded else None
 
@@ -107,6 +107,7 @@ class Served:
         """
         if settings.accept is None:
             return Acceptance(below=settings.below)
+        isolated = bool(self.bundle.about.get("independent"))
         promises = self.bundle.promises
         known = promises.agreement if promises is not None else {}
         if settings.accept not in known:
@@ -120,7 +121,7 @@ class Served:
                 settings.accept,
                 settings.below,
             )
-        return Acceptance(thresholds, settings.below)
+        return Acceptance(thresholds, settings.below, partial=isolated)
 
     @property
     def agreement(self) -> Agreement | None:
@@ -135,6 +136,13 @@ class Served:
         Raises:
             ConfigError: If the settings ask for what the bundle does not promise.
         """
+        if settings.accept is not None and (self.agreement is None or not self.scheme.systematic):
+            log.warning(
+                "accept=%g: neither an alarm nor adaptation follows it, since reconstructions cannot be compared with "
+                "F's own predictions: %s",
+                settings.accept,
+                "the code has none" if self.agreement is not None else "their kind is not known here",
+            )
         return Trust(self.acceptance(settings), settings.accept, settings.adapt, settings.alarm_length)
 
     @property

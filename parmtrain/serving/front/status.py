@@ -1,6 +1,7 @@
 """A page that shows how a front is doing: its instances, its counts, and how far its reconstructions can be trusted."""
 
 from html import escape
+from math import isfinite
 from typing import Any
 
 from starlette.requests import Request
@@ -56,8 +57,17 @@ class Status:
     async def _show(self, request: Request) -> Response:
         state = self.state()
         if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse(state)
+            return JSONResponse(_finite(state))
         return HTMLResponse(_page(state), headers={"Cache-Control": "no-store"})
+
+
+def _finite(value: Any) -> Any:
+    """Return plain values with null in place of what JSON has no number for: thresholds that nothing reaches."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _page(state: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ class Acceptance:
     Args:
         thresholds: The least confidence with one, two, … late workers; none accepts everything.
         below: What becomes of queries whose reconstructions are not accepted.
+        partial: Whether reconstructions of groups that are not full are accepted alike.
 
     Attributes:
         raised: By how much more confidence is asked for than the thresholds say, as the share of what they leave to 1.
@@ -33,10 +34,11 @@ class Acceptance:
         (False, True)
     """
 
-    def __init__(self, thresholds: Sequence[float] = (), below: str = Below.wait) -> None:
+    def __init__(self, thresholds: Sequence[float] = (), below: str = Below.wait, partial: bool = False) -> None:
         if below not in list(Below):
             raise ConfigError([f"below must be {', '.join(Below)}, got {below}"])
         self.thresholds, self.below, self.raised = list(thresholds), Below(below), 0.0
+        self.partial = partial or not thresholds
 
     def threshold(self, late: int) -> float:
         """Return the least confidence that is accepted with some number of late workers, from 1."""

@@ -35,7 +35,7 @@ class Breaker:
         >>> breaker = Breaker(Limits(parity_rest=30.0))
         >>> for _ in range(20):
         ...     breaker.ran(now=1.0, well=False)
-        >>> breaker.closed(2.0), breaker.why.value, breaker.closed(31.0), breaker.why
+        >>> breaker.encodes(2.0), breaker.why.value, breaker.encodes(31.0), breaker.why
         (False, 'failing', True, None)
     """
 
@@ -46,7 +46,7 @@ class Breaker:
         self._well: deque[bool] = deque(maxlen=RECENT)
         self._groups = self._answered = 0
 
-    def closed(self, now: float) -> bool:
+    def encodes(self, now: float) -> bool:
         """Return whether groups are encoded now."""
         if self.why is not None and now >= self._until:
             self.why = None
@@ -55,7 +55,7 @@ class Breaker:
     def ran(self, now: float, well: bool) -> None:
         """Take whether a coded query gave an output."""
         self._well.append(well)
-        if len(self._well) >= FEWEST and sum(self._well) < HALF * len(self._well):
+        if len(self._well) >= FEWEST and sum(self._well) <= HALF * len(self._well):
             self._open(now, Use.failing)
 
     def encoded(self, now: float) -> None:
@@ -70,10 +70,9 @@ class Breaker:
         """Take a query that was answered by a reconstruction."""
         self._answered += 1
 
-    def trusted(self, now: float, trusts: bool) -> None:
-        """Take whether reconstructions are still accepted, however much confidence is asked for."""
-        if not trusts:
-            self._open(now, Use.wrong)
+    def distrusted(self, now: float) -> None:
+        """Take that hardly any reconstruction is accepted any more."""
+        self._open(now, Use.wrong)
 
     def _open(self, now: float, why: Use) -> None:
         self.why, self._until = why, now + self.limits.parity_rest

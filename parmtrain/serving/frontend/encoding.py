@@ -30,7 +30,7 @@ class Encoding:
         """Close a group, and queue its coded queries if the scheme and the limits allow it now."""
         self.grouping.close(group)
         full = self.grouping.is_full(group)
-        rests = self.parts.scheme.systematic and not self.parts.breaker.closed(now)
+        rests = self.parts.scheme.systematic and not self._may(now)
         if rests or not self.parts.scheme.pools or not (full or self.parts.scheme.partial) or not group.waits:
             actions = self.failures.given_up(group)
             group.forget_if_done()
@@ -57,9 +57,18 @@ class Encoding:
         """
         group = query.group
         late = sum(not one.answered and now - one.at >= after for one in group.queries)
-        if group.lazy and late >= SEVERAL:
+        if group.lazy and late >= min(SEVERAL, len(group.queries)) and self._may(now):
             self._encode(now, group)
         return self.covers(query)
+
+    def rescue(self, now: float, group: Group) -> None:
+        """Encode a group that was to be encoded later if a query of it is lost."""
+        if group.lazy and group.failed and group.waits:
+            self._encode(now, group)
+
+    def _may(self, now: float) -> bool:
+        """Return whether encoding is of use: parity models are, and each has an instance."""
+        return self.parts.breaker.encodes(now) and all(map(self.parts.pools.up, self.parts.scheme.pools))
 
     def covers(self, query: Query) -> bool:
         """Return whether coded queries may answer a query."""
@@ -80,7 +89,7 @@ class Encoding:
 
     def _is_audited(self, group: Group) -> bool:
         """Return whether a group is audited, evenly over all full groups of a systematic code."""
-        if not (self.parts.scheme.systematic and self.grouping.is_full(group)):
+        if not self.parts.scheme.systematic or len(group.queries) < self.parts.scheme.k:
             return False
         self._audits += self.parts.limits.audit
         due = self._audits >= 1

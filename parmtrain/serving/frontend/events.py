@@ -60,17 +60,18 @@ class Query:
         group: Its coding group.
         position: Its position in the group.
         answered: Whether it has been answered.
-        asked: Bit mask of the outputs that it was last to be decoded from.
-        decoded: Bit mask of the outputs that it was last decoded from.
-        guess: What was decoded last.
+        asked: Whether its prediction was asked for.
+        judged: Whether it was decoded, or cannot be.
+        guess: What was decoded.
+        heard: Whether the deployed model's own prediction has come.
     """
 
-    __slots__ = ("answered", "asked", "at", "decoded", "group", "guess", "number", "payload", "position")
+    __slots__ = ("answered", "asked", "at", "group", "guess", "heard", "judged", "number", "payload", "position")
 
     def __init__(self, number: int, payload: Any, at: float, group: "Group", position: int) -> None:
         self.number, self.payload, self.at = number, payload, at
         self.group, self.position, self.answered = group, position, False
-        self.asked = self.decoded = 0
+        self.asked = self.judged = self.heard = False
         self.guess: Guess | None = None
 
 
@@ -85,6 +86,7 @@ class Group:
         arrived: Bit mask of the workers whose outputs have arrived.
         closed: Whether it takes no more queries and is encoded: it is full, or was not filled in time.
         audited: Whether one of its predictions is decoded although nothing is late.
+        compared: Whether one of its reconstructions was compared with F's own prediction.
         jobs: Its jobs that are queued or running.
         deaths: How many instances died of its jobs.
         failed: Whether a job of it is not tried again, or a prediction of it was decoded in vain.
@@ -94,8 +96,8 @@ class Group:
     """
 
     __slots__ = (
-        "arrived", "audited", "closed", "coded", "coded_queries", "deaths", "failed", "jobs", "lazy", "number",
-        "outputs", "queries", "tenant"
+        "arrived", "audited", "closed", "coded", "coded_queries", "compared", "deaths", "failed", "jobs", "lazy",
+        "number", "outputs", "queries", "tenant"
     )  # fmt: skip
 
     def __init__(self, number: int, n: int, tenant: str = "") -> None:
@@ -105,7 +107,7 @@ class Group:
         self.arrived, self.closed = 0, False
         self.jobs: set[Job] = set()
         self.deaths, self.failed, self.coded, self.lazy = 0, False, False, False
-        self.audited = False
+        self.audited = self.compared = False
         self.coded_queries: Any = None
 
     @property
@@ -186,6 +188,7 @@ class Decode(NamedTuple):
         outputs: The outputs of its group's n workers; None where missing.
         arrived: Bit mask of the workers whose outputs have arrived.
         payload: The query itself, as it was submitted.
+        size: Number of queries in its group.
         own: The deployed model's own prediction, in an audit: nothing is late, and the other outputs are decoded.
     """
 
@@ -193,6 +196,7 @@ class Decode(NamedTuple):
     outputs: tuple[Any, ...]
     arrived: int
     payload: Any
+    size: int
     own: Any = None
 
 
@@ -200,12 +204,14 @@ class Compare(NamedTuple):
     """Compare a decoded prediction with the deployed model's own, which came later (``Frontend.compared``).
 
     Args:
-        position: Position of the query in its group.
+        group: The group.
+        position: Position of the query in it.
         guess: What was decoded.
         own: The deployed model's own prediction.
         audit: Whether nothing was late.
     """
 
+    group: Group
     position: int
     guess: Guess
     own: Any

@@ -60,22 +60,22 @@ class Failures:
 
     def _hopeless(self, group: Group) -> list[Query]:
         """Return the queries that nothing which is queued, runs or may still be encoded can answer."""
-        workers = sum({1 << job.worker for job in group.jobs if job.worker is not None})
+        left = [job for job in group.jobs if job.running or job.needed]
+        workers = sum({1 << job.worker for job in left if job.worker is not None})
         possible = self.parts.scheme.recoverable(group.arrived | workers) if group.closed else 0
         to_come = group.lazy or (not group.closed and bool(self.parts.scheme.pools))
         may_fill = to_come and not spoiled(group, self.parts.limits)
-        own = {job.query for job in group.jobs}
+        own = {job.query for job in left}
         return [
             query
             for query in group.queries
-            if not (query.answered or query in own or may_fill)
-            and (not possible >> query.position & 1 or query.decoded == group.arrived | workers)
+            if not (query.answered or query in own or may_fill) and (query.judged or not possible >> query.position & 1)
         ]
 
 
 def _reason(query: Query) -> Reason:
     """Return why nothing can answer a query: its outputs could not be decoded, or what ran it failed too often."""
-    return Reason.decoding if query.decoded else Reason.attempts
+    return Reason.decoding if query.judged else Reason.attempts
 
 
 def _drop_coded(group: Group) -> None:

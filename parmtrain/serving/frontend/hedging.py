@@ -6,6 +6,7 @@ from math import ceil, inf
 from parmtrain.codes.scheme import DEPLOYED
 from parmtrain.serving.frontend.encoding import Encoding
 from parmtrain.serving.frontend.events import Query
+from parmtrain.serving.frontend.failures import spoiled
 from parmtrain.serving.frontend.parts import Parts
 from parmtrain.serving.frontend.timers import Delayed
 
@@ -66,9 +67,19 @@ class Hedging:
         for query in self._due.due(now):
             covered = self.encoding.helps(query, self.after, now)
             if (not covered or self.parts.limits.copy_coded) and self._allowed():
-                self.parts.counts["copies"] += 1
-                worker = query.position if self.parts.scheme.systematic else None
-                self.parts.pools.ask(now, query.group, query, worker, DEPLOYED)
+                self._send(now, query)
+
+    def again(self, now: float, query: Query) -> None:
+        """Send a query again at once, unless it waits for an instance still, or what runs its group dies of it."""
+        queued = any(job.query is query and not job.running for job in query.group.jobs)
+        helps = self.parts.scheme.systematic and not queued and not spoiled(query.group, self.parts.limits)
+        if helps and self._allowed():
+            self._send(now, query)
+
+    def _send(self, now: float, query: Query) -> None:
+        self.parts.counts["copies"] += 1
+        worker = query.position if self.parts.scheme.systematic else None
+        self.parts.pools.ask(now, query.group, query, worker, DEPLOYED)
 
     def _allowed(self) -> bool:
         """Return whether another copy may be sent, and take it from the budget."""

@@ -32,7 +32,7 @@ class Limits:
     copy_percentile: float | None = setting(
         None,
         "percentile of recent latencies after which a query is sent again, in place of copy_after",
-        least=0,
+        above=0,
         most=100,
     )
     copy_budget: float = setting(
@@ -79,8 +79,8 @@ class Limits:
         """Yield what is wrong with these settings beyond their bounds."""
         if self.parity not in list(Parity):
             yield f"parity must be {', '.join(Parity)}, got {self.parity}"
-        elif self.parity != Parity.at_once and self.copy_after == inf and self.copy_percentile is None:
-            yield f"parity={self.parity} needs copy_after or copy_percentile, which say when a query is late"
+        elif self.parity != Parity.at_once and self.copy_after == inf:
+            yield f"parity={self.parity} needs copy_after, which says when a query is late until latencies are known"
 
     @property
     def limits(self) -> "Limits":

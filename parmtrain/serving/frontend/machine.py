@@ -61,8 +61,6 @@ class Frontend:
         >>> [answer.kind.value for answer in frontend.finished(0.2, 0, one.jobs, ["F(a)"])]
         ['deployed']
         >>> (decode,) = frontend.finished(0.3, 2, coded.jobs, ["F_P(P)"])  # b is late
-        >>> decode.payload, decode.outputs
-        ('b', ('F(a)', None, 'F_P(P)'))
         >>> (answer,) = frontend.decoded(0.3, decode, "F_P(P) - F(a)", confidence=0.9)
         >>> answer.kind.value, answer.payload, answer.output
         ('reconstructed', 'b', 'F_P(P) - F(a)')
@@ -86,10 +84,10 @@ class Frontend:
         self._waiting = Waiting(self.limits, self.counts)
         parts = Parts(scheme, self.limits, self.pools, self._waiting, self.breaker, self.counts)
         self._failures = Failures(parts)
-        self._reconstruction = Reconstruction(parts, self.acceptance, self._failures)
         self._grouping = Grouping(scheme, self.k, self.limits)
         self.encoding = Encoding(parts, self._grouping, self._failures)
         self._hedging = Hedging(parts, self.encoding)
+        self._reconstruction = Reconstruction(parts, self.acceptance, self._failures, self._hedging)
         self._taken = self._undecided = 0  # queries, and predictions that are to be decoded
         held = self.limits.reconstruct_after if scheme.pools else 0.0
         self._held = Delayed(held or inf, lambda query: query.answered)
@@ -172,24 +170,19 @@ class Frontend:
             group.outputs[job.worker] = output
             group.arrived |= 1 << job.worker
         if query is not None:
-            self._hedging.answered(now - query.at)
+            if not query.heard:  # copies of a query say nothing of others
+                self._hedging.answered(now - query.at)
+                query.heard = True
             if not query.answered:
                 actions.append(self._waiting.answer(query, Kind.deployed, output))
             if query.guess is not None:
-                actions.append(Compare(query.position, query.guess, output))
+                actions.append(Compare(group, query.position, query.guess, output))
                 query.guess = None
         actions += self._reconstruction.of_group(now, group) + self._reconstruction.audit(group)
         return actions + self._failures.given_up(group)
 
     def decoded(self, now: float, decode: Decode, prediction: Any, confidence: float = 1.0) -> list[Action]:
-        """Handle a decoded prediction: it is sent, or kept if there is not enough confidence in it.
-
-        Args:
-            now: The time.
-            decode: What was asked for.
-            prediction: The prediction; None if the outputs give none.
-            confidence: How far it can be trusted, 0 to 1.
-        """
+        """Handle a decoded prediction, None if the outputs give none, and how far it can be trusted, 0 to 1."""
         self._undecided -= 1
         actions = self._reconstruction.decoded(now, decode, prediction, confidence)
         decode.query.group.forget_if_done()
@@ -198,8 +191,9 @@ class Frontend:
     def compared(self, now: float, compare: Compare, agreement: float) -> None:
         """Take how well a decoded prediction agrees with F's own, from 0 to 1."""
         self.counts["audits" if compare.audit else "compared"] += 1
-        self.trust.take(agreement, compare.guess.confidence, compare.guess.late)
-        self.breaker.trusted(now, self.trust.trusts)
+        self.trust.hear(compare, agreement)
+        if self.trust.gives_up():
+            self.breaker.distrusted(now)
 
     def lost(self, now: float, instance: int) -> list[Action]:
         """Handle the death of an instance: its jobs are retried if attempts are left, each alone."""
@@ -230,14 +224,18 @@ class Frontend:
         self._hedging.send_again(now)
         for instance in self.pools.hanging(now):
             self.counts["hung"] += 1
+            jobs = self.pools.jobs_of(instance)
             actions += [Restart(instance), *self._failures.died(now, instance)]
-        return actions + self.pools.assign(now)
+            for job in jobs:
+                self.encoding.rescue(now, job.group)
+        return actions if asked else actions + self.pools.assign(now)
 
     @property
     def next_tick(self) -> float:
         """Earliest time at which ``tick`` may have something to do; infinite if nothing is waiting."""
         timers = min(self._waiting.next, self._hedging.next, self._held.next)
-        return min(timers, self._grouping.next, self.pools.next_hang, self.pools.next_batch)
+        batch = inf if self._undecided else self.pools.next_batch
+        return min(timers, self._grouping.next, self.pools.next_hang, batch)
 
     def _done(self, now: float, jobs: Jobs, actions: list[Action]) -> list[Action]:
         """Return actions and further dispatches; forget the groups of which nothing is left to do.
@@ -245,6 +243,7 @@ class Frontend:
         While predictions are to be decoded, nothing is dispatched: what is queued for their queries may not be needed.
         """
         for job in jobs:
+            self.encoding.rescue(now, job.group)
             job.group.forget_if_done()
         asked = sum(isinstance(action, Decode) for action in actions)
         self._undecided += asked

@@ -7,11 +7,13 @@ one of a group that was decoded although nothing was late (an *audit*).
 from collections.abc import Sequence
 
 from parmtrain.serving.frontend.acceptance import Acceptance
+from parmtrain.serving.frontend.events import Compare
 
 BETS = (1.5, 2.0, 3.0, 5.0, 10.0)  # times the promised disagreement, each an alternative that a bet is made on
-RATE = 0.002  # by how much one reconstruction moves what is asked for, times its loss ÷ the promised one
+RATE, STEP = 0.001, 0.05  # by how much a reconstruction moves what is asked for, times its loss ÷ α; at most
 RELEASE = 0.01  # weight of reconstructions that are not accepted, without which nothing would be once nothing is
-MOST, LOST = 0.999, 0.99  # raised at most, and so far that hardly any is accepted
+LOST, PROBING = 0.99, 0.5  # so far raised that hardly any is accepted, and when parity models are tried again
+WEALTH = 1e300
 
 
 class Alarm:
@@ -57,7 +59,7 @@ class Alarm:
         self.taken += 1
         surprise = (1 - agreement) - self.risk
         self._wealth = [
-            (1 + wealth) * max(1 + stake * surprise, 0.0)
+            min((1 + wealth) * max(1 + stake * surprise, 0.0), WEALTH)
             for wealth, stake in zip(self._wealth, self._stakes, strict=True)
         ]
         if self.raised is None and self.evidence >= self.length:
@@ -113,10 +115,18 @@ class Trust:
         if self.alarm is not None:
             self.alarm.reset()
 
-    @property
-    def trusts(self) -> bool:
-        """Whether reconstructions are accepted: not once hardly any has enough of the confidence that is asked for."""
-        return self.acceptance.raised < LOST
+    def gives_up(self) -> bool:
+        """Return whether hardly any reconstruction has the confidence that is asked for; if so, half of it is next."""
+        if self.acceptance.raised < LOST:
+            return False
+        self.acceptance.raised = PROBING
+        return True
+
+    def hear(self, compare: Compare, agreement: float) -> None:
+        """Take how well the first reconstruction of a group agrees: those of one group are right or wrong together."""
+        if not compare.group.compared:
+            compare.group.compared = True
+            self.take(agreement, compare.guess.confidence, compare.guess.late)
 
     def take(self, agreement: float, confidence: float, late: int) -> None:
         """Take how well a reconstruction agrees with F's own prediction that came later."""
@@ -128,5 +138,5 @@ class Trust:
         if self.adapts:
             risk = self.alarm.risk
             step = (1 - agreement) - risk if accepted else -RELEASE * risk
-            moved = self.acceptance.raised + RATE / risk * step
-            self.acceptance.raised = min(max(moved, 0.0), MOST)
+            moved = self.acceptance.raised + min(RATE / risk, STEP) * step
+            self.acceptance.raised = min(max(moved, 0.0), LOST)

@@ -1,6 +1,6 @@
 """Run the service on Ray: the frontend as a Serve deployment, and one actor per instance.
 
-Only this module, ``actors`` and ``ray_life`` import Ray. Instances are actors rather than Serve replicas, because the
+Only this module, ``actors`` and ``life`` import Ray. Instances are actors rather than Serve replicas, because the
 frontend must choose where each query of a coding group runs: Serve's router could send both queries of a pair to the
 same replica. Several frontends are replicas of the deployment. Each starts instances of its own, which end with it: Ray
 ends the actors that a process has started when it is gone.
@@ -16,8 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from parmtrain.programs import pack
+from parmtrain.serving.fleet.endpoints import pool_names
 from parmtrain.serving.front.front import Front, routes_of, warm_up
 from parmtrain.serving.front.served import instance_counts, read_served, share_of
+from parmtrain.serving.front.status import Status
 from parmtrain.serving.frontend.machine import Frontend
 from parmtrain.serving.instances.runner import precision_of
 from parmtrain.serving.on_ray.actors import ActorInstance, Metrics
@@ -64,7 +66,10 @@ class FrontendDeployment:
             agreement=served.agreement,
         )
         self.front = Front.of(self.service, served, self.settings)
-        self.app = application_of(routes_of(self.front, Protocol(DataPlane(self.front), self._refused)))
+        status = Status(self.front, pool_names(len(served.models)))
+        self.app = application_of(
+            [*routes_of(self.front, Protocol(DataPlane(self.front), self._refused)), status.route]
+        )
         warm_up(served)
         self._collecting = asyncio.create_task(collecting_when_idle(lambda: self.frontend.waiting == 0))
 

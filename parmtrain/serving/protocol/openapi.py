@@ -65,7 +65,7 @@ def _infer(model: Model) -> dict[str, Any]:
     response["properties"] |= {
         "model_name": {"type": "string"},
         "id": {"type": "string"},
-        "parameters": _object({"kind": {"type": "string"}, "group": {"type": "string"}}),
+        "parameters": _object({name: {"type": "string"} for name in ("kind", "group", "confidence")}),
     }
     header = {
         "name": TENANT, "in": "header", "schema": {"type": "string"},

@@ -1,5 +1,6 @@
 """How well reconstructions agree with the deployed model's own predictions of the same queries, which came later."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,9 @@ from torch import Tensor
 
 from parmtrain.metrics.measures import Measure
 from parmtrain.serving.frontend.events import Compare
+from parmtrain.serving.frontend.machine import Frontend
 
+log = logging.getLogger(__name__)
 BINS = 10  # of confidence
 MOST_CLASSES = 1000  # that are counted apart
 SOURCES = ("late", "audit")
@@ -77,10 +80,10 @@ class Agreement:
     Example:
         >>> import torch
         >>> from parmtrain.metrics.functional import agree
-        >>> from parmtrain.serving.frontend.events import Guess
+        >>> from parmtrain.serving.frontend.events import Group, Guess
         >>> agreement = Agreement(agree, classes=True)
         >>> guess = Guess(torch.tensor([0.1, 0.9]), confidence=0.95, late=1)
-        >>> agreement.take(Compare(0, guess, own=torch.tensor([0.0, 1.0])))
+        >>> agreement.take(Compare(Group(0, 3), 0, guess, own=torch.tensor([0.0, 1.0])))
         1.0
         >>> agreement.of["late"].by_confidence
         {9: Mean(count=1, total=1.0)}
@@ -89,6 +92,23 @@ class Agreement:
     def __init__(self, measure: Measure, classes: bool) -> None:
         self.measure, self.classes = measure, classes
         self.of = {source: Means() for source in SOURCES}
+
+    def tell(self, frontend: Frontend, now: float, compare: Compare) -> None:
+        """Tell a frontend how well a reconstruction agrees, and the log once a promise is broken."""
+        try:
+            agreement = self.take(compare)
+        except Exception:  # a bundle is of others
+            log.exception("a reconstruction cannot be compared with F's own prediction")
+            return
+        alarm = frontend.trust.alarm
+        silent = alarm is not None and alarm.raised is None
+        frontend.compared(now, compare, agreement)
+        if silent and alarm is not None and alarm.raised is not None:
+            log.warning(
+                "reconstructions agree less with the deployed model than the promised %g: known after %d of them",
+                alarm.promised,
+                alarm.raised,
+            )
 
     def take(self, compare: Compare) -> float:
         """Take a reconstruction and the deployed model's own prediction; return their agreement, 0 to 1."""

@@ -12,7 +12,7 @@ from parmtrain.codes import Coder
 from parmtrain.serving.frontend.events import Decode, Group, Job
 from parmtrain.serving.service.tracing import Tracer
 
-Confidence = Callable[[Tensor, Tensor], Tensor]
+ConfidenceProgram = Callable[[Tensor, Tensor], Tensor]
 """Maps predictions ``[g, k, c]`` and the workers that arrived ``[g, n]`` (bool) to how far each can be trusted."""
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Coding:
     def __init__(
         self,
         coder: Coder | None,
-        confidence: Confidence | None,
+        confidence: ConfidenceProgram | None,
         own: int,
         width: int,
         tracer: Tracer,
@@ -81,32 +81,38 @@ class Coding:
 
     def decoded(self, decode: Decode) -> Decoded:
         """Return the prediction of a query that the outputs of its group give, and how far it can be trusted."""
-        began = self.clock()
+        began, position = self.clock(), decode.query.position
+        arrived = torch.tensor([[output is not None for output in decode.outputs]])
         try:
-            predictions, confidences = self._decoded(decode.outputs)
+            predictions = self._decoded(decode.outputs, arrived)
+            prediction = well_formed(predictions[0, position : position + 1], 1, predictions.size(2))[0]
         except Exception:
             log.exception("a group cannot be decoded")
             return Decoded(None, 0.0)
+        confidence = 0.0 if prediction is None else self._trusted(predictions, arrived, position)
         self.tracer.decoded(decode, began, self.clock())
-        position = decode.query.position
-        prediction = predictions[position]
-        return Decoded(well_formed(prediction.unsqueeze(0), 1, len(prediction))[0], float(confidences[position]))
+        return Decoded(prediction, confidence)
 
-    def _decoded(self, outputs: tuple[Tensor | None, ...]) -> tuple[Tensor, Tensor]:
-        """Return predictions ``[k, c]`` from outputs of the workers, None where missing, and confidences ``[k]``."""
+    def _decoded(self, outputs: tuple[Tensor | None, ...], arrived: Tensor) -> Tensor:
+        """Return predictions ``[1, k, c]`` from the outputs of the workers, None where missing."""
         assert self.coder is not None
         together = torch.zeros(1, len(outputs), self.width)
-        arrived = torch.zeros(1, len(outputs), dtype=torch.bool)
         for worker, output in enumerate(outputs):
             if output is not None:
                 together[0, worker, : len(output)] = output
-                arrived[0, worker] = True
         with torch.inference_mode():
-            predictions = self.coder.decode(together, arrived)
-            trusted = torch.ones(1, self.coder.k)
-            if self.confidence is not None:
-                trusted = self.confidence(predictions, arrived).nan_to_num(0.0)
-        return predictions[0], trusted[0]
+            return self.coder.decode(together, arrived)
+
+    def _trusted(self, predictions: Tensor, arrived: Tensor, position: int) -> float:
+        """Return how far one of some predictions ``[1, k, c]`` can be trusted; not at all if that cannot be said."""
+        if self.confidence is None:
+            return 1.0
+        try:
+            with torch.inference_mode():
+                return float(self.confidence(predictions, arrived)[0, position].nan_to_num(0.0).clamp(0, 1))
+        except Exception:
+            log.exception("the confidence in a prediction cannot be calculated")
+            return 0.0
 
 
 def well_formed(output: Any, count: int, length: int) -> list[Tensor | None]:

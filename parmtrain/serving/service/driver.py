@@ -16,7 +16,7 @@ from parmtrain.serving.frontend.events import Action, Answer, Compare, Decode, D
 from parmtrain.serving.frontend.log import Record, unrecorded
 from parmtrain.serving.frontend.machine import Frontend
 from parmtrain.serving.service.agreement import Agreement
-from parmtrain.serving.service.coding import Coding, Confidence, well_formed
+from parmtrain.serving.service.coding import Coding, ConfidenceProgram, well_formed
 from parmtrain.serving.service.keeping import Kept
 from parmtrain.serving.service.predictions import Observer, Prediction
 from parmtrain.serving.service.ticking import Ticker
@@ -79,7 +79,7 @@ class Service:
         default: Tensor | None = None,
         observer: Observer | None = None,
         tracer: Tracer | None = None,
-        confidence: Confidence | None = None,
+        confidence: ConfidenceProgram | None = None,
         agreement: Agreement | None = None,
         kept: Kept | None = None,
         record: Record = unrecorded,
@@ -169,7 +169,7 @@ class Service:
                 at = self.clock()
                 self._do(at, "decoded", self.frontend.decoded(at, action, found.prediction, found.confidence))
             elif isinstance(action, Compare) and self.agreement is not None:
-                self.frontend.compared(now, action, self.agreement.take(action))
+                self.agreement.tell(self.frontend, now, action)
             elif isinstance(action, Answer):
                 self._answer(action)
             elif isinstance(action, Restart):

@@ -37,6 +37,19 @@ class Accuracies:
     default: float
     uncertain: float | None = None
 
+    @classmethod
+    def of_accepted(
+        cls, deployed: float, reconstructed: float, default: float, share: float, accepted: float
+    ) -> "Accuracies":
+        """Return accuracies where a ``share`` of reconstructions is accepted, whose accuracy is known.
+
+        Example:
+            >>> round(Accuracies.of_accepted(0.9, 0.8, 0.1, share=0.5, accepted=0.88).uncertain, 3)
+            0.72
+        """
+        others = (reconstructed - share * accepted) / (1 - share) if share < 1 else reconstructed
+        return cls(deployed, accepted, default, min(max(others, 0.0), 1.0))
+
     def overall(self, outcome: Outcome) -> float:
         """Return the overall accuracy of a service's answers."""
         uncertain = self.reconstructed if self.uncertain is None else self.uncertain
