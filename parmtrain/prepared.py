@@ -205,11 +205,14 @@ class Prepared:
         promised = cfg.accept.agreement if trusted is not None else None
         return replace(scored(predictor), partial=partial, promised=promised)
 
-    def calibrate(self, predictor: CodedPredictor, device: torch.device | None = None) -> Calibrated | None:
+    def calibrate(
+        self, predictor: CodedPredictor, isolated: bool, device: torch.device | None = None
+    ) -> Calibrated | None:
         """Fit a confidence in reconstructions, and its promises, on the validation split; None if none is configured.
 
         Args:
             predictor: Module that encodes, predicts and decodes, on ``device`` and in evaluation mode.
+            isolated: Whether its code runs queries apart.
             device: Device to compute on.
         """
         cfg = self.cfg
@@ -219,7 +222,7 @@ class Prepared:
         some = reconstructions(predictor, split, measures, cfg.seed, device, cfg.data.workers)
         confidence = assemble.confidence(cfg, measures.kind, predictor.stragglers, self.task.outputs)
         agreements, risks = ([] if one is None else [one] for one in (cfg.accept.agreement, cfg.accept.risk))
-        return calibrated(some, confidence, [*LADDER, *agreements], risks, cfg.accept.certainty, cfg.seed)
+        return calibrated(some, confidence, [*LADDER, *agreements], risks, cfg.accept.certainty, cfg.seed, isolated)
 
     def _scored(self, queries: QuerySet, device: torch.device | None) -> tuple[ScoredSplit, Measures]:
         """Return a split to score, and the measures of the deployed model's kind of predictions on it."""

@@ -77,7 +77,7 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None, data: Any)
     try:
         with started_logger(cfg, place) as logger:
             trained = train(work, place, logger)
-            trusted = work.calibrate(trained.module, trained.device)
+            trusted = work.calibrate(trained.module, trained.module.code.independent, trained.device)
             scores = work.evaluate(trained.module, trained.device, trusted=trusted)
             work.deployed.check_unchanged()
             work.keep_deployed(place)

@@ -40,7 +40,7 @@ from parmtrain.serving.frontend.trust import Alarm, Trust
 from parmtrain.settings import read_settings
 from parmtrain.tasks.queries import TensorQueries
 
-FITTED = 0.25  # of a sample: which thresholds are tried, as in a run
+FITTED = 0.1  # of a sample: which thresholds are tried, as in a run
 CHANGE = 0.5  # of a stream
 
 

@@ -2,7 +2,8 @@
 
     python experiments/trust/reliability.py OUT RUN [RUN …]
 
-Runs of one task share a panel; F's own curve is that of the first. Everything is read from their ``metrics.json``.
+Runs of one task share a panel; F's own curve is that of the first. Confidences are fitted again on each run's validation
+split, and scored on its test split.
 """
 
 import csv
@@ -17,15 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from parmtrain.drawing import BLUE, GREEN, GREY, ORANGE, finish, save
+from parmtrain.reopened import reopen
 
 COLOURS = (BLUE, ORANGE, GREEN, "#7a4fb5", "#c2255c")
 PROMISED = ("0.97", "0.98", "0.99")
 
 
 def read(run: str) -> dict[str, Any]:
-    """Return the results of a run."""
+    """Return the results of a run, with a confidence that is fitted now."""
     metrics: dict[str, Any] = json.loads((Path(run) / "metrics.json").read_text())
-    return metrics
+    prepared, bundle = reopen(run)
+    trusted = prepared.calibrate(bundle, bool(bundle.about["independent"]))
+    return metrics | prepared.evaluate(bundle, trusted=trusted).to_json()
 
 
 def row(metrics: dict[str, Any]) -> dict[str, Any]:

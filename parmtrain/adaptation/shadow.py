@@ -95,7 +95,9 @@ class Shadow:
         confidence: Confidence = by_kind(self.kind, self.bundle.stragglers, self.bundle.outputs)
         promised = self.bundle.promises
         agreements = sorted({*LADDER, *(promised.agreement if promised is not None else ())})
-        trusted = calibrated([self._reconstructions(models, held_out, rest)], confidence, agreements, seed=self.seed)
+        further = [self._reconstructions(models, held_out, rest)]
+        isolated = bool(self.bundle.about.get("independent"))
+        trusted = calibrated(further, confidence, agreements, seed=self.seed, isolated=isolated)
         return Learned(models, now.agreement.mean().item(), before.agreement.mean().item(), chance, trusted)
 
     def _train(self, models: list[nn.Module], pairs: Pairs) -> None:

@@ -1,6 +1,7 @@
 """Base class of confidences."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,12 @@ class Confidence(nn.Module, ABC):
         kind: Kind of prediction, as ``Measures`` has it.
         numbers: Largest number of late workers with which predictions are reconstructed.
         outputs: Length of one prediction.
+
+    Attributes:
+        fitted_on: Share of the validation groups that it is fitted on; the others are for its promises.
     """
+
+    fitted_on: ClassVar[float] = 0.25
 
     def __init__(self, kind: str, numbers: int, outputs: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """The largest probability of a reconstructed prediction, calibrated by temperatures."""
 
 from math import exp, log
+from typing import ClassVar
 
 import torch
 from scipy.optimize import minimize_scalar
@@ -32,6 +33,7 @@ class Softmax(Confidence):
         True
     """
 
+    fitted_on: ClassVar[float] = 0.1  # a temperature takes few
     temperatures: Tensor
 
     def __init__(self, kind: str, numbers: int, outputs: int) -> None:

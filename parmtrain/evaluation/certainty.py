@@ -13,7 +13,6 @@ from parmtrain.confidence.promises import CERTAINTY, LADDER
 from parmtrain.evaluation.reconstructions import Keep, Reconstructions, parted
 from parmtrain.metrics.reliability import Reliability, reliability
 
-FITTED = 0.25  # share of groups that a confidence is fitted on; the others are for its promises
 AT_ONCE = 4096
 
 
@@ -32,6 +31,7 @@ def calibrated(
     risks: Iterable[float] = (),
     certainty: float = CERTAINTY,
     seed: int = 0,
+    isolated: bool = False,
 ) -> Calibrated:
     """Fit a confidence on some groups of a split, and find the thresholds of its promises on the others.
 
@@ -42,8 +42,9 @@ def calibrated(
         risks: Promised shares that are accepted and disagree.
         certainty: Probability that promises of agreement hold.
         seed: Seed of the two parts.
+        isolated: Whether the reconstructions of one group do not depend on each other; all of them count then.
     """
-    parts = [[one[part] for part in parted(len(one), FITTED, seed)] for one in some]
+    parts = [[one[part] for part in parted(len(one), confidence.fitted_on, seed)] for one in some]
     known = [_finite(first) for first, _ in parts]
     late = torch.cat([torch.full((len(one[1]),), number) for number, one in enumerate(known, 1)])
     if len(late):
@@ -54,7 +55,9 @@ def calibrated(
     for first, second in parts:
         before = confidences(confidence, first).flatten()
         given = confidences(confidence, second)
-        chosen, agreement = _replaced(second, given).one_of_each(seed)
+        chosen, agreement = given.flatten(), second.agreement.flatten()
+        if not isolated:
+            chosen, agreement = _replaced(second, given).one_of_each(seed)
         for least, thresholds in by_agreement.items():
             numbers = (chosen.numpy(), agreement.numpy(), before.numpy())
             thresholds.append(promised_agreement(least, *numbers, certainty))
