@@ -2,8 +2,8 @@
 
     python experiments/trust/reliability.py OUT RUN [RUN …]
 
-Runs of one task share a panel; F's own curve is that of the first. Confidences are fitted again on each run's validation
-split, and scored on its test split.
+Runs of one task share a panel; F's own curve is that of the first. Confidences are fitted again on each run's
+validation split, and scored on its test split.
 """
 
 import csv
