@@ -16,7 +16,7 @@ from parmtrain.training.checkpoints import AtomicCheckpoints
 from tests.small_runs import figures, small_run
 
 
-def cut_off(*arguments: Any) -> None:
+def cut_off(*arguments: Any, **more: Any) -> None:
     raise KeyboardInterrupt
 
 

@@ -95,11 +95,11 @@ class _Description(BaseModel):
             channels = {len(stated) for _, stated in self.queries}
             if channels != {channels_of(self.shapes.query)}:
                 raise PydanticCustomError("channels", "queries must have bounds for each channel")
-        if (self.promises is None) != (CONFIDENCE not in {name.partition(".")[0] for name in self.files}):
-            raise PydanticCustomError("promises", "promises and the file of a confidence must be given together")
         parts = {ENCODER, DECODER, *(parity_model(j) for j in range(self.parity.models))}
         if {name.partition(".")[0] for name in self.files} - {DEPLOYED, CONFIDENCE} != parts:
             raise PydanticCustomError("files", "files must be those of an encoder, a decoder and its models")
+        if (self.promises is None) != (CONFIDENCE not in {name.partition(".")[0] for name in self.files}):
+            raise PydanticCustomError("promises", "promises and the file of a confidence must be given together")
         return self
 
 
@@ -129,7 +129,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise ExportError(f"{path} must be an object, got {type(about).__name__}")
     if about.get("format") not in READABLE:
-        raise ExportError(f"{path} must have format {' or '.join(map(str, READABLE))}, got {about.get('format')}")
+        raise ExportError(f"{path} must have format {READABLE[0]} to {READABLE[-1]}, got {about.get('format')}")
     wrong = first_wrong(_Description, about)
     if wrong is not None:
         raise ExportError(f"{path}: {wrong.key} {wrong.sentence}".replace(":  ", ": "))
