@@ -142,7 +142,7 @@ def streams(found: dict[str, np.ndarray], least: float, settings: Settings) -> l
         trust, plain = Trust(Acceptance([least]), settings.promised), Acceptance([least])
         kept: list[float] = []
         fixed: list[float] = []
-        for number, (confidence, agreement) in enumerate(np.concatenate([before, after])):
+        for number, (confidence, agreement) in enumerate(np.concatenate([before, after]).tolist()):
             if number >= settings.stream - count // 2:
                 kept += [agreement] if trust.acceptance.accepts(confidence, 1) else []
                 fixed += [agreement] if plain.accepts(confidence, 1) else []
@@ -188,7 +188,7 @@ def plot(found: dict[str, np.ndarray], least: float, settings: Settings, path: P
         kept, shares, window = [], [], 1000
         for begin in range(0, len(parts), window):
             taken = []
-            for confidence, agreement in parts[begin : begin + window]:
+            for confidence, agreement in parts[begin : begin + window].tolist():
                 taken += [agreement] if trust.acceptance.accepts(confidence, 1) else []
                 trust.take(agreement, confidence, 1)
             kept.append(np.mean(taken) if taken else np.nan)
