@@ -43,7 +43,9 @@ class AdaptSettings:
     epochs: int = setting(8, "passes over the kept queries in a round", above=0)
     lr: float = setting(1e-3, "largest learning rate", above=0)
     seed: int = setting(0, "seed of the groups", least=0)
-    status: str = setting("", "/status of the front, http://…, by which a version that disappoints is taken back")
+    status: str = setting(
+        "", "/status of the front, http://…, by whose audits (audit=…) a version that disappoints is taken back"
+    )
     threads: int = setting(1, "threads of PyTorch", above=0)
 
     def faults(self) -> Iterator[str]:
@@ -67,7 +69,7 @@ class Adaptation:
         self.served, self.versions = PairFolder(Path(settings.keep)), Versions(Path(settings.versions))
         self.versions.begin(Bundle(settings.bundle))
         self.known = 0  # files that had been written when it last learned
-        self._before: dict[str, tuple[int, float]] = {}  # what the front had compared when the version began
+        self._before = self._audited()  # what the front had audited when the version began, or this
 
     def round(self) -> bool:
         """Learn from what is kept, and promote what is better; return whether it is.
@@ -90,7 +92,7 @@ class Adaptation:
             log.info("%s; nothing is changed", words)
             return False
         number = self.versions.promote(learned, len(learned_from.queries))
-        self._before = self._compared()
+        self._before = self._audited()
         log.info("%s; version %d serves", words, number)
         return True
 
@@ -101,9 +103,10 @@ class Adaptation:
         about = self.versions.bundle().about.get("version")
         if about is None:
             return False
-        now = self._compared()
-        count = sum(now[source][0] - self._before.get(source, (0, 0.0))[0] for source in now)
-        agreed = sum(now[source][1] - self._before.get(source, (0, 0.0))[1] for source in now)
+        now = self._audited()
+        count, agreed = now[0] - self._before[0], now[1] - self._before[1]
+        if count < 0:  # the front has begun anew
+            self._before = 0, 0.0
         if count <= 0 or binom.cdf(round(agreed), count, about["agreement"]) >= SURPRISE:
             return False
         why = (
@@ -114,19 +117,22 @@ class Adaptation:
         log.warning("version %d is taken back, version %d serves: %s", about["number"], parent, why)
         return True
 
-    def _compared(self) -> dict[str, tuple[int, float]]:
-        """Return how many reconstructions the front has compared, and how many agreed; none if it cannot be asked."""
+    def _audited(self) -> tuple[int, float]:
+        """Return how many audits the front has made, and how many agreed; none if it cannot be asked.
+
+        Late queries are no fair sample: what is sent is compared less often than what waits for F's own prediction.
+        """
         if not self.settings.status:
-            return {}
+            return 0, 0.0
         try:
             request = urllib.request.Request(self.settings.status, headers={"Accept": "application/json"})
             with urllib.request.urlopen(request, timeout=SOON) as response:
                 state: dict[str, Any] = json.load(response)
-            means = {source: one["overall"] for source, one in state["agreement"].items()}
-            return {source: (one["count"], one["count"] * (one["agreement"] or 0.0)) for source, one in means.items()}
+            audits = state["agreement"]["audit"]["overall"]
+            return audits["count"], audits["count"] * (audits["agreement"] or 0.0)
         except (OSError, ValueError, KeyError, TypeError) as fault:
             log.warning("status=%s cannot be read: %s", self.settings.status, fault)
-            return {}
+            return 0, 0.0
 
 
 def adapt(settings: AdaptSettings) -> None:

@@ -52,7 +52,8 @@ def app_of(model: Any) -> Any:
 @contextmanager
 def front_at_once(finished: Result, path: Path, **settings: Any) -> Iterator[str]:
     settings = {"copy_after": inf} | settings
-    given = ServeSettings(**{"bundle": str(finished.folder), "fleet": str(path)} | settings)
+    places: dict[str, Any] = {"bundle": str(finished.folder), "fleet": str(path)}
+    given = ServeSettings(**places | settings)
     with serving(front_application(given, read_served(given)).app) as url:
         yield url
 

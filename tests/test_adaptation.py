@@ -120,14 +120,14 @@ def test_a_version_that_disappoints_is_taken_back(finished: Result, kept: Path, 
         Thread(target=server.serve_forever, daemon=True).start()
         status = f"http://127.0.0.1:{server.server_port}/status"
         adaptation = Adaptation(settings_for(finished, kept, tmp_path / "versions", status=status))
-        Front.state = {"agreement": {"late": {"overall": {"count": 1000, "agreement": 0.2}}}}  # of version 0
+        Front.state = {"agreement": {"audit": {"overall": {"count": 1000, "agreement": 0.2}}}}  # of version 0
         assert not adaptation.watch()
         assert adaptation.round()
         promised = adaptation.versions.bundle().about["version"]["agreement"]
         total = 1000 * 0.2 + 500 * promised
-        Front.state = {"agreement": {"late": {"overall": {"count": 1500, "agreement": total / 1500}}}}
+        Front.state = {"agreement": {"audit": {"overall": {"count": 1500, "agreement": total / 1500}}}}
         assert not adaptation.watch()
-        Front.state = {"agreement": {"late": {"overall": {"count": 2000, "agreement": (total + 500 * 0.4) / 2000}}}}
+        Front.state = {"agreement": {"audit": {"overall": {"count": 2000, "agreement": (total + 500 * 0.4) / 2000}}}}
         assert adaptation.watch()
         assert adaptation.versions.current == 0
         assert "taken back" in adaptation.versions.history[-1]["what"]

@@ -112,10 +112,7 @@ class ServeSettings(Limits):
             yield f"gpus must be a fraction of one or a whole number, got {self.gpus:g}"
         if self.unusual not in UNUSUAL:
             yield f"unusual must be {', '.join(UNUSUAL[:-1])} or {UNUSUAL[-1]}, got {self.unusual}"
-        if self.below not in list(Below):
-            yield f"below must be {', '.join(Below)}, got {self.below}"
-        if not self.coded and self.accept is not None:
-            yield f"accept must not be set with coded=false, got {self.accept:g}"
+        yield from self._faults_of_acceptance()
         if not self.host:
             yield "host must be an address, got an empty one"
         if bool(self.tls_certificate) != bool(self.tls_key):
@@ -123,6 +120,14 @@ class ServeSettings(Limits):
         if self.traces and not all(map(_installed, TRACING)):
             yield "traces needs more packages: pip install 'parmtrain[trace]'"
         yield from self._faults_before_ray() if self.fleet is None else self._faults_before_a_fleet()
+
+    def _faults_of_acceptance(self) -> Iterator[str]:
+        if self.below not in list(Below):
+            yield f"below must be {', '.join(Below)}, got {self.below}"
+        elif self.below != Below.wait and self.accept is None:
+            yield f"below={self.below} needs accept=…, without which every reconstruction is accepted"
+        if not self.coded and self.accept is not None:
+            yield f"accept must not be set with coded=false, got {self.accept:g}"
 
     def _faults_of_ports(self) -> Iterator[str]:
         several = 1 if self.fleet is None else self.frontends

@@ -99,29 +99,35 @@ class Served:
         """What says how far reconstructions can be trusted; None in bundles of older versions."""
         return self.bundle.confidence if self.coded else None
 
-    def acceptance(self, settings: ServeSettings) -> Acceptance:
-        """Return which reconstructions are sent.
+    def thresholds(self, settings: ServeSettings) -> list[float]:
+        """Return the least confidence with one, two, … late workers that keeps what the settings ask for.
 
         Raises:
             ConfigError: If the settings ask for what the bundle does not promise.
         """
         if settings.accept is None:
-            return Acceptance(below=settings.below)
-        isolated = bool(self.bundle.about.get("independent"))
-        promises = self.bundle.promises
-        known = promises.agreement if promises is not None else {}
+            return []
+        known = self._promised
         if settings.accept not in known:
             may = f"one of {', '.join(f'{one:g}' for one in known)}" if known else "unset: the bundle promises nothing"
             raise ConfigError([f"accept must be {may}, got {settings.accept:g}; run its training again to have others"])
-        thresholds = known[settings.accept]
-        if min(thresholds) == inf:
+        return known[settings.accept]
+
+    def acceptance(self, settings: ServeSettings) -> Acceptance:
+        """Return which reconstructions are sent; the errors are those of ``thresholds``."""
+        thresholds = self.thresholds(settings)
+        if min(thresholds, default=0.0) == inf:
             log.warning(
                 "accept=%g: no reconstruction is accepted, since validation had too few groups, or too poor ones, to "
-                "promise that; default is below=%s",
+                "promise that; this bundle can promise %s",
                 settings.accept,
-                settings.below,
+                ", ".join(f"{one:g}" for one, some in self._promised.items() if min(some) < inf) or "nothing",
             )
-        return Acceptance(thresholds, settings.below, partial=isolated)
+        return Acceptance(thresholds, settings.below, partial=bool(self.bundle.about.get("independent")))
+
+    @property
+    def _promised(self) -> dict[float, list[float]]:
+        return {} if self.bundle.promises is None else self.bundle.promises.agreement
 
     @property
     def agreement(self) -> Agreement | None:

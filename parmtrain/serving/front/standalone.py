@@ -213,8 +213,8 @@ def serve_alone(settings: ServeSettings) -> None:
         ConfigError: If a port is taken, or the file of the fleet is wrong.
     """
     entrance, served = Entrance.of(settings), read_served(settings)
+    served.thresholds(settings)
     read_share(settings, pool_names(len(served.models)), 0)
-    served.acceptance(settings)
     require_small_batches(settings, served)
     with ExitStack() as stack:
         bound = stack.enter_context(taken(settings.host, settings.port, "port"))

@@ -26,6 +26,7 @@ class Kept:
     def __init__(self, served: PairFolder, share: float = 1.0) -> None:
         self.served, self._keeping = served, Keeping(share)
         self._writing: set[asyncio.Task[None]] = set()
+        self._one_by_one = asyncio.Lock()
 
     def take(self, queries: Tensor, predictions: Sequence[Tensor | None]) -> None:
         """Take queries ``[b, *query]`` and F's own predictions ``[c]``, None where malformed."""
@@ -40,6 +41,7 @@ class Kept:
 
     async def _write(self, queries: np.ndarray, predictions: np.ndarray) -> None:
         try:
-            await asyncio.to_thread(self.served.write, queries, predictions)
+            async with self._one_by_one:  # files are numbered
+                await asyncio.to_thread(self.served.write, queries, predictions)
         except (OSError, ParmtrainError) as fault:
             log.error("%d served queries cannot be kept in %s: %s", len(queries), self.served.folder, fault)
