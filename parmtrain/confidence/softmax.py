@@ -28,7 +28,7 @@ class Softmax(Confidence):
         >>> scores = torch.tensor([[[4.0, 0.0], [0.0, 0.0]]])
         >>> confidence(scores, arrived).round(decimals=3)
         tensor([[0.9820, 0.5000]])
-        >>> confidence.fit(scores[0], torch.ones(2), agreement=torch.tensor([1.0, 1.0]))  # it was too cautious
+        >>> confidence.fit(scores[0].repeat(99, 1), torch.ones(198), torch.ones(198))  # it was too cautious
         >>> bool(confidence.temperatures < 1)
         True
     """
@@ -49,8 +49,12 @@ class Softmax(Confidence):
                 self.temperatures[number - 1] = self._best(predictions[some], agreement[some].float())
 
     def _best(self, predictions: Tensor, agreement: Tensor) -> float:
+        right = agreement.sum()  # as if one more had agreed and one more had not: a few that all agree prove little
+        most, least = (right + 1) / (right + 2), 1 / (len(agreement) - right + 2)
+        wanted = least + agreement * (most - least)
+
         def loss(temperature: float) -> float:
-            return binary_cross_entropy(self._largest(predictions, exp(temperature)), agreement).item()
+            return binary_cross_entropy(self._largest(predictions, exp(temperature)), wanted).item()
 
         return exp(minimize_scalar(loss, bounds=(log(COLDEST), log(HOTTEST)), method="bounded").x)
 

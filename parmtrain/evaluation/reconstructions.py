@@ -9,6 +9,7 @@ from torch.nn.functional import softmax
 
 from parmtrain.metrics.measures import CLASS_SCORES, PROBABILITIES, Measures
 
+FEW = 50  # groups
 Keep = Callable[[Tensor, Tensor], Tensor]
 """Maps decoded predictions ``[g, k, c]`` and the workers that arrived ``[g, n]`` to what is kept ``[g, k, …]``."""
 
@@ -93,12 +94,12 @@ def own_confidence(predictions: Tensor, kind: str) -> Tensor:
 
 
 def parted(groups: int, share: float, seed: int) -> Iterator[Tensor]:
-    """Yield the numbers of a random ``share`` of some groups, and those of the others.
+    """Yield the numbers of a random ``share`` of some groups, and those of the others, a few at least.
 
     Example:
         >>> [len(part) for part in parted(10, 0.3, seed=0)]
         [3, 7]
     """
     order = torch.randperm(groups, generator=torch.Generator().manual_seed(seed))
-    first = max(1, round(share * groups))
+    first = max(1, round(share * groups), min(FEW, groups // 4))
     yield from (order[:first], order[first:])
