@@ -71,7 +71,8 @@ class Means:
 class Agreement:
     """Count how well reconstructions agree, those of late queries and those of audits apart.
 
-    Late queries are no fair sample of all: what makes an instance slow may make predictions wrong. Audits are one.
+    Late queries are no fair sample of all: what makes an instance slow may make predictions wrong, and what is sent is
+    compared less often than what waits. Audits are of groups in which nothing was late.
 
     Args:
         measure: Agreement of predictions ``[..., c]`` with the deployed model's own.
