@@ -55,14 +55,21 @@ class Command:
     def wait_until_ready(self) -> None:
         self.wait_for(lambda: "take POST" in self.said)
 
+    def listening(self) -> set[int]:
+        """Return those of its ports that somebody listens on."""
+        sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        there = {int(socket[1].rpartition(":")[2], 16) for socket in sockets if socket[3] == "0A"}
+        return there & set(self.ports)
+
     def assert_nothing_left(self, seconds: float = 5) -> None:
-        """Assert that its processes end within some seconds, and that nobody listens on its ports."""
+        """Assert that its processes end within some seconds, and that nobody listens on its ports.
+
+        Both are waited for: the kernel takes a dying process's environment before it closes its sockets.
+        """
         until = time.monotonic() + seconds
-        while (left := self.running()) and time.monotonic() < until:
+        while (left := (self.running(), self.listening())) != (set(), set()) and time.monotonic() < until:
             time.sleep(0.1)
-        assert not left, self.said
-        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if " 0A " in line]
-        assert not {f"{port:04X}" for port in self.ports} & {address.rpartition(":")[2] for address in listening}
+        assert left == (set(), set()), self.said
         assert "Traceback" not in self.said
 
 

@@ -3,8 +3,9 @@
     python experiments/serving/live.py OUT sum=RUN heads=RUN [k=2] [modes=none,equal,sum,…] [queries=100000] …
 
 RUN is a run of digits with this k; each name is a mode, ``coded`` by that run's bundle. Other modes are ``none`` (m
-instances of the deployed model), ``equal`` (m + m/k) and ``hedged`` (``equal``; a query is sent again behind the 95th
-percentile of ``equal``). ``backup`` must be a run of code=backup. Instances (``live_instances.py``) are 18 processes
+instances of the deployed model), ``equal`` (m + m/k), ``hedged`` (``equal``; a query is sent again behind the 95th
+percentile of ``equal``), and the simulator's further strategies, as ``heads_sure`` with the bundle of
+``heads``. ``backup`` must be a run of code=backup. Instances (``live_instances.py``) are 18 processes
 that block for ``service`` seconds a prediction, and ``delay_mean`` more while they are slow. Queries come at random
 times (Poisson) that do not wait for answers; latency counts from when a query was meant to be sent. All modes see the
 same arrivals and the same slowdowns. OUT/MODE.npz has every latency; a mode that has one is not run again. OUT gets
@@ -33,10 +34,13 @@ from parmtrain import compose
 from parmtrain.bundle import Bundle
 from parmtrain.config import assemble
 from parmtrain.serving import Frontend, Kind, Limits, uncoded
+from parmtrain.serving.frontend.acceptance import Acceptance
+from parmtrain.serving.frontend.trust import Trust
 from parmtrain.serving.protocol.open_inference import Message, write
-from parmtrain.serving.simulation.delays import ServiceTimes, Slowdowns, constant
+from parmtrain.serving.simulation.delays import ServiceTimes, Slowdowns, constant, drawn
 from parmtrain.serving.simulation.latency_report import ServiceRow, latency_table, plot_latency, write_csv
 from parmtrain.serving.simulation.simulator import KINDS, Costs, Outcome, Simulation, poisson
+from parmtrain.serving.simulation.strategies import NAMES, Strategy, strategies
 from parmtrain.settings import read_settings
 from parmtrain.simulate import DELAYS
 
@@ -66,20 +70,22 @@ class Settings:
     delay: str = "constant"
     delay_mean: float = 0.25
     transport: float = 0.0
+    accept: float = 0.97  # promised agreement, of modes that ask for confidence
     seed: int = 0
 
-    def instances(self, mode: str) -> list[int]:
-        """Return how many instances each pool has."""
-        extra = self.m // self.k
-        return [self.m] if mode == "none" else [self.m + extra] if mode in ("equal", "hedged") else [self.m, extra]
+    def strategy(self, mode: str) -> Strategy:
+        """Return the simulator's strategy of a mode's name, or of one that is named after its code."""
+        return strategies([mode if mode in NAMES else "coded"], self.m, self.k, r=1)[0]
 
     @property
     def runs(self) -> dict[str, str]:
         every = {name: getattr(self, name) for name in ("sum", "heads", "lowres", "backup")}
         return {name: run for name, run in every.items() if run}
 
-    def coded(self, mode: str) -> bool:
-        return mode in ("sum", "heads", "lowres", "backup")
+    def run(self, mode: str) -> str | None:
+        """Return the name of the run that a mode codes with; None for one that does not."""
+        name = mode.partition("_")[0]
+        return name if name in self.runs else None
 
 
 def bodies() -> tuple[list[tuple[bytes, dict[str, str]]], np.ndarray]:
@@ -130,20 +136,21 @@ def write_schedule(settings: Settings, path: Path, began: float) -> None:
 
 def live(settings: Settings, mode: str, out: Path, copy_after: float) -> dict[str, np.ndarray]:
     """Serve in one mode, and send it all queries."""
-    counts, names = settings.instances(mode), ["deployed", mode]
+    strategy, coding = settings.strategy(mode), settings.run(mode)
     servers = iter(range(FIRST, FIRST + INSTANCES))
-    pools = ["deployed", "parity"][: len(counts)]
     fleet = {
         pool: [f"http://127.0.0.1:{next(servers)}/v2/models/{name}" for _ in range(count)]
-        for pool, name, count in zip(pools, names, counts, strict=False)
+        for pool, name, count in zip(["deployed", "parity"], ["deployed", coding], strategy.instances, strict=False)
     }
     (out / "fleet.yaml").write_text(yaml.safe_dump(fleet))
-    run = settings.runs.get(mode, next(iter(settings.runs.values())))
+    run = settings.runs[coding or next(iter(settings.runs))]
     command = [
         sys.executable, "-m", "parmtrain.serve", f"bundle={run}", f"fleet={out / 'fleet.yaml'}", f"port={PORT}",
-        f"metrics_port={PORT + 99}",
-        f"coded={str(settings.coded(mode)).lower()}", f"copy_after={copy_after}", "fill_after=inf", "deadline=60",
+        f"metrics_port={PORT + 99}", f"coded={str(coding is not None).lower()}", f"copy_after={copy_after}",
+        "fill_after=inf", "deadline=60", *(f"{name}={value}".lower() for name, value in strategy.changes.items()),
     ]  # fmt: skip
+    if strategy.below is not None:
+        command += [f"accept={settings.accept}", f"below={strategy.below}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as front:
         try:
             wait_for(f"http://127.0.0.1:{PORT}/v2/health/ready")
@@ -154,13 +161,26 @@ def live(settings: Settings, mode: str, out: Path, copy_after: float) -> dict[st
 
 def simulated(settings: Settings, mode: str, copy_after: float) -> Outcome:
     """Return the outcome of the same mode in simulated time."""
-    scheme = Bundle(settings.runs[mode]).scheme if settings.coded(mode) else uncoded()
+    strategy, coding = settings.strategy(mode), settings.run(mode)
+    scheme = uncoded() if coding is None else Bundle(settings.runs[coding]).scheme
     delay = DELAYS[settings.delay](settings.delay_mean)
     slowdowns = Slowdowns(settings.slow, delay, settings.slot, settings.correlation, settings.seed)
     times = ServiceTimes(constant(settings.service + settings.transport), slowdowns, seed=settings.seed)
-    frontend = Frontend(scheme, settings.instances(mode), Limits(deadline=60, copy_after=copy_after))
+    trust, share = None, 1.0
+    if strategy.below is not None and coding is not None:
+        share = accepted(settings.runs[coding], settings.accept)
+        trust = Trust(Acceptance([1 - share], strategy.below))
+    limits = strategy.limits(Limits(deadline=60, copy_after=copy_after), None)
+    frontend = Frontend(scheme, strategy.instances, limits, trust=trust)
     arrivals = poisson(settings.rate, settings.queries, settings.seed)
-    return Simulation(frontend, times, Costs(0.0, 0.0, 14.0)).run(arrivals)
+    confidences = drawn(lambda random, count: random.random(count), np.random.default_rng([settings.seed, 4]))
+    return Simulation(frontend, times, Costs(0.0, 0.0, 14.0), confidences=confidences.__next__).run(arrivals)
+
+
+def accepted(run: str, promised: float) -> float:
+    """Return the share of a run's reconstructions that is accepted, as its test split says."""
+    metrics = json.loads((Path(run) / "metrics.json").read_text())
+    return float(metrics["confidence"]["1"]["promised_agreement"][f"{promised:g}"]["share"])
 
 
 def outcome_of(found: dict[str, np.ndarray]) -> Outcome:
@@ -199,7 +219,7 @@ def report(settings: Settings, done: dict[str, dict[str, Any]], out: Path) -> No
     rows, lines = [], []
     equal = spread(outcome_of(done["equal"])) if "equal" in done else np.nan
     for mode, found in done.items():
-        lived, counts = outcome_of(found), tuple(settings.instances(mode))
+        lived, counts = outcome_of(found), settings.strategy(mode).instances
         late = outcome_of(done["equal"]).percentile(95) if mode == "hedged" else inf
         model = simulated(settings, mode, late)
         rows += [ServiceRow(f"{mode}, live", counts, lived, float(found["right"][found["arrivals"] > LEFT_OUT].mean()))]
