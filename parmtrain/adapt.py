@@ -19,9 +19,11 @@ from parmtrain.command import ending_quietly, log_to_terminal, settings_command
 from parmtrain.settings import require_valid, setting
 
 log = logging.getLogger("parmtrain.adapt")  # as __main__, it would not be heard
-HELP = """Adapt parity models to what is served: python -m parmtrain.adapt bundle=RUN versions=FOLDER keep=FOLDER […]
+HELP = """Adapt parity models to what is served: parmtrain adapt bundle=RUN versions=FOLDER keep=FOLDER […]
 
 {settings}
+
+Example: parmtrain adapt bundle=runs/mine versions=versions keep=kept status=http://127.0.0.1:8080/status
 
 A front that serves bundle=VERSIONS/current with keep=… writes what is learned from, and with follow=true takes new
 versions, as instances do.

@@ -21,9 +21,11 @@ from parmtrain.settings import setting
 from parmtrain.simulate import Load, simulate
 
 log = logging.getLogger("parmtrain.advise")  # as __main__, it would not be heard
-HELP = """Advise on a code: python -m parmtrain.advise results=FOLDER/table.csv [key=value …]
+HELP = """Advise on a code: parmtrain advise results=FOLDER/table.csv [key=value …]
 
 {settings}
+
+Example: parmtrain advise results=comparison/table.csv rate=270 slow=0.01
 
 The first answer to a query counts: a cheap model that is often first lowers the accuracy, unless reconstruct_after=…
 waits for the deployed model.

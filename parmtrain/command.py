@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from parmtrain import __version__
-from parmtrain.errors import Interrupted, ParmtrainError
+from parmtrain.errors import ConfigError, Interrupted, ParmtrainError
 from parmtrain.files import FULL, existing
 from parmtrain.settings import help_of, read_settings, require_valid
 
@@ -132,6 +132,22 @@ def exit_status(work: Callable[[], None], stopped: str = "") -> int:
 
 
 @contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """Have Ctrl-C end the process without a word inside a block in which nothing starts that must end, as imports."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
+    except ValueError:  # only the main thread may handle signals
+        before = None
+    try:
+        yield
+    finally:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def stopping_signals() -> Iterator[list[int]]:
     """Treat SIGTERM and SIGHUP like Ctrl-C inside a block, unless they are ignored or handled already.
 
@@ -206,6 +222,27 @@ def settings_command(kind: type[S], help: str, work: Callable[[S], None], argume
         work(settings)
 
     return exit_status(checked)
+
+
+def keyed(arguments: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
+    """Return ``key=value`` arguments by their keys.
+
+    Raises:
+        ConfigError: If one is not of these keys, or is given twice.
+
+    Example:
+        >>> keyed(["data.root=mine"], ["data.root"])
+        {'data.root': 'mine'}
+    """
+    found: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in keys:
+            raise ConfigError([f"{argument}: must be key=value with a key from {', '.join(keys)}"])
+        if key in found:
+            raise ConfigError([f"{key} must be given once, got {found[key]} and {value}"])
+        found[key] = value
+    return found
 
 
 def log_to_terminal() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parmtrain.bundle import Bundle
-from parmtrain.command import VERSION, ending_quietly, exit_status, log_to_terminal
+from parmtrain.command import VERSION, ending_quietly, exit_status, keyed, log_to_terminal
 from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.scores import Scores
 from parmtrain.programs import Network
@@ -72,16 +72,28 @@ def score_again(
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Score the bundle that the command line names and print one table; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m parmtrain.evaluate", description="Score an exported bundle again.")
+    parser = argparse.ArgumentParser(
+        prog="parmtrain evaluate",
+        description="Score an exported bundle again.",
+        epilog="Example: parmtrain evaluate runs/mine data.root=/data",
+    )
     parser.add_argument("folder", metavar="RUN_FOLDER", help="folder that a run wrote")
+    parser.add_argument(
+        "settings",
+        metavar="key=value",
+        nargs="*",
+        help="data.root=…, the folder of the data, and deployed.path=…, the file of the deployed model, if they moved",
+    )
     parser.add_argument("--version", action="version", version=VERSION)
-    parser.add_argument("--data-root", help="folder of the data, if it has moved")
-    parser.add_argument("--deployed-path", help="file of the deployed model, if it has moved")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--data-root", help="the same as data.root=…")
+    parser.add_argument("--deployed-path", help="the same as deployed.path=…")
+    given = parser.parse_intermixed_args(arguments)
     log_to_terminal()
 
     def work() -> None:
-        bundle, scores = score_again(given.folder, given.data_root, given.deployed_path)
+        known = keyed(given.settings, ("data.root", "deployed.path"))
+        root, path = known.get("data.root", given.data_root), known.get("deployed.path", given.deployed_path)
+        bundle, scores = score_again(given.folder, root, path)
         title = title_of(bundle.about["task"], bundle.about["code"], bundle.k, bundle.about["r"])
         show(title, scores)
 

@@ -115,6 +115,12 @@ def cannot_write(path: Path) -> str | None:
     return None
 
 
+def behind_a_link(path: Path) -> bool:
+    """Return whether a path is a link or leads through one, so that it may come to mean another file or folder."""
+    path = path.expanduser().absolute()
+    return any(one.is_symlink() for one in (path, *path.parents))
+
+
 def _flush(path: Path) -> None:
     for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
         if file.is_file():

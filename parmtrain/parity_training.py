@@ -16,7 +16,7 @@ from parmtrain.config import assemble
 from parmtrain.config.identity import identity
 from parmtrain.config.schema import Teacher
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import TrainingError
+from parmtrain.errors import DataError, TrainingError
 from parmtrain.files import replacing
 from parmtrain.metrics.measures import AGREEMENT, PROBABILITIES, kind_of
 from parmtrain.prepared import Prepared
@@ -87,22 +87,15 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         log.info("no labels: reconstructed predictions are compared with the deployed model's own")
         _warn_of_one_answer(work, device)
 
-    pl.seed_everything(cfg.seed, verbose=False)
-    frozen.cpu()  # parity models are built beside it, and then moved together
-    measures = replace(work.measures, kind=_kind(known.val, work.measures.kind))
-    module = assemble.parity_module(cfg, task, frozen, measures)
+    module = _untrained(work, known.val, device)
     _say_what_is_trained(work, module)
-    answered = work.answered(splits.train, "predicting training", device)
-    scored = splits._replace(val=work.answered(splits.val, "predicting validation", device))
-    frozen.cpu()
-    prior = task.prior(answered.labels)
-    if prior is not None:
-        init_output_biases(module.parity_models, module.code, prior, frozen)
-    if module.code.fits:
-        module.to(device)
-        some = some_groups(answered, cfg.k, FITTING_GROUPS, cfg.seed, task.input, device)
-        module.code.fit(frozen, some.queries, some.labels, work.measures_of(splits.train))
     if module.trains:
+        answered = work.answered(splits.train, "predicting training", device)
+        scored = splits._replace(val=work.answered(splits.val, "predicting validation", device))
+        frozen.cpu()
+        prior = task.prior(answered.labels)
+        if prior is not None:
+            init_output_biases(module.parity_models, module.code, prior, frozen)
         data = GroupsDataModule(
             scored, cfg.k, cfg.groups, cfg.seed, task.input, task.augmented, known, cfg.data.workers, task.augment_query
         )
@@ -116,10 +109,54 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
             raise TrainingError(
                 "at least one epoch must end with a validation, got none; check the trainer.… settings that shorten it"
             )
-        best = torch.load(checkpoints.best, map_location="cpu", weights_only=True)
-        module.load_state_dict(best["state_dict"])
+        _load_best(module, folder)
     module.to(device).eval()
     return Trained(module, history, known, device)
+
+
+def restored(work: Prepared, folder: RunFolder) -> ParityModule:
+    """Return the module of a finished run with the best epoch's weights, on the CPU and in evaluation mode.
+
+    Args:
+        work: Task, data and deployed model of the run.
+        folder: Its folder.
+
+    Raises:
+        DataError: If its checkpoint is missing.
+    """
+    module = _untrained(work, work.predict(work.splits.val, "predicting validation"), torch.device("cpu"))
+    if module.trains:
+        if not folder.best.is_file():
+            raise DataError(f"{folder.best} must exist to export the run in another format; run its training again")
+        _load_best(module, folder)
+    return module.cpu().eval()
+
+
+def _untrained(work: Prepared, predictions: Tensor, device: torch.device) -> ParityModule:
+    """Return the module before training, on the CPU unless its code was fitted.
+
+    Args:
+        work: Task, data and deployed model.
+        predictions: The deployed model's on the validation split.
+        device: Device to fit on.
+    """
+    cfg, frozen = work.cfg, work.deployed
+    pl.seed_everything(cfg.seed, verbose=False)
+    frozen.cpu()  # parity models are built beside it, and then moved together
+    measures = replace(work.measures, kind=_kind(predictions, work.measures.kind))
+    module = assemble.parity_module(cfg, work.task, frozen, measures)
+    if module.code.fits:
+        answered = work.answered(work.splits.train, "predicting training", device)
+        frozen.cpu()
+        module.to(device)
+        some = some_groups(answered, cfg.k, FITTING_GROUPS, cfg.seed, work.task.input, device)
+        module.code.fit(frozen, some.queries, some.labels, work.measures_of(work.splits.train))
+    return module
+
+
+def _load_best(module: ParityModule, folder: RunFolder) -> None:
+    best = torch.load(folder.best, map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
 
 
 def _say_what_is_trained(work: Prepared, module: ParityModule) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from parmtrain.answers import output_of
 from parmtrain.bounds import Bounds, require
-from parmtrain.bundle import Bundle, export
+from parmtrain.bundle import Bundle, ExportFormat, export
 from parmtrain.config import assemble
+from parmtrain.deployed import DeployedModel
 from parmtrain.drawing import save
 from parmtrain.errors import InputError
 from parmtrain.evaluation.certainty import Calibrated
@@ -33,6 +34,8 @@ from parmtrain.training.parity_module import ParityModule
 
 SOME = 8  # queries
 SHOWN_GROUPS = 4
+CPU = torch.device("cpu")
+FITTING_GROUPS = 64  # of training queries, to which formats that round numbers are fitted
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,9 +96,7 @@ def write(
     }
     format = assemble.build(work.cfg.export)
     held = work.deployed if work.cfg.deployed.bundle else None
-    some, confidence = _some_queries(work), trusted.confidence if trusted is not None else None
-    assert confidence is None or isinstance(confidence, nn.Module)
-    export(code, models, task.query_shape, task.outputs, about, place.export, format, held, some, confidence)
+    export_module(work, module, about, place.export, format, held, trusted)
     queries = len(work.splits.train) // module.k * module.k
     record = RunRecord(
         task=task.name,
@@ -118,6 +119,47 @@ def write(
         )
     write_json(place.metrics, record.to_json())
     return result
+
+
+def export_module(
+    work: Prepared,
+    module: ParityModule,
+    about: dict[str, Any],
+    folder: Path,
+    format: ExportFormat,
+    deployed: DeployedModel | None,
+    trusted: Calibrated | None,
+) -> None:
+    """Export a trained module as a bundle.
+
+    Args:
+        work: Task, data and deployed model of its run.
+        module: The module.
+        about: What the bundle states.
+        folder: Folder to write.
+        format: Format of its parts.
+        deployed: The deployed model, if the bundle holds it.
+        trusted: How far its reconstructions can be trusted, if that is known.
+
+    Raises:
+        ExportError: If a part cannot be exported.
+    """
+    task, confidence = work.task, trusted.confidence if trusted is not None else None
+    assert confidence is None or isinstance(confidence, nn.Module)
+    groups = some_groups(work.splits.train, module.k, FITTING_GROUPS, work.cfg.seed, task.input, CPU).queries
+    export(
+        module.code,
+        list(module.parity_models),
+        task.query_shape,
+        task.outputs,
+        about,
+        folder,
+        format,
+        deployed,
+        _some_queries(work),
+        confidence,
+        groups,
+    )
 
 
 def _draw(result: Result, trained: Trained, place: RunFolder) -> None:

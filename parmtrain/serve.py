@@ -10,30 +10,32 @@ from typing import Any
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # while it imports, nothing has started that must end
 
-from parmtrain.command import FAILED, ending_quietly, say, settings_command
+from parmtrain.command import FAILED, ending_quietly, say, settings_command, stopping_at_once
 from parmtrain.serving.settings import ServeSettings
 
 INSTANCE, CURVE = "--instance", "--curve"
-HELP = """Serve an exported bundle: python -m parmtrain.serve bundle=FOLDER [key=value …]
+HELP = """Serve an exported bundle: parmtrain serve bundle=FOLDER [key=value …]
 
 {settings}
 
-One instance of a fleet: python -m parmtrain.serve --instance --help
-How long a model takes by batch size: python -m parmtrain.serve --curve --help
+Example: parmtrain serve bundle=runs/mine fleet=fleet.yaml port=8000
+
+One instance of a fleet: parmtrain serve --instance --help
+How long a model takes by batch size: parmtrain serve --curve --help
 
 TorchScript archives are programs: serve only bundles that you would run.
 """
-INSTANCE_HELP = """Serve one model of a bundle: python -m parmtrain.serve --instance bundle=FOLDER [key=value …]
+INSTANCE_HELP = """Serve one model of a bundle: parmtrain serve --instance bundle=FOLDER [key=value …]
 
 {settings}
 
 It speaks the Open Inference Protocol. TorchScript archives are programs: serve only bundles that you would run.
 """
-CURVE_HELP = """Measure batches of a model: python -m parmtrain.serve --curve bundle=FOLDER [key=value …]
+CURVE_HELP = """Measure batches of a model: parmtrain serve --curve bundle=FOLDER [key=value …]
 
 {settings}
 
-The table of seconds by batch size is for batch_curve=… of python -m parmtrain.simulate.
+The table of seconds by batch size is for batch_curve=… of parmtrain simulate.
 """
 
 
@@ -49,9 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     if before_ray and find_spec("ray") is None and not asks:
         say("serving without fleet=… needs Ray: pip install 'parmtrain[ray]'")
         return FAILED
-    kind, text, work = _asked(given)
     if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    with stopping_at_once():
+        kind, text, work = _asked(given)
     return settings_command(kind, text, work, [one for one in given if one not in (INSTANCE, CURVE)])
 
 

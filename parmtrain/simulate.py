@@ -35,9 +35,11 @@ from parmtrain.settings import setting
 
 MOST_K = 1000
 DELAYS = {"constant": constant, "exponential": exponential, "pareto": pareto}
-HELP = """Simulate a prediction service: python -m parmtrain.simulate [key=value …]
+HELP = """Simulate a prediction service: parmtrain simulate [key=value …]
 
 {settings}
+
+Example: parmtrain simulate k=2,3 strategies=equal,coded,hedged slow=0.03
 
 Each strategy except none has r·m/k extra instances. k=2,3,4 compares several group sizes.
 The same seed gives the same table.

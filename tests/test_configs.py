@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from parmtrain.config import assemble
 from parmtrain.config.compose import compose
 from parmtrain.config.faults import Trial
-from parmtrain.config.sources import config_folder, options
+from parmtrain.config.folder import config_folder
+from parmtrain.config.sources import options
 from parmtrain.config.trial import try_code
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import ConfigError

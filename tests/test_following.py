@@ -102,6 +102,28 @@ def test_a_link_that_leads_to_nothing_changes_nothing(tmp_path: Path, caplog: py
     assert "which cannot be taken: no bundle" in caplog.text
 
 
+def test_instances_take_a_version_after_fronts_know_it(tmp_path: Path) -> None:
+    taken: list[str] = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("first")
+
+    async def work() -> None:
+        both = [
+            Link(str(link), str(who).format, taken.append, wait) for who, wait in (("instance", 1.0), ("front", 0.0))
+        ]
+        following = [asyncio.create_task(one.follow()) for one in both]
+        link.unlink()
+        link.symlink_to("second")
+        await asyncio.sleep(2.5)
+        for task in following:
+            task.cancel()
+
+    asyncio.run(work())
+    assert taken == ["front", "instance"]
+
+
 def test_a_front_keeps_what_it_serves_in_whole_files(tmp_path: Path) -> None:
     folder = PairFolder(tmp_path / "kept")
 

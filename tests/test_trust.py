@@ -209,7 +209,7 @@ def test_the_state_is_a_page_a_document_and_metrics() -> None:
     client = TestClient(application([status.route, metrics.route]))
     state = client.get("/status").json()
     assert state["agreement"]["late"]["overall"] == {"count": 1, "agreement": 1.0}
-    assert state["trust"]["promised agreement"] == pytest.approx(0.9)
+    assert state["trust"]["promised_agreement"] == pytest.approx(0.9)
     assert state["trust"]["thresholds"] == [0.5]
     for _ in range(1000):
         service.frontend.trust.take(0.0, 1.0, 1)
@@ -222,6 +222,8 @@ def test_the_state_is_a_page_a_document_and_metrics() -> None:
     assert "&lt;digits&gt;" in page.text
     assert "<digits>" not in page.text
     assert "confidence 0.7 to 0.8" in page.text
+    assert "promised agreement" in page.text
+    assert "Least agreement with F" in page.text
     text = generate_latest(metrics.registry).decode()
     assert 'parmtrain_agreement_compared_total{source="late"} 1.0' in text
     assert "parmtrain_alarm 1.0" in text

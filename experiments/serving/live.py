@@ -47,6 +47,7 @@ from parmtrain.simulate import DELAYS
 HERE = Path(__file__).parent
 PORT, FIRST, INSTANCES = 8700, 8701, 18
 LEFT_OUT = 5.0  # seconds at the start
+UNKNOWN = 1.0  # seconds after which a query is late while no percentile is known
 MODEL = f"http://127.0.0.1:{PORT}/v2/models/digits"
 
 
@@ -134,7 +135,7 @@ def write_schedule(settings: Settings, path: Path, began: float) -> None:
     path.with_suffix(".new").rename(path)
 
 
-def live(settings: Settings, mode: str, out: Path, copy_after: float) -> dict[str, np.ndarray]:
+def live(settings: Settings, mode: str, out: Path, late: float) -> dict[str, np.ndarray]:
     """Serve in one mode, and send it all queries."""
     strategy, coding = settings.strategy(mode), settings.run(mode)
     servers = iter(range(FIRST, FIRST + INSTANCES))
@@ -146,7 +147,7 @@ def live(settings: Settings, mode: str, out: Path, copy_after: float) -> dict[st
     run = settings.runs[coding or next(iter(settings.runs))]
     command = [
         sys.executable, "-m", "parmtrain.serve", f"bundle={run}", f"fleet={out / 'fleet.yaml'}", f"port={PORT}",
-        f"metrics_port={PORT + 99}", f"coded={str(coding is not None).lower()}", f"copy_after={copy_after}",
+        f"metrics_port={PORT + 99}", f"coded={str(coding is not None).lower()}", f"copy_after={late}",
         "fill_after=inf", "deadline=60", *(f"{name}={value}".lower() for name, value in strategy.changes.items()),
     ]  # fmt: skip
     if strategy.below is not None:
@@ -159,7 +160,7 @@ def live(settings: Settings, mode: str, out: Path, copy_after: float) -> dict[st
             front.send_signal(signal.SIGTERM)
 
 
-def simulated(settings: Settings, mode: str, copy_after: float) -> Outcome:
+def simulated(settings: Settings, mode: str, late: float) -> Outcome:
     """Return the outcome of the same mode in simulated time."""
     strategy, coding = settings.strategy(mode), settings.run(mode)
     scheme = uncoded() if coding is None else Bundle(settings.runs[coding]).scheme
@@ -170,7 +171,7 @@ def simulated(settings: Settings, mode: str, copy_after: float) -> Outcome:
     if strategy.below is not None and coding is not None:
         share = accepted(settings.runs[coding], settings.accept)
         trust = Trust(Acceptance([1 - share], strategy.below))
-    limits = strategy.limits(Limits(deadline=60, copy_after=copy_after), None)
+    limits = strategy.limits(Limits(deadline=60, copy_after=late), None)
     frontend = Frontend(scheme, strategy.instances, limits, trust=trust)
     arrivals = poisson(settings.rate, settings.queries, settings.seed)
     confidences = drawn(lambda random, count: random.random(count), np.random.default_rng([settings.seed, 4]))
@@ -188,6 +189,13 @@ def outcome_of(found: dict[str, np.ndarray]) -> Outcome:
     return Outcome(found["latency"][counted], found["kinds"][counted], 0.0, 0.0, {})
 
 
+def copy_after(settings: Settings, mode: str, done: dict[str, dict[str, Any]]) -> float:
+    """Return the seconds after which a mode sends a query again, or does until it knows its own percentiles."""
+    if mode == "hedged":
+        return outcome_of(done["equal"]).percentile(95)
+    return UNKNOWN if "copy_percentile" in settings.strategy(mode).changes else inf
+
+
 def spread(outcome: Outcome) -> float:
     return outcome.percentile(99.9) - outcome.percentile(50)
 
@@ -203,10 +211,9 @@ def main(out: Path, settings: Settings) -> None:
         for port in range(FIRST, FIRST + INSTANCES):
             wait_for(f"http://127.0.0.1:{port}/v2/health/ready")
         for mode in settings.modes:
-            late = outcome_of(done["equal"]).percentile(95) if mode == "hedged" else inf
             kept = out / f"{mode}.npz"
             if not kept.is_file():
-                np.savez_compressed(out / "part.npz", **live(settings, mode, out, late))
+                np.savez_compressed(out / "part.npz", **live(settings, mode, out, copy_after(settings, mode, done)))
                 (out / "part.npz").rename(kept)
             done[mode] = dict(np.load(kept))
             report(settings, done, out)
@@ -220,8 +227,7 @@ def report(settings: Settings, done: dict[str, dict[str, Any]], out: Path) -> No
     equal = spread(outcome_of(done["equal"])) if "equal" in done else np.nan
     for mode, found in done.items():
         lived, counts = outcome_of(found), settings.strategy(mode).instances
-        late = outcome_of(done["equal"]).percentile(95) if mode == "hedged" else inf
-        model = simulated(settings, mode, late)
+        model = simulated(settings, mode, copy_after(settings, mode, done))
         rows += [ServiceRow(f"{mode}, live", counts, lived, float(found["right"][found["arrivals"] > LEFT_OUT].mean()))]
         rows += [ServiceRow(f"{mode}, simulated", counts, model)]
         lines.append(

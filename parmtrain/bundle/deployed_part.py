@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from parmtrain.answers import answering
 from parmtrain.bundle.description import DEPLOYED
-from parmtrain.bundle.formats import ExportFormat, name_of
+from parmtrain.bundle.formats import ExportFormat
 from parmtrain.bundle.parts import compare, require_same_numbers, written
 from parmtrain.deployed import DeployedModel, fingerprint, private_copy
 from parmtrain.errors import ExportError
@@ -65,8 +65,8 @@ def write_deployed(
     asked = _asked(query_shape, queries)
     try:
         served = written(part, (asked,), path, format)
-        compare(part, served, (asked,), name_of(format))
-        require_same_numbers(part, served, (asked,), name_of(format))
+        compare(part, served, (asked,), format)
+        require_same_numbers(part, served, (asked,), format)
     except ExportError:
         path.unlink(missing_ok=True)
         raise
@@ -90,7 +90,9 @@ def read_deployed(
         Exception: If its file cannot be read.
     """
     if f"{DEPLOYED}{ONNX}" in files:
-        return recognised(read_onnx(folder / f"{DEPLOYED}{ONNX}"), about, query_shape, folder)
+        network = read_onnx(folder / f"{DEPLOYED}{ONNX}")
+        if format.suffix != ONNX or fingerprint(network) == about["fingerprint"]:  # it was one in training, too
+            return recognised(network, about, query_shape, folder)
     own = f"{DEPLOYED}{format.suffix}"
     return DeployedModel(format.load(folder / own)) if own in files else None
 

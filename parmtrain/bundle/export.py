@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from parmtrain.bundle.deployed_part import write_deployed
 from parmtrain.bundle.description import CONFIDENCE, DECODER, DESCRIPTION, ENCODER, FORMAT, parity_model
-from parmtrain.bundle.formats import ExportFormat, name_of
+from parmtrain.bundle.formats import ExportFormat, for_parity_models, name_of
 from parmtrain.bundle.parts import compare, written
 from parmtrain.bundle.torchscript import TorchScript
 from parmtrain.codes import Code, scheme_of
@@ -43,6 +43,7 @@ def export(
     deployed: DeployedModel | None = None,
     queries: Tensor | None = None,
     confidence: nn.Module | None = None,
+    groups: Tensor | None = None,
 ) -> None:
     """Write a bundle, whole or not at all, and compare its programs with the original modules.
 
@@ -61,6 +62,7 @@ def export(
         deployed: The deployed model, for a bundle that stands alone; it is not changed.
         queries: Real queries ``[b, *query]`` on which its program must answer as it does.
         confidence: How far each reconstructed prediction can be trusted, if it is known; it is not changed.
+        groups: Real groups of queries ``[g, k, *query]``, to which formats that round numbers fit how they do.
 
     Raises:
         ExportError: If a part cannot be exported, or its program does not give the module's numbers to 1e-5.
@@ -69,7 +71,7 @@ def export(
     with torch.no_grad():  # copies of TorchScript modules would have a history otherwise
         code = copy.deepcopy(code).cpu().eval()
         models = [copy.deepcopy(one).cpu().eval() for one in parity_models if not isinstance(one, DeployedModel)]
-    parts = _parts(code, models, query_shape, outputs)
+    parts = _parts(code, models, query_shape, outputs, groups)
     if confidence is not None:
         worker_outputs, arrived = parts[DECODER][1]
         trusted = copy.deepcopy(confidence).cpu().eval()
@@ -78,8 +80,8 @@ def export(
         temporary.mkdir()
         files = {}
         for name, (part, example) in parts.items():
-            path = temporary / f"{name}{format.suffix}"
-            compare(part, written(part, example, path, format), example, name_of(format))
+            path, own = temporary / f"{name}{format.suffix}", for_parity_models(format) if part in models else format
+            compare(part, written(part, example, path, own), example, own)
             files[path.name] = _digest(path)
         if deployed is not None:
             try:
@@ -119,11 +121,12 @@ def _digest(path: Path) -> str:
 
 
 def _parts(
-    code: Code, models: Sequence[nn.Module], query_shape: tuple[int, ...], outputs: int
+    code: Code, models: Sequence[nn.Module], query_shape: tuple[int, ...], outputs: int, groups: Tensor | None
 ) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     """Return the modules of a bundle by name, each with example inputs."""
     random = torch.Generator().manual_seed(0)
-    groups = torch.rand(3, code.k, *query_shape, generator=random)
+    if groups is None:
+        groups = torch.rand(3, code.k, *query_shape, generator=random)
     with torch.no_grad():
         parity_queries = code.encode(groups)
     worker_outputs = torch.rand(3, code.n, code.heads * outputs, generator=random)

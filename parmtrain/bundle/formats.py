@@ -18,7 +18,9 @@ class ExportFormat(Protocol):
     """A format for exporting encoders, parity models, decoders and deployed models.
 
     ``bundle.json`` names the class of the format; loading the bundle calls it without arguments. A new format is one
-    class with these three members, and one YAML file in the group ``export``.
+    class with these three members, and one YAML file in the group ``export``. A format that writes parity models in
+    another way than the other parts has a further member ``of_parity_models``, a format; one whose programs give other
+    numbers than their modules, since they round, has a member ``rounds``, which is true.
 
     Attributes:
         suffix: Suffix of its file names, such as ``.ts``.
@@ -40,6 +42,12 @@ class ExportFormat(Protocol):
 
     def load(self, path: Path) -> Program:
         """Read a part back onto the CPU, as something that ``parmtrain.programs.pack`` can send to another process."""
+
+
+def for_parity_models(format: ExportFormat) -> ExportFormat:
+    """Return how a format writes parity models."""
+    own: ExportFormat = getattr(format, "of_parity_models", format)
+    return own
 
 
 def name_of(format: ExportFormat) -> str:

@@ -10,14 +10,14 @@ from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, lo
 def main(arguments: list[str] | None = None) -> int:
     """Compare the codes that the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m parmtrain.compare",
+        prog="parmtrain compare",
         description="Compare codes on the same groups: train what is missing, reuse finished runs, write one table.",
-        epilog="Example: python -m parmtrain.compare task=digits k=2,4 code=all trainer.max_epochs=20",
+        epilog="Example: parmtrain compare task=digits k=2,4 code=all trainer.max_epochs=20",
     )
     parser.add_argument(
         "overrides",
         nargs="*",
-        help="as for python -m parmtrain -m; code=all stands for every code; budget.flops=…, budget.bytes=… and "
+        help="as for parmtrain -m; code=all stands for every code; budget.flops=…, budget.bytes=… and "
         "budget.dispatches=… (1.05, 1 and 1) bound what a group may take beyond F for its queries, as the table rounds "
         "it, and the best code within them is named",
     )

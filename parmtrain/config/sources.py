@@ -10,19 +10,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from parmtrain.config.folder import config_folder, require_folder
 from parmtrain.config.schema import register
 from parmtrain.errors import ConfigError
 
 CHOSEN = ("deployed.model", "code.model")  # nodes of an architecture and its arguments, of an option of the group model
 ARCHITECTURES = (*CHOSEN, "parity.model")
 LISTS = ("callbacks", "metrics")  # groups of which several options may be chosen
-
-
-def config_folder() -> Path:
-    """Return the folder of the YAML files: inside an installed package, or next to it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def composed(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
@@ -138,18 +132,6 @@ def options(group: str, config_dir: str | Path | None = None) -> list[str]:
     with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         return loader.get_group_options(group, config_name="config", overrides=_searchpath(config_dir))
-
-
-def require_folder(config_dir: str | Path | None) -> None:
-    """Raise a ``ConfigError`` unless a folder of YAML files exists, with names of its own, or none is given."""
-    if config_dir is None:
-        return
-    if not (isinstance(config_dir, str | Path) and Path(config_dir).is_dir()):
-        raise ConfigError([f"--config-dir {config_dir}: folder not found"])
-    for path in sorted(Path(config_dir).glob("*/*.yaml")):
-        name = path.relative_to(config_dir)
-        if (config_folder() / name).is_file():
-            raise ConfigError([f"--config-dir {config_dir}: {name} has the name of an option of parmtrain; rename it"])
 
 
 def _searchpath(config_dir: str | Path | None) -> list[str]:

@@ -129,7 +129,7 @@ def _try_export(cfg: DictConfig) -> None:
         raise ConfigError(
             [f"export must have suffix, save and load, like parmtrain.bundle.ExportFormat, got {cfg.export._target_}"]
         )
-    example = torch.zeros(1, 2)
+    example = torch.zeros(3, 2)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"trial{format.suffix}"
         format.save(nn.Linear(2, 1).eval(), (example,), path)

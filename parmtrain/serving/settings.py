@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
+from parmtrain.files import behind_a_link, cannot_write
 from parmtrain.serving.frontend.acceptance import Below
 from parmtrain.serving.frontend.limits import Limits
 from parmtrain.settings import require_valid, setting
@@ -147,6 +149,10 @@ class ServeSettings(Limits):
         for name, default in (("replicas", 2), ("parity_replicas", None), ("cpus", 0.0), ("gpus", 0.0)):
             if getattr(self, name) != default:
                 yield f"{name} must not be set with fleet=…, whose servers run already, got {getattr(self, name)}"
+        if self.follow and self.bundle and not behind_a_link(Path(self.bundle)):
+            yield f"follow=true needs a link to a bundle, as versions/current of parmtrain.adapt, got {self.bundle}"
+        if self.keep and (why := cannot_write(Path(self.keep).expanduser())) is not None:
+            yield f"keep={self.keep}: {why}; name another folder"
 
     def check(self) -> None:
         """Raise a ``ConfigError`` that lists every invalid value."""

@@ -124,6 +124,9 @@ class RemoteInstance:
         while True:
             why = await self._wrong()
             if why is None:
+                if told:
+                    log.info("%s is ready", self.endpoint)
+                    self._said = ""
                 return
             if why not in told:
                 self._tell(f"{self.endpoint} is not ready: {why}")

@@ -136,7 +136,7 @@ def front_application(
 
     protocol = Protocol(plane, metrics.refuse)
     dialect = Dialect(front, protocol)
-    beside = [metrics.route, Status(front, pools).route]
+    beside = [metrics.route, Status(front, pools, lambda: version.served.bundle).route]
     shown = [*protocol.health, *dialect.health_routes, *beside]
     app = application([*routes_of(front, protocol), *beside], lifespan=life)
     return FrontApplication(entrance.before(app), application(shown), front)

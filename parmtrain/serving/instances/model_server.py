@@ -6,13 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from starlette.applications import Starlette
 
+from parmtrain.command import log_to_terminal
 from parmtrain.errors import ConfigError
+from parmtrain.files import behind_a_link
 from parmtrain.serving.fleet.endpoints import pool_names
 from parmtrain.serving.instances.runner import TYPES, Runner, precision_of
 from parmtrain.serving.process.link import Link
@@ -22,6 +25,8 @@ from parmtrain.serving.protocol.http import Protocol, application
 from parmtrain.serving.protocol.listening import serve, taken
 from parmtrain.serving.protocol.requests import Refused
 from parmtrain.settings import require_valid, setting
+
+AFTER_FRONTS = 2.0  # seconds until another version is taken, which fronts know then
 
 
 @dataclass
@@ -66,6 +71,12 @@ class InstanceSettings(ModelSettings):
     largest: int = setting(
         1, "queries in the largest batch that it is run with before it says that it is ready", above=0
     )
+
+    def faults(self) -> Iterator[str]:
+        """Yield every fault except numbers out of bounds."""
+        yield from super().faults()
+        if self.follow and self.bundle and not behind_a_link(Path(self.bundle)):
+            yield f"follow=true needs a link to a bundle, as versions/current of parmtrain.adapt, got {self.bundle}"
 
 
 class OneModel:
@@ -149,6 +160,7 @@ def one_model(settings: InstanceSettings) -> OneModel:
 def serve_instance(settings: InstanceSettings) -> None:
     """Serve one model until the user stops it."""
     require_valid(settings)
+    log_to_terminal()
     model = one_model(settings)
     with taken(settings.host, settings.port, "port") as socket:
         if settings.grpc_port is not None:
@@ -158,7 +170,7 @@ def serve_instance(settings: InstanceSettings) -> None:
         @asynccontextmanager
         async def life(app: Starlette) -> AsyncIterator[None]:
             async with serving_grpc(plane, settings.host, settings.grpc_port):
-                link = Link(settings.bundle, partial(one_model, settings), model.take)
+                link = Link(settings.bundle, partial(one_model, settings), model.take, AFTER_FRONTS)
                 following = asyncio.create_task(link.follow()) if settings.follow else None
                 yield
                 if following is not None:

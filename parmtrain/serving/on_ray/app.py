@@ -66,7 +66,7 @@ class FrontendDeployment:
             agreement=served.agreement,
         )
         self.front = Front.of(self.service, served, self.settings)
-        status = Status(self.front, pool_names(len(served.models)))
+        status = Status(self.front, pool_names(len(served.models)), lambda: served.bundle)
         self.app = application_of(
             [*routes_of(self.front, Protocol(DataPlane(self.front), self._refused)), status.route]
         )

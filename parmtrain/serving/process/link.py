@@ -22,10 +22,11 @@ class Link(Generic[T]):
         path: The link; a folder that is none never changes.
         read: Reads what it leads to.
         take: Takes what was read.
+        wait: Seconds until it is read, for those who should not be the first to know.
     """
 
-    def __init__(self, path: str, read: Callable[[], T], take: Callable[[T], None]) -> None:
-        self.path, self.read, self.take = os.path.expanduser(path), read, take
+    def __init__(self, path: str, read: Callable[[], T], take: Callable[[T], None], wait: float = 0.0) -> None:
+        self.path, self.read, self.take, self.wait = os.path.expanduser(path), read, take, wait
         self._known = self._leads_to()
 
     def _leads_to(self) -> str:
@@ -38,7 +39,8 @@ class Link(Generic[T]):
             now = self._leads_to()
             if now == self._known:
                 continue
-            self._known = now
+            await asyncio.sleep(self.wait)
+            self._known = now = self._leads_to()
             try:
                 self.take(await asyncio.to_thread(self.read))
                 log.info("%s leads to %s: it is taken", self.path, now)

@@ -60,11 +60,11 @@ class Means:
     by_confidence: dict[int, Mean] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """Return plain values: ``overall``, ``by position``, ``by class`` and ``by confidence``."""
+        """Return plain values: ``overall``, ``by_position``, ``by_class`` and ``by_confidence``."""
         parts = {"position": self.by_position, "class": self.by_class, "confidence": self.by_confidence}
         return {
             "overall": self.overall.plain(),
-            **{f"by {name}": {str(key): part[key].plain() for key in sorted(part)} for name, part in parts.items()},
+            **{f"by_{name}": {str(key): part[key].plain() for key in sorted(part)} for name, part in parts.items()},
         }
 
 

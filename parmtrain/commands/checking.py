@@ -1,0 +1,67 @@
+"""Find the faults of a configuration without running it: ``parmtrain check [key=value …]``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from parmtrain.command import VERSION, ending_quietly, exit_status
+
+RUN_DIR = "hydra.run.dir="
+
+
+@ending_quietly
+def main(arguments: list[str] | None = None) -> int:
+    """Check the configuration that the command line asks for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="parmtrain check",
+        description="Find every fault of a configuration, as a run would, without training, downloading or writing.",
+        epilog="Example: parmtrain check task=cifar10 deployed.path=mine.pt k=3",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for parmtrain train")
+    parser.add_argument("--config-dir", help="a folder with YAML files of your own")
+    parser.add_argument("--version", action="version", version=VERSION)
+    given = parser.parse_intermixed_args(arguments)
+    return exit_status(lambda: print(checked(given.overrides, given.config_dir)))
+
+
+def checked(overrides: Sequence[str], config_dir: str | None = None) -> str:
+    """Return a sentence about a configuration that can run.
+
+    Raises:
+        ConfigError: With every fault of the configuration.
+        DataError: If its data is missing and cannot be downloaded.
+        DeployedModelError: If the deployed model cannot be read or does not fit the task.
+
+    Example:
+        >>> checked(["task=digits", "k=3"]).partition(";")[0]
+        'task=digits k=3: no fault'
+    """
+    from parmtrain.config.check import check, require_no_faults, unknown_keys
+    from parmtrain.config.compose import compose
+    from parmtrain.errors import MissingDataError
+    from parmtrain.prepared import Prepared
+    from parmtrain.run_folder import RunFolder
+    from parmtrain.training.fit import quiet
+
+    quiet()
+    place = next((one.removeprefix(RUN_DIR) for one in overrides if one.startswith(RUN_DIR)), "runs/checked")
+    cfg = compose(*(one for one in overrides if not one.startswith(RUN_DIR)), config_dir=config_dir)
+    require_no_faults(unknown_keys(cfg))
+    require_no_faults(check(cfg, RunFolder(Path(place))))
+    prepared, data = Prepared(cfg), "its data is there"
+    try:
+        prepared.task.source.locate()
+    except MissingDataError:
+        if not cfg.data.download:
+            raise
+        data = "its data would be downloaded, if it can be"
+    model = "a deployed model would be trained, or taken from the cache"
+    if not prepared.trains_deployed:
+        model = f"the deployed model in {cfg.deployed.path} answers its queries"
+        _ = prepared.deployed
+    return f"task={cfg.task.name} k={cfg.k}: no fault; {data}; {model}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

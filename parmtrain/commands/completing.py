@@ -1,0 +1,124 @@
+"""Complete command lines in a shell: ``eval "$(parmtrain completion bash)"``, in ``~/.bashrc`` for good."""
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from parmtrain.command import DONE, FAILED, VERSION, ending_quietly, say
+from parmtrain.commands.table import COMMANDS, TRAIN
+
+PACKAGE = Path(__file__).resolve().parents[1]
+OF_A_RUN = ("train", "check", "compare", "help")
+LIMITS, LOAD = ("serving/frontend/limits.py", "Limits"), ("simulate.py", "Load")
+SETTINGS = {
+    "serve": (LIMITS, ("serving/settings.py", "ServeSettings")),
+    "simulate": (LIMITS, LOAD, ("simulate.py", "SimulationSettings")),
+    "advise": (LIMITS, LOAD, ("advise.py", "AdviceSettings")),
+    "adapt": (("adapt.py", "AdaptSettings"),),
+}
+"""Files and classes of the settings of commands; they are read and not imported, since that takes seconds."""
+SHELLS = {
+    "bash": """_parmtrain() {
+    local line="${COMP_LINE:0:COMP_POINT}" word prefix
+    word="${line##* }"
+    case "$word" in *=*) prefix="${word%"${word##*=}"}" ;; esac
+    mapfile -t COMPREPLY < <(parmtrain completion --line "$line" 2>/dev/null)
+    COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
+}
+complete -o default -o nospace -F _parmtrain parmtrain
+""",
+    "zsh": """_parmtrain() {
+    local -a words_there
+    words_there=("${(@f)$(parmtrain completion --line "$LBUFFER" 2>/dev/null)}")
+    compadd -S '' -- $words_there || _files
+}
+compdef _parmtrain parmtrain
+""",
+    "fish": """complete -c parmtrain -a '(parmtrain completion --line (commandline -cp | string collect) 2>/dev/null)'
+""",
+}
+
+
+@ending_quietly
+def main(arguments: list[str] | None = None) -> int:
+    """Print a script for a shell, or what may come next on a line; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="parmtrain completion",
+        description="Print what completes the command in a shell.",
+        epilog='Example, in ~/.bashrc: eval "$(parmtrain completion bash)"',
+    )
+    parser.add_argument("shell", nargs="?", choices=sorted(SHELLS), help="the shell")
+    parser.add_argument("--line", help="print what may come next on this command line, as the scripts ask")
+    parser.add_argument("--version", action="version", version=VERSION)
+    given = parser.parse_args(arguments)
+    if given.line is not None:
+        print("\n".join(candidates(given.line)))
+        return DONE
+    if given.shell is None:
+        say(f"completion: must be given a shell, one of {', '.join(sorted(SHELLS))}")
+        return FAILED
+    print(SHELLS[given.shell], end="")
+    return DONE
+
+
+def candidates(line: str) -> list[str]:
+    """Return what the last word of a command line may become.
+
+    Example:
+        >>> candidates("parmtrain sim"), candidates("parmtrain task=cifar1")
+        (['simulate'], ['task=cifar10', 'task=cifar100'])
+        >>> candidates("parmtrain serve metrics")
+        ['metrics_port=']
+    """
+    before, word = line.split(" ")[1:-1], line.rpartition(" ")[2]
+    command = before[0] if before and before[0] in COMMANDS else TRAIN
+    words: list[str] = [] if before else list(COMMANDS)
+    if command in OF_A_RUN:
+        words += _of_a_run(word, command == "help")
+    elif command == "list":
+        from parmtrain.config.comments import groups
+
+        words += groups()
+    elif command in SETTINGS:
+        words += [f"{name}=" for name in setting_names(command)]
+    elif command == "completion":
+        words += sorted(SHELLS)
+    return sorted({one for one in words if one.startswith(word)})
+
+
+def _of_a_run(word: str, explains: bool) -> Iterator[str]:
+    """Yield keys of a run, or the options of a group once it is named."""
+    from parmtrain.config.comments import groups, keys_of, options_of
+    from parmtrain.config.folder import config_folder
+
+    group, equals, _ = word.partition("=")
+    if equals:
+        name = group.partition("@")[0]
+        yield from (f"{group}={option}" for option in options_of(name))
+        return
+    end = "" if explains else "="
+    yield from (f"{name}{end}" for name in groups())
+    yield from (f"{one.key}{end}" for one in keys_of(config_folder() / "config.yaml") if one.value)
+    yield from (f"{one.key}{end}" for one in keys_of(options_of("trainer")["default"]))
+
+
+def setting_names(command: str) -> list[str]:
+    """Return the names of a command's settings.
+
+    Example:
+        >>> "slow" in setting_names("simulate"), "strategies" in setting_names("advise")
+        (True, False)
+    """
+    names: list[str] = []
+    for file, kind in SETTINGS[command]:
+        tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+        (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind)
+        fields = [one for one in found.body if isinstance(one, ast.AnnAssign) and isinstance(one.value, ast.Call)]
+        names += [one.target.id for one in fields if isinstance(one.target, ast.Name)]
+    return list(dict.fromkeys(names))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

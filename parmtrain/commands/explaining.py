@@ -1,0 +1,99 @@
+"""What a key or an option means, from the comments of the YAML files: ``parmtrain help KEY [key=value …]``."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from omegaconf import OmegaConf
+from rich.text import Text
+
+from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status
+from parmtrain.config.comments import groups, keys_of, lines_about, options_of, sentence
+from parmtrain.config.folder import config_folder, require_folder
+from parmtrain.errors import ConfigError
+
+SHOWN = 12  # lines of YAML files about one key
+
+
+@ending_quietly
+def main(arguments: list[str] | None = None) -> int:
+    """Explain what the command line asks for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="parmtrain help",
+        description="Explain a key of a run (trainer.max_epochs), a group of options (code), or one (code=lowres).",
+        epilog="Example: parmtrain help trainer.max_epochs task=cifar10",
+    )
+    parser.add_argument("key", metavar="KEY", help="a key, a group, or an option of one as GROUP=OPTION")
+    parser.add_argument("overrides", nargs="*", help="overrides, under which the value of the key is shown")
+    parser.add_argument("--config-dir", help="a folder with YAML files of your own")
+    parser.add_argument("--version", action="version", version=VERSION)
+    given = parser.parse_args(arguments)
+
+    def work() -> None:
+        require_folder(given.config_dir)
+        for line in explained(given.key, given.overrides, given.config_dir):
+            Terminal(wide=True).print(Text(line))
+
+    return exit_status(work)
+
+
+def explained(key: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> Iterator[str]:
+    """Yield lines that explain a key, a group or an option.
+
+    Raises:
+        ConfigError: If there is none of that name.
+
+    Example:
+        >>> list(explained("groups"))
+        ['groups: 64', '  coding groups per training step']
+    """
+    key, _, option = key.partition("=")
+    known = groups(config_dir)
+    if key in known and option:
+        yield from _option(key, option, config_dir)
+    elif key in known:
+        yield f"{key}=…, one of:"
+        yield from (f"  {name}: {sentence(path)}" for name, path in options_of(key, config_dir).items())
+    else:
+        yield from _key(key, overrides, config_dir)
+
+
+def _option(group: str, option: str, config_dir: str | None) -> Iterator[str]:
+    there = options_of(group, config_dir)
+    if option not in there:
+        raise ConfigError([f"{group}={option}: must be one of {', '.join(there)}"])
+    yield f"{group}={option}, in {there[option]}:"
+    yield from there[option].read_text(encoding="utf-8").splitlines()
+
+
+def _key(key: str, overrides: Sequence[str], config_dir: str | None) -> Iterator[str]:
+    """Yield the value of a key, the comments on it, and where else it is given."""
+    from parmtrain.config.compose import compose
+
+    cfg = compose(*overrides, config_dir=config_dir)
+    missing = object()
+    value = OmegaConf.select(cfg, key, default=missing)
+    lines = lines_about(key, config_dir)
+    if value is missing and not lines:
+        every = [one.key for path in [config_folder() / "config.yaml"] for one in keys_of(path)]
+        near = get_close_matches(key, [*every, *groups(config_dir)], 1)
+        raise ConfigError([f"{key}: no key of a run has this name{f'; did you mean {near[0]}?' if near else ''}"])
+    if value is not missing:
+        shown = OmegaConf.to_yaml(value).rstrip() if OmegaConf.is_config(value) else _plain(value)
+        yield f"{key}:{chr(10) if chr(10) in shown else ' '}{shown}"
+    own = [one for one in lines if one.key == key]
+    yield from dict.fromkeys(f"  {one.comment}" for one in own if one.comment)
+    yield from (f"  {one.key}: {one.comment}" for one in lines if one.key != key and one.comment)
+    others = [one for one in own if one.file.parent != config_folder() and one.value]
+    yield from (f"  {one.value} in {one.file.parent.name}={one.file.stem}" for one in others[:SHOWN])
+    if len(others) > SHOWN:
+        yield f"  … and in {len(others) - SHOWN} more files"
+
+
+def _plain(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

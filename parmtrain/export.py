@@ -1,0 +1,221 @@
+"""Export a finished run in other formats, and score each: ``parmtrain export RUN [formats=onnx,…] [key=value …]``."""
+
+import argparse
+import csv
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from parmtrain.bundle import Bundle
+from parmtrain.bundle.description import DEPLOYED, parity_model
+from parmtrain.codes.erasures import arrivals, decode_each
+from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, keyed, log_to_terminal
+from parmtrain.config import assemble
+from parmtrain.config.compose import compose
+from parmtrain.config.sources import options
+from parmtrain.errors import ConfigError, ExportError
+from parmtrain.evaluation.certainty import Calibrated
+from parmtrain.evaluation.costs import timings
+from parmtrain.files import replacing
+from parmtrain.parity_training import restored
+from parmtrain.reopened import Reopened, reopen
+from parmtrain.result import export_module
+from parmtrain.run_folder import RunFolder
+from parmtrain.training.fit import quiet
+from parmtrain.training.groups import some_groups
+from parmtrain.training.parity_module import ParityModule
+
+log = logging.getLogger("parmtrain.export")
+FORMATS = ("torchscript", "torch_export", "onnx", "onnx_int8")
+STATED = (
+    "task", "classes", "preprocessing", "metrics", "partial", "independent", "precision", "queries", "deployed", "kind",
+    "version",
+)  # fmt: skip
+COMPARED = 64  # groups of the validation split on which programs are compared with the module
+MIB = 2**20
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A run in one format.
+
+    Args:
+        format: Name of the format, an option of the group ``export``.
+        degraded: A_d on the test split.
+        agreement: Share of reconstructions that agree with the deployed model.
+        difference: Largest difference of a reconstructed number to the module's, on validation groups.
+        parity_bytes: Size of the parity models' files.
+        bytes: Size of the bundle.
+        parity_us: Median time of one parity query, in microseconds; None if the deployed model runs it.
+        deployed_us: The same of one query of the deployed model.
+        why_not: Why the run cannot be exported so; empty if it was.
+    """
+
+    format: str
+    degraded: float | None = None
+    agreement: float | None = None
+    difference: float | None = None
+    parity_bytes: int | None = None
+    bytes: int | None = None
+    parity_us: float | None = None
+    deployed_us: float | None = None
+    why_not: str = ""
+
+
+def export_run(
+    folder: str | Path, formats: Sequence[str] = FORMATS, root: str | None = None, path: str | None = None
+) -> list[Exported]:
+    """Write a finished run in some formats into ``exports/FORMAT`` of its folder, each a bundle, and score each.
+
+    Every program is compared with the module that it was, or scored alone where the format rounds numbers. A format
+    that cannot hold the run, or needs a package that is missing, has a row that says why.
+
+    Args:
+        folder: The run's folder.
+        formats: Options of the group ``export``.
+        root: Data root, if it differs from the run's.
+        path: File of the deployed model, if it differs from the run's.
+
+    Raises:
+        ConfigError: If there is no such format.
+        DataError: If the folder does not hold a run, or its data or its checkpoint is missing.
+        DeployedModelError: If the deployed model is not the one that the run was trained for.
+    """
+    quiet()
+    unknown = [name for name in formats if name not in options("export")]
+    if unknown:
+        raise ConfigError([f"formats: unknown {', '.join(unknown)}; choose from {', '.join(options('export'))}"])
+    prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path})
+    place = prepared.place
+    module = restored(prepared, place)
+    trusted = prepared.calibrate(module, module.code.independent)
+    rows = []
+    for name in formats:
+        log.info("export=%s", name)
+        try:
+            rows.append(_exported(name, prepared, bundle, module, trusted))
+        except ExportError as fault:
+            rows.append(Exported(name, why_not=str(fault)))
+    _write_table(rows, place.path / "exports" / "table.csv")
+    return rows
+
+
+def _exported(
+    name: str, prepared: Reopened, bundle: Bundle, module: ParityModule, trusted: Calibrated | None
+) -> Exported:
+    """Export in one format, load what was written, and score it."""
+    format = assemble.build(compose(f"export={name}").export)
+    folder = prepared.place.path / "exports" / name
+    about = {key: bundle.about[key] for key in STATED if key in bundle.about}
+    about["promises"] = trusted.promises.to_json() if trusted else None
+    held = prepared.deployed if prepared.cfg.deployed.bundle else None
+    export_module(prepared, module, about, folder, format, held, trusted)
+    written = Bundle(folder)
+    if written.deployed is None:
+        written.take_deployed(prepared.deployed)
+    known = None
+    if written.confidence is not None and written.promises is not None:
+        known = Calibrated(written.confidence, written.promises)
+    scores, times = prepared.evaluate(written, trusted=known), timings(written)
+    files = {file.name: file.stat().st_size for file in folder.iterdir()}
+    models = {f"{parity_model(j)}{format.suffix}" for j in range(len(module.parity_models))}
+    return Exported(
+        format=name,
+        degraded=scores.degraded.main,
+        agreement=scores.degraded.agreement,
+        difference=_difference(prepared, module, written),
+        parity_bytes=sum(size for file, size in files.items() if file in models) or None,
+        bytes=sum(files.values()),
+        parity_us=times["parity_us"],
+        deployed_us=times["deployed_us"],
+        why_not="" if any(file.startswith(DEPLOYED) for file in files) else "without the deployed model",
+    )
+
+
+@torch.no_grad()
+def _difference(prepared: Reopened, module: ParityModule, written: Bundle) -> float:
+    """Return the largest difference of a reconstructed number between a module and its programs."""
+    some = some_groups(prepared.splits.val, module.k, COMPARED, prepared.cfg.seed, prepared.task.input, CPU)
+    predictions = prepared.deployed(some.queries.flatten(0, 1)).unflatten(0, some.queries.shape[:2])
+    every = arrivals(module.n, 1)
+    own, other = (
+        decode_each(one.decode, one.gather(predictions, one.predict(one.encode(some.queries))), every)
+        for one in (module, written)
+    )
+    return float((own - other).abs().nan_to_num().max())
+
+
+def _write_table(rows: Sequence[Exported], path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(vars(rows[0])))
+        writer.writeheader()
+        writer.writerows(vars(row) for row in rows)
+
+
+def shown(rows: Sequence[Exported], measure: str) -> Table:
+    """Return the table of formats."""
+    table = Table(title="formats")
+    for column in ("format", f"{measure} A_d", "agreement", "largest difference", "parity model", "bundle"):
+        table.add_column(column, justify="left" if column == "format" else "right")
+    for column in ("one parity query", "one query of F", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for row in rows:
+        table.add_row(
+            row.format,
+            _number(row.degraded, "{:.4f}"),
+            _number(row.agreement, "{:.4f}"),
+            _number(row.difference, "{:.1e}"),
+            _number(row.parity_bytes and row.parity_bytes / MIB, "{:.2f} MiB"),
+            _number(row.bytes and row.bytes / MIB, "{:.2f} MiB"),
+            _number(row.parity_us and row.parity_us / 1000, "{:.2f} ms"),
+            _number(row.deployed_us and row.deployed_us / 1000, "{:.2f} ms"),
+            row.why_not,
+        )
+    return table
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return "–" if value is None else pattern.format(value)
+
+
+@ending_quietly
+def main(arguments: list[str] | None = None) -> int:
+    """Export the run that the command line names and print one table; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="parmtrain export",
+        description="Export a finished run in several formats, and score each on the test split, in one table.",
+        epilog="Example: parmtrain export runs/mine formats=onnx,onnx_int8",
+    )
+    parser.add_argument("folder", metavar="RUN", help="folder that a run wrote")
+    parser.add_argument(
+        "settings",
+        metavar="key=value",
+        nargs="*",
+        help=f"formats={','.join(FORMATS)}, by default; data.root=…, the folder of the data, if it has moved; "
+        "deployed.path=…, the file of the deployed model, if it has moved",
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    given = parser.parse_intermixed_args(arguments)
+    log_to_terminal()
+
+    def work() -> None:
+        known = keyed(given.settings, ("formats", "data.root", "deployed.path"))
+        names = known["formats"].split(",") if "formats" in known else FORMATS
+        rows = export_run(given.folder, names, known.get("data.root"), known.get("deployed.path"))
+        Terminal(wide=True).print(shown(rows, Bundle(given.folder).about["metrics"]["measure"]))
+        print(f"in {RunFolder(Path(given.folder)).path / 'exports'}: table.csv, and a bundle for each format")
+        if all(row.bytes is None for row in rows):
+            raise ExportError("no format can hold this run")
+
+    return exit_status(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
