@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -24,10 +23,12 @@ from parmtrain.simulate import SimulationSettings
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with suppress(SystemExit):  # argparse ends so
-        assert main([name, "--help"]) == 0
-    assert f"parmtrain{'' if name == 'train' else f' {name}'} " in capsys.readouterr().out.replace("python -m ", "")
+def test_every_command_has_help_with_an_example(name: str, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "parmtrain", name, "--help"]
+    ended = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"Example: parmtrain {'' if name == 'train' else f'{name} '}" in ended.stdout
+    assert ended.stderr == ""
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

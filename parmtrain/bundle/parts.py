@@ -48,6 +48,8 @@ def alike(wanted: Tensor, given: Tensor) -> bool:
     odd = ~wanted.isfinite()
     if not torch.equal(odd, ~given.isfinite()) or not torch.equal(wanted[odd].nan_to_num(), given[odd].nan_to_num()):
         return False
+    if not wanted.numel():
+        return True
     wanted, given = (one.masked_fill(odd, 0.0).flatten(1) for one in (wanted, given))
     scale = wanted.abs().amax(1, keepdim=True).clamp(min=1.0)
     return bool(((wanted - given).abs() <= TOLERANCE * scale).all())

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="parmtrain completion",
         description="Print what completes the command in a shell.",
-        epilog='Example, in ~/.bashrc: eval "$(parmtrain completion bash)"',
+        epilog='Example: parmtrain completion bash, and for good in ~/.bashrc: eval "$(parmtrain completion bash)"',
     )
     parser.add_argument("shell", nargs="?", choices=sorted(SHELLS), help="the shell")
     parser.add_argument("--line", help="print what may come next on this command line, as the scripts ask")
