@@ -123,9 +123,10 @@ def _candidates(line: Line, scheme: Scheme, load: Load, accepted: dict[str, Acce
     strategy = Strategy(line.name, scheme, instances, speed=speed)
     yield Candidate(strategy, Accuracies(available, rebuilt, load.fallback))
     for promised, one in accepted.items():
-        if scheme.systematic and one.share and one.value is not None:
+        if scheme.systematic and one.share and one.value is not None and one.own is not None:
             sure = replace(strategy, name=f"{line.name} accept={promised}", below=Below.wait, accepted=one.share)
-            yield Candidate(sure, Accuracies.of_accepted(available, rebuilt, load.fallback, one.share, one.value))
+            of_accepted = available, rebuilt, load.fallback, one.share, one.value, one.own
+            yield Candidate(sure, Accuracies.of_accepted(*of_accepted))
     if r and scheme.systematic:  # where nobody is late, a code that is not systematic answers worse than F
         rivals = strategies(RIVALS, load.instances, k, r, hedge=load.hedge)
         yield from (Candidate(one, Accuracies(available, degraded, load.fallback)) for one in rivals)

@@ -114,7 +114,10 @@ class SimulationSettings(Load):
     accepted: float = setting(
         0.85, "share of reconstructions with enough confidence, of strategies that ask for it", least=0, most=1
     )
-    accepted_degraded: float = setting(0.89, "accuracy of those reconstructions", least=0, most=1)
+    accepted_degraded: float = setting(0.926, "accuracy of those reconstructions", least=0, most=1)
+    accepted_available: float = setting(
+        0.929, "accuracy of the deployed model's own predictions of the same queries", least=0, most=1
+    )
     backup_speed: float = setting(5.0, "speed of the cheaper backup relative to the deployed model", above=0)
     backup_accuracy: float = setting(0.869, "accuracy of the cheaper backup", least=0, most=1)
 
@@ -144,7 +147,12 @@ class SimulationSettings(Load):
         """Return the accuracies of a strategy's answers."""
         if strategy.below is not None:
             return Accuracies.of_accepted(
-                self.available, self.degraded, self.fallback, self.accepted, self.accepted_degraded
+                self.available,
+                self.degraded,
+                self.fallback,
+                self.accepted,
+                self.accepted_degraded,
+                self.accepted_available,
             )
         rebuilt = self.backup_accuracy if strategy.name == "backup" else self.degraded
         return Accuracies(self.available, rebuilt, self.fallback)

@@ -44,10 +44,11 @@ def accuracies(run: str, sure: bool) -> tuple[Accuracies, float]:
     metrics: dict[str, Any] = json.loads((Path(run) / "metrics.json").read_text())
     measure = metrics["measure"]
     accepted = metrics["confidence"]["1"]["promised_agreement"][PROMISED]
-    every, share = metrics["degraded"][measure], accepted["share"]
-    others = (every - share * (accepted["value"] or 0.0)) / max(1 - share, 1e-9)
-    rebuilt = accepted["value"] if sure and accepted["value"] is not None else every
-    return Accuracies(metrics["available"][measure], rebuilt, metrics["default"][measure], others), share
+    share, own = accepted["share"], metrics["available"][measure]
+    known = own, metrics["degraded"][measure], metrics["default"][measure]
+    if not sure:
+        return Accuracies(*known), share
+    return Accuracies.of_accepted(*known, share, accepted["value"], accepted["own_value"]), share
 
 
 def main(out: Path, settings: Settings) -> None:

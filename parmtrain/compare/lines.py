@@ -49,10 +49,17 @@ _WORDS = {
 
 
 class AcceptedCells(BaseModel):
-    """What a promise accepts, as a line of the table says; None where it does not."""
+    """What a promise accepts, as a line of the table says; None where it does not.
+
+    Args:
+        share: Share of reconstructions that is accepted.
+        value: How right those are, by the main measure.
+        own: How right the deployed model is on the same queries.
+    """
 
     share: Share | None = None
     value: Share | None = None
+    own: Share | None = None
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -109,7 +116,8 @@ def accepted_of(cells: dict[str, Any], where: str) -> dict[str, AcceptedCells]:
     """
     found = {}
     for promised in PROMISED:
-        names = {"share": f"accepted_{promised}", "value": f"accepted_value_{promised}"}
+        parts = {"share": "accepted", "value": "accepted_value", "own": "accepted_own"}
+        names = {part: f"{column}_{promised}" for part, column in parts.items()}
         given = {part: cells[name] for part, name in names.items() if cells.get(name)}
         try:
             found[promised] = AcceptedCells.model_validate(given)

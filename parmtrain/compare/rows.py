@@ -84,6 +84,7 @@ def _trusted(runs: Sequence[dict[str, Any]], late: int) -> Row:
         accepted = [one["promised_agreement"].get(promised) or {} for one in known]
         found[f"accepted_{promised}"] = _mean(one.get("share") for one in accepted)
         found[f"accepted_value_{promised}"] = _mean(one.get("value") for one in accepted)
+        found[f"accepted_own_{promised}"] = _mean(one.get("own_value") for one in accepted)
     return found
 
 

@@ -32,6 +32,7 @@ HEADINGS = {
     "calibration_error": "calibration error",
     **{f"accepted_{promised}": f"accepted at {promised}" for promised in PROMISED},
     **{f"accepted_value_{promised}": f"A_d of accepted at {promised}" for promised in PROMISED},
+    **{f"accepted_own_{promised}": f"A_a on accepted at {promised}" for promised in PROMISED},
     "all_k": "all k",
     "all_k_low": "all k, 95 % low",
     "all_k_high": "all k, 95 % high",

@@ -22,7 +22,7 @@ BEHIND = 10  # samples that must lie beyond a percentile for it to be reported
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Accuracy of each kind of answer.
+    """Accuracy of each kind of answer, were it given to all queries.
 
     Args:
         deployed: Of the deployed model's predictions, A_a.
@@ -39,16 +39,29 @@ class Accuracies:
 
     @classmethod
     def of_accepted(
-        cls, deployed: float, reconstructed: float, default: float, share: float, accepted: float
+        cls, deployed: float, reconstructed: float, default: float, share: float, accepted: float, own: float
     ) -> "Accuracies":
-        """Return accuracies where a ``share`` of reconstructions is accepted, whose accuracy is known.
+        """Return accuracies where only a ``share`` of reconstructions is accepted.
+
+        Accepted ones are of queries that are easier for the deployed model, too, and leave the harder ones to it. What
+        they cost is what they lose against its own predictions of the same queries; the others lose the rest.
+
+        Args:
+            deployed: Accuracy of the deployed model's predictions, A_a.
+            reconstructed: Accuracy of all reconstructed predictions, A_d.
+            default: Accuracy of default answers.
+            share: Share of reconstructions that is accepted.
+            accepted: Accuracy of those.
+            own: Accuracy of the deployed model's own predictions of the same queries.
 
         Example:
-            >>> round(Accuracies.of_accepted(0.9, 0.8, 0.1, share=0.5, accepted=0.88).uncertain, 3)
-            0.72
+            >>> made = Accuracies.of_accepted(0.9, 0.8, 0.1, share=0.5, accepted=0.94, own=0.95)
+            >>> round(made.reconstructed, 3), round(made.uncertain, 3)
+            (0.89, 0.71)
         """
-        others = (reconstructed - share * accepted) / (1 - share) if share < 1 else reconstructed
-        return cls(deployed, accepted, default, min(max(others, 0.0), 1.0))
+        lost = own - accepted
+        others = (deployed - reconstructed - share * lost) / (1 - share) if share < 1 else lost
+        return cls(deployed, _within(deployed - lost), default, _within(deployed - others))
 
     def overall(self, outcome: Outcome) -> float:
         """Return the overall accuracy of a service's answers."""
@@ -60,6 +73,10 @@ class Accuracies:
             Kind.uncertain: uncertain,
         }
         return sum(accuracy * outcome.share(kind) for kind, accuracy in every.items())
+
+
+def _within(accuracy: float) -> float:
+    return min(max(accuracy, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
