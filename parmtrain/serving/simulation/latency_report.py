@@ -17,6 +17,7 @@ from parmtrain.serving.frontend.events import Kind
 from parmtrain.serving.simulation.simulator import Outcome
 
 PERCENTILES = (50.0, 99.0, 99.9, 99.99)
+COLOURS, STYLES = 8, ("-", "--", ":")  # of lines: the next style begins before a colour comes again
 BEHIND = 10  # samples that must lie beyond a percentile for it to be reported
 
 
@@ -157,10 +158,11 @@ def plot_latency(panels: Mapping[str, Sequence[ServiceRow]], path: Path) -> None
     figure = Figure(figsize=(2.2 + 4.4 * len(panels), 4.6), layout="constrained")
     every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, rows) in zip(every, panels.items(), strict=True):
-        for row in rows:
+        for number, row in enumerate(rows):
             latency = np.sort(row.outcome.latency) * 1e3
             longer = 1 - np.arange(1, len(latency) + 1) / (len(latency) + 1)
-            axes.plot(latency, longer, label=f"{row.name} ({sum(row.instances)})", lw=1.6)
+            style = STYLES[number // COLOURS % len(STYLES)]
+            axes.plot(latency, longer, style, label=f"{row.name} ({sum(row.instances)})", lw=1.6)
         axes.set(title=title, xlabel="latency in ms", xscale="log", yscale="log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
