@@ -169,3 +169,10 @@ def test_bash_completes_options_behind_the_equals_sign(tmp_path: Path) -> None:
 COMP_LINE="parmtrain task=dig"; COMP_POINT=${{#COMP_LINE}}; _parmtrain; echo "${{COMPREPLY[@]}}" """
     ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert ended.stdout.split() == ["digits"], ended.stderr
+
+
+def test_a_simulation_without_simpy_says_what_to_install(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "simpy", None)
+    assert main(["simulate", "queries=100"]) == 1
+    assert "simulations need simpy: pip install 'parmtrain[simulate]'" in capsys.readouterr().err

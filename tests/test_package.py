@@ -1,7 +1,6 @@
 """What is shipped: the wheel, the bundle without parmtrain, the notebook, the README."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -100,15 +99,6 @@ def test_the_public_names_have_types() -> None:
 
 def test_there_is_a_notebook() -> None:
     assert NOTEBOOKS
-
-
-def test_the_readme_names_every_task_and_code() -> None:
-    readme = (HERE / "README.md").read_text()
-    for group in ("task", "code"):
-        for option in (HERE / "conf" / group).glob("*.yaml"):
-            assert f"`{option.stem}`" in readme, option
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
-        assert (HERE / path).exists(), path
 
 
 def test_the_real_fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ from math import inf
 from typing import Any
 
 import numpy as np
-import simpy
 
 from parmtrain.codes.scheme import DEPLOYED
+from parmtrain.errors import ConfigError
 from parmtrain.serving.frontend.events import Action, Answer, Decode, Dispatch, Jobs, Kind, Overloaded, Restart
 from parmtrain.serving.frontend.log import Record, unrecorded
 from parmtrain.serving.frontend.machine import Frontend
@@ -54,6 +54,19 @@ class Outcome:
         return float((self.kind == KINDS.index(kind)).mean())
 
 
+def _environment() -> Any:
+    """Return SimPy's environment, which only simulations need.
+
+    Raises:
+        ConfigError: If SimPy is not installed.
+    """
+    try:
+        import simpy
+    except ImportError as fault:
+        raise ConfigError(["simulations need simpy: pip install 'parmtrain[simulate]'"]) from fault
+    return simpy.Environment()
+
+
 class Simulation:
     """Drive a frontend through simulated time.
 
@@ -85,7 +98,7 @@ class Simulation:
     ) -> None:
         self.frontend, self.service, self.costs, self.record = frontend, service, costs or Costs(), record
         self.confidences = confidences
-        self.environment = simpy.Environment()
+        self.environment = _environment()
         self._tick_at = inf
         self._until = 0.0
         self._latency: list[float] = []
