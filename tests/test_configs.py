@@ -5,9 +5,11 @@ from math import prod
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from parmtrain.config import assemble
+from parmtrain.config.comments import keys_of, options_of
 from parmtrain.config.compose import compose
 from parmtrain.config.faults import Trial
 from parmtrain.config.folder import config_folder
@@ -155,3 +157,15 @@ def test_a_check_neither_writes_nor_downloads(tmp_path: Path) -> None:
     alone = ("data.download=false", "k=1")
     assert any("is missing" in fault for fault in faults(tmp_path / "runs", "task=cifar10", *alone, *places))
     assert list(tmp_path.iterdir()) == []
+
+
+OF_YOUR_OWN = {"module", "embedding", "arrays", "vectors"}
+
+
+@pytest.mark.parametrize("task", sorted(set(options("task")) - OF_YOUR_OWN))
+def test_what_a_task_says_takes_effect(task: str) -> None:
+    cfg = compose(f"task={task}")
+    for one in keys_of(options_of("task")[task]):
+        plain = one.value and not one.value.startswith(("[", "{", "???")) and "$" not in one.value
+        if plain and OmegaConf.select(cfg, one.key, default=None) is not None and "/" not in one.key:
+            assert OmegaConf.select(cfg, one.key) == yaml.safe_load(one.value), one.key

@@ -109,7 +109,7 @@ def test_others_run_onnx_models(runtime: str, format: str, groups: int, exported
     assert np.allclose(rebuilt, bundle.reconstruct(queries).numpy(), atol=1e-4 if format == "onnx" else 0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "code", ["linear", "lowres", "sum_corrected", "late_mix", "mean_parity", "nercc", "replication"]
 )

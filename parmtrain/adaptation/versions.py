@@ -12,7 +12,7 @@ from torch import nn
 
 from parmtrain.adaptation.shadow import Learned
 from parmtrain.bundle import Bundle
-from parmtrain.bundle.description import CONFIDENCE, DESCRIPTION, TORCHSCRIPT, parity_model
+from parmtrain.bundle.description import CARD, CONFIDENCE, DESCRIPTION, TORCHSCRIPT, parity_model
 from parmtrain.bundle.formats import format_named
 from parmtrain.deployed import fingerprint
 from parmtrain.errors import DataError
@@ -141,4 +141,5 @@ def _write(folder: Path, learned: Learned, version: dict[str, Any]) -> None:
     about["promises"] = learned.trusted.promises.to_json()
     about["parity"]["fingerprints"] = [fingerprint(model) for model in learned.models]
     about["version"] = version
+    (folder / CARD).unlink(missing_ok=True)  # it is of the version before
     write_json(folder / DESCRIPTION, about)

@@ -18,7 +18,7 @@ from parmtrain.validation import first_wrong
 FORMAT = 5  # format 3 had neither an export format nor a scheme, format 4 no confidence
 READABLE = (3, 4, 5)
 DESCRIPTION, ENCODER, DECODER, DEPLOYED = "bundle.json", "encoder", "decoder", "deployed"
-CONFIDENCE = "confidence"
+CONFIDENCE, CARD = "confidence", "README.md"
 TORCHSCRIPT = "parmtrain.bundle.torchscript.TorchScript"  # the export format of all bundles in format 3
 
 Number = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(e-[0-9]+)?$")]

@@ -16,6 +16,7 @@ from parmtrain.bundle.description import (
     read_description,
     require_files,
 )
+from parmtrain.bundle.examples import located
 from parmtrain.bundle.formats import format_named
 from parmtrain.codes import Scheme, run_coded, scheme_of, worker_outputs
 from parmtrain.confidence import Promises
@@ -32,8 +33,8 @@ class Bundle:
     """An encoder, the models that run its coded queries and a decoder, ready to serve.
 
     Args:
-        folder: The export folder, or the run's folder that holds it. Bundles are programs: load only those that you
-            would run.
+        folder: The export folder, the run's folder that holds it, or an example, ``example:digits``. Bundles are
+            programs: load only those that you would run.
         deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself, in place of
             the bundle's own.
 
@@ -48,7 +49,7 @@ class Bundle:
     """
 
     def __init__(self, folder: str | Path, deployed: Network | None = None) -> None:
-        folder = as_folder("folder", folder)
+        folder = located(as_folder("folder", folder))
         inside = RunFolder(folder).export
         self.folder = inside if (inside / DESCRIPTION).is_file() else folder
         if self.folder == folder and RunFolder(folder).begun:
@@ -238,9 +239,8 @@ def load(folder: str | Path, deployed: Network | None = None) -> Bundle:
     """Load the bundle that a run exported, given the run's folder or its export folder.
 
     Args:
-        folder: The folder.
-        deployed: The deployed model, for ``reconstruct`` and for codes whose coded queries it runs itself, in place of
-            the bundle's own.
+        folder: The folder, as for ``Bundle``.
+        deployed: The deployed model in place of the bundle's own.
 
     Raises:
         DeployedModelError: If the deployed model cannot be called.

@@ -45,8 +45,8 @@ def explained(key: str, overrides: Sequence[str] = (), config_dir: str | None = 
         ConfigError: If there is none of that name.
 
     Example:
-        >>> list(explained("groups"))
-        ['groups: 64', '  coding groups per training step']
+        >>> next(explained("groups")), next(explained("groups", ["task=cub200"]))
+        ('groups: 64', 'groups: 32')
     """
     key, _, option = key.partition("=")
     known = groups(config_dir)

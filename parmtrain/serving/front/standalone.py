@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from parmtrain.adaptation.pairs import PairFolder
+from parmtrain.bundle.examples import located
 from parmtrain.command import log_to_terminal
 from parmtrain.errors import ConfigError
 from parmtrain.serving.fleet.connections import Connections
@@ -196,7 +197,7 @@ def _tell(front: Front, ready: Event) -> None:
 
 def _as_it_is(settings: ServeSettings) -> ServeSettings:
     """Return settings that name the bundle which a link leads to now, whatever it may lead to later."""
-    return replace(settings, bundle=str(Path(settings.bundle).expanduser().resolve()))
+    return replace(settings, bundle=str(located(Path(settings.bundle)).expanduser().resolve()))
 
 
 def require_small_batches(settings: ServeSettings, served: Served) -> None:
