@@ -31,7 +31,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if path.suffix in SHIPPED and "__pycache__" not in path.parts:
             name = f"experiments/{path.relative_to(ROOT / 'experiments').as_posix()}"
             files.append(File.generated(config, name, abs_src_path=str(path)))
-    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md", "parmtrain/examples/README.md"):
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     return files
 
@@ -43,7 +43,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     elif page.file.src_uri in ("CONTRIBUTING.md", "CHANGELOG.md"):
         markdown = markdown.replace("](docs/", "](")
     else:
-        markdown = re.sub(r"\]\(\.\./(experiments/|CONTRIBUTING|CHANGELOG)", r"](\1", markdown)
+        markdown = re.sub(r"\]\(\.\./(experiments/|parmtrain/examples/|CONTRIBUTING|CHANGELOG)", r"](\1", markdown)
         markdown = markdown.replace("](../README.md#serving)", "](tutorial.md#serve)").replace(
             "](../README.md)", "](index.md)"
         )
