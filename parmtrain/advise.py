@@ -78,6 +78,10 @@ def candidates(path: Path, load: Load) -> list[Candidate]:
         if line.code == GUESS or (line.late != 1 and line.name in first):
             continue
         why = _why_not(line, scheme, load)
+        if any(one.share and one.own is None for one in accepted[number].values()):
+            left_out.setdefault("the table of an older version does not state accepted_own_…", {})[
+                f"{line.name} accept=…"
+            ] = None
         if why is None and first[line.name] != number:
             why = f"line {first[line.name]} is for the same code as line {number}"
         if why is not None:

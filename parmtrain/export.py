@@ -3,6 +3,7 @@
 import argparse
 import csv
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from parmtrain.bundle import Bundle
+from parmtrain.bounds import twice
+from parmtrain.bundle import Bundle, ExportFormat
 from parmtrain.bundle.description import DEPLOYED, parity_model
+from parmtrain.bundle.formats import rounds
 from parmtrain.codes.erasures import arrivals, decode_each
 from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, keyed, log_to_terminal
 from parmtrain.config import assemble
 from parmtrain.config.compose import compose
+from parmtrain.config.folder import require_folder
 from parmtrain.config.sources import options
 from parmtrain.errors import ConfigError, ExportError
 from parmtrain.evaluation.certainty import Calibrated
@@ -69,7 +73,11 @@ class Exported:
 
 
 def export_run(
-    folder: str | Path, formats: Sequence[str] = FORMATS, root: str | None = None, path: str | None = None
+    folder: str | Path,
+    formats: Sequence[str] = FORMATS,
+    root: str | None = None,
+    path: str | None = None,
+    config_dir: str | None = None,
 ) -> list[Exported]:
     """Write a finished run in some formats into ``exports/FORMAT`` of its folder, each a bundle, and score each.
 
@@ -81,16 +89,21 @@ def export_run(
         formats: Options of the group ``export``.
         root: Data root, if it differs from the run's.
         path: File of the deployed model, if it differs from the run's.
+        config_dir: A folder with YAML files of your own formats.
 
     Raises:
-        ConfigError: If there is no such format.
+        ConfigError: If there is no such format, or one is named twice.
         DataError: If the folder does not hold a run, or its data or its checkpoint is missing.
         DeployedModelError: If the deployed model is not the one that the run was trained for.
     """
     quiet()
-    unknown = [name for name in formats if name not in options("export")]
+    require_folder(config_dir)
+    known = options("export", config_dir)
+    unknown = [name or "an empty name" for name in formats if name not in known]
     if unknown:
-        raise ConfigError([f"formats: unknown {', '.join(unknown)}; choose from {', '.join(options('export'))}"])
+        raise ConfigError([f"formats: unknown {', '.join(unknown)}; choose from {', '.join(known)}"])
+    if (again := twice(list(formats))) is not None:
+        raise ConfigError([f"formats must be different, got {again} twice"])
     prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path})
     place = prepared.place
     module = restored(prepared, place)
@@ -99,26 +112,39 @@ def export_run(
     for name in formats:
         log.info("export=%s", name)
         try:
-            rows.append(_exported(name, prepared, bundle, module, trusted))
+            format = assemble.build(compose(f"export={name}", config_dir=config_dir).export)
+            rows.append(_exported(name, format, prepared, bundle, module, trusted))
         except ExportError as fault:
+            shutil.rmtree(place.path / "exports" / name, ignore_errors=True)  # of an earlier call
             rows.append(Exported(name, why_not=str(fault)))
     _write_table(rows, place.path / "exports" / "table.csv")
     return rows
 
 
 def _exported(
-    name: str, prepared: Reopened, bundle: Bundle, module: ParityModule, trusted: Calibrated | None
+    name: str,
+    format: ExportFormat,
+    prepared: Reopened,
+    bundle: Bundle,
+    module: ParityModule,
+    trusted: Calibrated | None,
 ) -> Exported:
     """Export in one format, load what was written, and score it."""
-    format = assemble.build(compose(f"export={name}").export)
     folder = prepared.place.path / "exports" / name
     about = {key: bundle.about[key] for key in STATED if key in bundle.about}
-    about["promises"] = trusted.promises.to_json() if trusted else None
     held = prepared.deployed if prepared.cfg.deployed.bundle else None
-    export_module(prepared, module, about, folder, format, held, trusted)
-    written = Bundle(folder)
-    if written.deployed is None:
-        written.take_deployed(prepared.deployed)
+
+    def write(trusted: Calibrated | None) -> Bundle:
+        about["promises"] = trusted.promises.to_json() if trusted else None
+        export_module(prepared, module, about, folder, format, held, trusted)
+        written = Bundle(folder)
+        return written if written.deployed is not None else written.take_deployed(prepared.deployed)
+
+    if rounds(format):  # what it promises and states is of what it answers, not of the module
+        rough = write(None)
+        trusted = prepared.calibrate(rough, module.code.independent)
+        about["metrics"] = prepared.evaluate(rough, trusted=trusted).to_json()
+    written = write(trusted)
     known = None
     if written.confidence is not None and written.promises is not None:
         known = Calibrated(written.confidence, written.promises)
@@ -201,6 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"formats={','.join(FORMATS)}, by default; data.root=…, the folder of the data, if it has moved; "
         "deployed.path=…, the file of the deployed model, if it has moved",
     )
+    parser.add_argument("--config-dir", help="a folder with YAML files of your own formats")
     parser.add_argument("--version", action="version", version=VERSION)
     given = parser.parse_intermixed_args(arguments)
     log_to_terminal()
@@ -208,11 +235,13 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         known = keyed(given.settings, ("formats", "data.root", "deployed.path"))
         names = known["formats"].split(",") if "formats" in known else FORMATS
-        rows = export_run(given.folder, names, known.get("data.root"), known.get("deployed.path"))
+        root, path = known.get("data.root"), known.get("deployed.path")
+        rows = export_run(given.folder, names, root, path, given.config_dir)
         Terminal(wide=True).print(shown(rows, Bundle(given.folder).about["metrics"]["measure"]))
-        print(f"in {RunFolder(Path(given.folder)).path / 'exports'}: table.csv, and a bundle for each format")
-        if all(row.bytes is None for row in rows):
-            raise ExportError("no format can hold this run")
+        there = [row.format for row in rows if row.bytes is not None]
+        if not there:
+            raise ExportError("no format can hold this run; the table says why")
+        print(f"in {RunFolder(Path(given.folder)).path / 'exports'}: table.csv, and the bundles {', '.join(there)}")
 
     return exit_status(work)
 

@@ -16,7 +16,7 @@ from parmtrain.config import assemble
 from parmtrain.config.identity import identity
 from parmtrain.config.schema import Teacher
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import DataError, TrainingError
+from parmtrain.errors import DataError, TrainingError, reason_of
 from parmtrain.files import replacing
 from parmtrain.metrics.measures import AGREEMENT, PROBABILITIES, kind_of
 from parmtrain.prepared import Prepared
@@ -122,13 +122,18 @@ def restored(work: Prepared, folder: RunFolder) -> ParityModule:
         folder: Its folder.
 
     Raises:
-        DataError: If its checkpoint is missing.
+        DataError: If its checkpoint is missing or damaged.
     """
     module = _untrained(work, work.predict(work.splits.val, "predicting validation"), torch.device("cpu"))
     if module.trains:
         if not folder.best.is_file():
             raise DataError(f"{folder.best} must exist to export the run in another format; run its training again")
-        _load_best(module, folder)
+        try:
+            _load_best(module, folder)
+        except Exception as fault:  # damaged files raise all kinds of errors
+            raise DataError(
+                f"{folder.best} must be the checkpoint of the run, got a damaged one or another's ({reason_of(fault)})"
+            ) from fault
     return module.cpu().eval()
 
 

@@ -13,6 +13,7 @@ from parmtrain.answers import output_of
 from parmtrain.bounds import Bounds, require
 from parmtrain.bundle import Bundle, ExportFormat, export
 from parmtrain.bundle.description import CARD, read_description
+from parmtrain.bundle.formats import rounds
 from parmtrain.config import assemble, comments
 from parmtrain.deployed import DeployedModel
 from parmtrain.drawing import save
@@ -38,7 +39,7 @@ from parmtrain.training.parity_module import ParityModule
 SOME = 8  # queries
 SHOWN_GROUPS = 4
 CPU = torch.device("cpu")
-FITTING_GROUPS = 64  # of training queries, to which formats that round numbers are fitted
+FITTING_QUERIES = 128  # of the training split, to which formats that round numbers are fitted
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,7 +154,10 @@ def export_module(
     """
     task, confidence = work.task, trusted.confidence if trusted is not None else None
     assert confidence is None or isinstance(confidence, nn.Module)
-    groups = some_groups(work.splits.train, module.k, FITTING_GROUPS, work.cfg.seed, task.input, CPU).queries
+    groups = None
+    if rounds(format):
+        count = max(FITTING_QUERIES // module.k, 1)
+        groups = some_groups(work.splits.train, module.k, count, work.cfg.seed, task.input, CPU).queries
     export(
         module.code,
         list(module.parity_models),

@@ -148,6 +148,11 @@ def test_words_are_completed(line: str, there: list[str]) -> None:
     assert set(there) <= set(candidates(line))
 
 
+def test_nothing_is_printed_where_nothing_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "--line", "parmtrain evaluate runs/mi"]) == 0
+    assert capsys.readouterr().out == ""  # or shells would not complete paths
+
+
 def test_completion_waits_for_no_pytorch() -> None:
     line = "main(['completion', '--line', 'parmtrain task='])"
     script = f"import sys; from parmtrain.__main__ import main; {line}; sys.exit('torch' in sys.modules)"

@@ -5,8 +5,8 @@
 #include <torch/script.h>
 
 #include <iostream>
+#include <limits>
 #include <string>
-#include <vector>
 
 int main(int argc, char** argv) {
   if (argc != 6) {

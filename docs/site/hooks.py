@@ -44,9 +44,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = markdown.replace("](docs/", "](")
     else:
         markdown = re.sub(r"\]\(\.\./(experiments/|parmtrain/examples/|CONTRIBUTING|CHANGELOG)", r"](\1", markdown)
-        markdown = markdown.replace("](../README.md#serving)", "](tutorial.md#serve)").replace(
-            "](../README.md)", "](index.md)"
-        )
     return markdown.replace("<!-- options -->", _options()).replace("<!-- settings -->", _settings())
 
 

@@ -1,10 +1,12 @@
 """Where coding wins, ties and loses: the paper's service, simulated over slowdowns, their correlation and load.
 
-    python experiments/serving/map.py FOLDER [queries=100000]
+    python experiments/serving/map.py FOLDER [queries=100000] [strategy=heads]
 
 For every code (k, r), probability that an instance is slow in a slot of 0.1 s, correlation of slots and rate:
 (p99.9 − median) of as many instances without a code ÷ that of coding, beside the ratio of medians and the share of
-answers that are reconstructed. 12 deployed instances of 25 ms, slow ones add 250 ms; m·r/k more instances for each.
+answers that are reconstructed. ``strategy=heads`` has the codes whose parity output alone gives all predictions, in
+place of those that need any k outputs. 12 deployed instances of 25 ms, slow ones add 250 ms; m·r/k more instances for
+each.
 """
 
 import csv
@@ -26,7 +28,8 @@ from parmtrain.serving.simulation.simulator import Outcome
 from parmtrain.settings import read_settings
 from parmtrain.simulate import SimulationSettings, simulate
 
-CODES = [(2, 1), (3, 1), (4, 1), (2, 2), (4, 2)]
+CODES = {"coded": [(2, 1), (3, 1), (4, 1), (2, 2), (4, 2)], "heads": [(2, 1), (3, 1), (4, 1)]}
+NAMES = {"coded": "map", "heads": "map_heads"}
 SLOW = [0.001, 0.003, 0.01, 0.03, 0.1]
 CORRELATION = [0.0, 0.2]
 RATES = [150.0, 270.0, 390.0]
@@ -39,6 +42,7 @@ class Map:
     queries: int = 100_000
     slot: float = 0.1
     seed: int = 0
+    strategy: str = "coded"
 
 
 def tail(outcome: Outcome) -> float:
@@ -51,9 +55,9 @@ def cell(about: tuple[Map, float, float, float]) -> list[dict[str, float]]:
     base = SimulationSettings(queries=wanted.queries, seed=wanted.seed, slot=wanted.slot)
     equal: dict[tuple[int, ...], Outcome] = {}
     lines = []
-    for k, r in CODES:
+    for k, r in CODES[wanted.strategy]:
         settings = replace(base, k=[k], r=r, slow=slow, correlation=correlation, rate=rate)
-        plain, coded = replace(settings, strategies=["equal", "coded"]).chosen()[k]
+        plain, coded = replace(settings, strategies=["equal", wanted.strategy]).chosen()[k]
         if plain.instances not in equal:
             equal[plain.instances] = simulate(settings, plain)
         rival, ours = equal[plain.instances], simulate(settings, coded)
@@ -80,18 +84,19 @@ def main(folder: Path, wanted: Map) -> None:
     with Pool() as pool:
         done = track(pool.imap(cell, cells), total=len(cells), description="simulating")
         lines = [line for lines in done for line in lines]
-    with replacing(folder / "map.csv") as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    name = NAMES[wanted.strategy]
+    with replacing(folder / f"{name}.csv") as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)
-    draw(lines, folder / "map.png")
+    draw(lines, CODES[wanted.strategy], folder / f"{name}.png")
 
 
-def draw(lines: list[dict[str, float]], path: Path) -> None:
+def draw(lines: list[dict[str, float]], codes: list[tuple[int, int]], path: Path) -> None:
     """Draw a map for each code and correlation: slowness across, load up, the ratio as colour and number."""
-    figure = Figure(figsize=(3.1 * len(CODES), 5.6), layout="constrained")
-    axes = figure.subplots(len(CORRELATION), len(CODES), sharex=True, sharey=True)
-    for (row, correlation), (column, (k, r)) in product(enumerate(CORRELATION), enumerate(CODES)):
+    figure = Figure(figsize=(3.1 * len(codes), 5.6), layout="constrained")
+    axes = figure.subplots(len(CORRELATION), len(codes), sharex=True, sharey=True)
+    for (row, correlation), (column, (k, r)) in product(enumerate(CORRELATION), enumerate(codes)):
         here = {
             (line["slow"], line["rate"]): line["ratio"]
             for line in lines

@@ -46,7 +46,7 @@ def accuracies(run: str, sure: bool) -> tuple[Accuracies, float]:
     accepted = metrics["confidence"]["1"]["promised_agreement"][PROMISED]
     share, own = accepted["share"], metrics["available"][measure]
     known = own, metrics["degraded"][measure], metrics["default"][measure]
-    if not sure:
+    if not sure or not share:
         return Accuracies(*known), share
     return Accuracies.of_accepted(*known, share, accepted["value"], accepted["own_value"]), share
 

@@ -50,6 +50,11 @@ def for_parity_models(format: ExportFormat) -> ExportFormat:
     return own
 
 
+def rounds(format: ExportFormat) -> bool:
+    """Return whether parity models in a format give other numbers than their modules."""
+    return bool(getattr(for_parity_models(format), "rounds", False))
+
+
 def name_of(format: ExportFormat) -> str:
     """Return the dotted name of a format's class, as ``format_named`` takes it.
 

@@ -40,13 +40,12 @@ class OnnxPart(nn.Module):
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
+        require_packages("onnxruntime")
         self.register_buffer("content", torch.frombuffer(bytearray(content), dtype=torch.uint8))
-        _ = self._session
 
     @cached_property
     def _session(self) -> "onnxruntime.InferenceSession":
-        require_packages("onnxruntime")
-        import onnxruntime
+        import onnxruntime  # at the first call: it takes as many threads as PyTorch has then
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = SILENT
@@ -129,4 +128,4 @@ def require_packages(*names: str) -> None:
     """Raise an ``ExportError`` unless packages are installed."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise ExportError(f"export=onnx needs {' and '.join(missing)}: {INSTALL}")
+        raise ExportError(f"bundles in ONNX need {' and '.join(missing)}: {INSTALL}")

@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=VERSION)
     given = parser.parse_args(arguments)
     if given.line is not None:
-        print("\n".join(candidates(given.line)))
+        for candidate in candidates(given.line):
+            print(candidate)
         return DONE
     if given.shell is None:
         say(f"completion: must be given a shell, one of {', '.join(sorted(SHELLS))}")

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", help="overrides, under which the value of the key is shown")
     parser.add_argument("--config-dir", help="a folder with YAML files of your own")
     parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
 
     def work() -> None:
         require_folder(given.config_dir)
@@ -45,8 +45,8 @@ def explained(key: str, overrides: Sequence[str] = (), config_dir: str | None = 
         ConfigError: If there is none of that name.
 
     Example:
-        >>> next(explained("groups")), next(explained("groups", ["task=cub200"]))
-        ('groups: 64', 'groups: 32')
+        >>> next(explained("groups")), next(explained("trainer.max_epochs", ["task=cub200"]))
+        ('groups: 64', 'trainer.max_epochs: 30')
     """
     key, _, option = key.partition("=")
     known = groups(config_dir)

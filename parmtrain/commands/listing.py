@@ -11,7 +11,7 @@ from parmtrain.config.comments import groups, options_of, sentence
 from parmtrain.config.folder import require_folder
 from parmtrain.errors import ConfigError
 
-IRREGULAR = {"losses": "loss", "metrics": "metrics", "callbacks": "callbacks", "features": "features"}
+IRREGULAR = {"losses": "loss"}
 
 
 @ending_quietly
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("groups", metavar="GROUP", nargs="*", help="codes, tasks, losses, models or another group")
     parser.add_argument("--config-dir", help="a folder with YAML files of your own")
     parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     return exit_status(lambda: show(given.groups, given.config_dir))
 
 

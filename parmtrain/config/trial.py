@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from parmtrain.bundle import ExportFormat
-from parmtrain.bundle.formats import format_named, name_of
+from parmtrain.bundle.formats import format_named, name_of, rounds
 from parmtrain.codes import Code
 from parmtrain.confidence import Confidence
 from parmtrain.config import assemble
@@ -128,6 +128,13 @@ def _try_export(cfg: DictConfig) -> None:
     if not isinstance(format, ExportFormat):
         raise ConfigError(
             [f"export must have suffix, save and load, like parmtrain.bundle.ExportFormat, got {cfg.export._target_}"]
+        )
+    if rounds(format):
+        raise ConfigError(
+            [
+                f"export must not round numbers, since a run scores what it trained, got {cfg.export._target_}; export "
+                "the finished run: parmtrain export RUN"
+            ]
         )
     example = torch.zeros(3, 2)
     with tempfile.TemporaryDirectory() as scratch:
