@@ -3,13 +3,13 @@
 import argparse
 import csv
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 
 from parmtrain.bounds import twice
@@ -29,7 +29,6 @@ from parmtrain.files import replacing
 from parmtrain.parity_training import restored
 from parmtrain.reopened import Reopened, reopen
 from parmtrain.result import export_module
-from parmtrain.run_folder import RunFolder
 from parmtrain.training.fit import quiet
 from parmtrain.training.groups import some_groups
 from parmtrain.training.parity_module import ParityModule
@@ -102,6 +101,8 @@ def export_run(
     unknown = [name or "an empty name" for name in formats if name not in known]
     if unknown:
         raise ConfigError([f"formats: unknown {', '.join(unknown)}; choose from {', '.join(known)}"])
+    if not formats:
+        raise ConfigError([f"formats must name one or more of {', '.join(known)}"])
     if (again := twice(list(formats))) is not None:
         raise ConfigError([f"formats must be different, got {again} twice"])
     prepared, bundle = reopen(folder, {"task.source.root": root, "deployed.path": path})
@@ -115,8 +116,8 @@ def export_run(
             format = assemble.build(compose(f"export={name}", config_dir=config_dir).export)
             rows.append(_exported(name, format, prepared, bundle, module, trusted))
         except ExportError as fault:
-            shutil.rmtree(place.path / "exports" / name, ignore_errors=True)  # of an earlier call
-            rows.append(Exported(name, why_not=str(fault)))
+            earlier = (place.path / "exports" / name).is_dir()
+            rows.append(Exported(name, why_not=f"{fault}{'; what is there is of an earlier call' if earlier else ''}"))
     _write_table(rows, place.path / "exports" / "table.csv")
     return rows
 
@@ -174,7 +175,9 @@ def _difference(prepared: Reopened, module: ParityModule, written: Bundle) -> fl
         decode_each(one.decode, one.gather(predictions, one.predict(one.encode(some.queries))), every)
         for one in (module, written)
     )
-    return float((own - other).abs().nan_to_num().max())
+    apart = (own - other).abs()
+    apart[own.isnan() & other.isnan()] = 0.0
+    return float(apart.nan_to_num(nan=torch.inf).max())
 
 
 def _write_table(rows: Sequence[Exported], path: Path) -> None:
@@ -202,7 +205,7 @@ def shown(rows: Sequence[Exported], measure: str) -> Table:
             _number(row.bytes and row.bytes / MIB, "{:.2f} MiB"),
             _number(row.parity_us and row.parity_us / 1000, "{:.2f} ms"),
             _number(row.deployed_us and row.deployed_us / 1000, "{:.2f} ms"),
-            row.why_not,
+            escape(row.why_not),
         )
     return table
 
@@ -241,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
         there = [row.format for row in rows if row.bytes is not None]
         if not there:
             raise ExportError("no format can hold this run; the table says why")
-        print(f"in {RunFolder(Path(given.folder)).path / 'exports'}: table.csv, and the bundles {', '.join(there)}")
+        print(f"in exports of the run's folder: table.csv, and the bundles {', '.join(there)}")
 
     return exit_status(work)
 

@@ -141,7 +141,7 @@ def help_of(kind: type) -> str:
     for one in fields(kind):
         default = one.default_factory() if callable(one.default_factory) else one.default
         text = ",".join(map(str, default)) if isinstance(default, list) else _plain(default)
-        lines.append(f"  {one.name:<{WIDTH}}{one.metadata.get('help', '')}" + (f" ({text})" if text else ""))
+        lines.append(f"  {one.name + ' ':<{WIDTH}}{one.metadata.get('help', '')}" + (f" ({text})" if text else ""))
     return "\n".join(lines)
 
 

@@ -25,7 +25,7 @@ def test_a_card_has_the_figures_of_its_run(finished: Result) -> None:
     assert metrics["deployed"]["fingerprint"][:12] in text
     assert "Licence: UCI's Optical Recognition of Handwritten Digits, CC BY 4.0." in text
     assert f"torch {torch.__version__.partition('+')[0]}" in text
-    assert "`parmtrain task=digits k=2 seed=0` with the code `parmtrain.codes." in text
+    assert "A run with task=digits, k=2, seed=0 and the code `parmtrain.codes." in text
 
 
 def test_its_snippet_runs_in_the_folder(finished: Result) -> None:

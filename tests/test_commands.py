@@ -60,7 +60,8 @@ def test_a_run_takes_train_or_nothing_before_its_overrides(capsys: pytest.Captur
 @pytest.mark.parametrize("group", groups())
 def test_every_option_says_what_it_is(group: str) -> None:
     for option, path in options_of(group).items():
-        assert sentence(path), f"{group}/{option}.yaml must begin with a comment"
+        assert sentence(path), f"{group}/{option}.yaml must begin with a sentence, got {sentence(path)}"
+        assert not sentence(path).endswith((":", "v."))
         assert about(path).startswith(sentence(path))
 
 
@@ -113,6 +114,9 @@ def test_a_configuration_is_checked_without_a_run(tmp_path: Path, monkeypatch: A
     said = capsys.readouterr().err
     assert "k must be from 2 to 1000" in said
     assert "groups must be an integer of 1 or more" in said
+    assert main(["check", "k=2", "k=3"]) == 1
+    assert "k must be given once" in capsys.readouterr().err
+    assert main(["check", "hydra.run.dir="]) == 1
     assert main(["check", "task=fashion_mnist", "data.download=false"]) == 1
     assert "Traceback" not in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

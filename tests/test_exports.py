@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from parmtrain import load
 from parmtrain.bundle import Bundle
 from parmtrain.bundle.onnx import Onnx
 from parmtrain.bundle.parts import alike
 from parmtrain.errors import ConfigError, DataError
-from parmtrain.export import Exported, export_run, main
+from parmtrain.export import Exported, export_run, main, shown
 from parmtrain.result import Result
 from tests.small_runs import small_run
 
@@ -157,6 +158,12 @@ def test_mistakes_are_one_sentence(finished: Result, tmp_path: Path, capsys: pyt
     (copy / "checkpoints" / "best.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(DataError, match=r"best\.ckpt must be the checkpoint of the run, got a damaged one"):
         export_run(copy, ["onnx"])
+
+
+def test_what_a_format_lacks_can_be_read_in_the_table() -> None:
+    console = Console(width=200, record=True)
+    console.print(shown([Exported("onnx", why_not="needs onnx: pip install 'parmtrain[onnx]'")], "accuracy"))
+    assert "pip install 'parmtrain[onnx]'" in console.export_text()
 
 
 def test_numbers_are_alike_by_the_size_of_their_row() -> None:

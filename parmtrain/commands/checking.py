@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parmtrain.command import VERSION, ending_quietly, exit_status
 
-RUN_DIR = "hydra.run.dir="
+RUN_DIR, UNUSED = "hydra.run.dir=", "runs/of-no-run"
 
 
 @ending_quietly
@@ -39,13 +39,17 @@ def checked(overrides: Sequence[str], config_dir: str | None = None) -> str:
     """
     from parmtrain.config.check import check, require_no_faults, unknown_keys
     from parmtrain.config.compose import compose
-    from parmtrain.errors import MissingDataError
+    from parmtrain.config.overrides import require_once
+    from parmtrain.errors import ConfigError, MissingDataError
     from parmtrain.prepared import Prepared
     from parmtrain.run_folder import RunFolder
     from parmtrain.training.fit import quiet
 
     quiet()
-    place = next((one.removeprefix(RUN_DIR) for one in overrides if one.startswith(RUN_DIR)), "runs/checked")
+    require_once(overrides)
+    place = next((one.removeprefix(RUN_DIR) for one in overrides if one.startswith(RUN_DIR)), UNUSED)
+    if not place:
+        raise ConfigError(["hydra.run.dir must be a folder, got an empty one"])
     cfg = compose(*(one for one in overrides if not one.startswith(RUN_DIR)), config_dir=config_dir)
     require_no_faults(unknown_keys(cfg))
     require_no_faults(check(cfg, RunFolder(Path(place))))

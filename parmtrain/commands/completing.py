@@ -73,7 +73,8 @@ def candidates(line: str) -> list[str]:
         >>> candidates("parmtrain serve metrics")
         ['metrics_port=']
     """
-    before, word = line.split(" ")[1:-1], line.rpartition(" ")[2]
+    start, _, word = line.rpartition(" ")
+    before = start.split()[1:]
     command = before[0] if before and before[0] in COMMANDS else TRAIN
     words: list[str] = [] if before else list(COMMANDS)
     if command in OF_A_RUN:

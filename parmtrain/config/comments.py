@@ -8,6 +8,7 @@ from pathlib import Path
 from parmtrain.config.folder import config_folder
 
 LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w@/.]+):(?: (?P<value>[^#]*?))?(?: *# (?P<comment>.*))?$")
+SENTENCE = re.compile(r"(?<=[a-z0-9)\]]\.)(?<!\bv\.)(?<!\bg\.) (?=[A-Z`(])")
 PACKAGE = re.compile(r"^# @package (?P<name>\S+)$", re.MULTILINE)
 GLOBAL, CONFIG = "_global_", "config.yaml"
 
@@ -73,7 +74,7 @@ def sentence(path: Path) -> str:
         >>> sentence(options_of("code")["sum"])
         'P = X_1 + … + X_k, for queries of any shape.'
     """
-    return re.split(r"(?<=[a-z0-9)”\]][.:]) (?=[A-Z`a-z])", about(path), maxsplit=1)[0]
+    return SENTENCE.split(about(path), maxsplit=1)[0]
 
 
 def keys_of(path: Path) -> Iterator[Key]:

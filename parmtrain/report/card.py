@@ -59,12 +59,13 @@ def _lines(metrics: dict[str, Any], about: dict[str, Any], data: str, made_of: s
     yield ""
     yield "## Made by"
     yield ""
-    yield f"`parmtrain task={task} k={k} seed={metrics['seed']}` with the code {made_of}, and what `config.yaml` says;"
+    yield f"A run with task={task}, k={k}, seed={metrics['seed']} and the code {made_of};"
+    yield "`config.yaml` of the run has the rest;"
     best = metrics["validation"].get("epoch")
     chosen = (
         "nothing was trained"
         if best is None
-        else f"epoch {best} of {metrics['training']['epochs']}, chosen on validation"
+        else f"epoch {best + 1} of {metrics['training']['epochs']}, chosen on validation"
     )
     yield f"{chosen}; the test split was scored once."
     yield "Versions: " + ", ".join(f"{name} {version}" for name, version in metrics["versions"].items()) + "."

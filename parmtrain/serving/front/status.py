@@ -26,7 +26,7 @@ WORDS = {
     "version": "Number of the adapted version; none for a bundle as it was trained.",
     "parity_models": "Fingerprints of the parity models.",
     "promised_agreement": "Least agreement with F that reconstructions which are sent are to have.",
-    "thresholds": "Least confidence of reconstructions that are sent, with one late worker, two, …; none reach a dash.",
+    "thresholds": "Least confidence of reconstructions that are sent, with one late worker, two, …; a dash: none is.",
     "raised": "How far the thresholds lie above the bundle's own, as a share of what is left to 1.",
     "alarm_after": "After how many reconstructions it was known that the promise is broken.",
     "evidence": "What bets against the promise have won: at alarm_length there is an alarm.",
@@ -75,9 +75,9 @@ class Status:
         }
 
     async def _show(self, request: Request) -> Response:
-        state = self.state()
+        state = _finite(self.state())
         if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse(_finite(state))
+            return JSONResponse(state)
         return HTMLResponse(_page(state), headers={"Cache-Control": "no-store"})
 
 
