@@ -71,7 +71,7 @@ def test_a_package_of_ones_own_adds_one_of_everything(folder: Path, capsys: pyte
     assert metrics["scheme"]["recoverable_from"][0] == [{"need": 1, "of": [0]}, {"need": 2, "of": [1, 2]}]
     assert metrics["confidence"]["1"]["agreement"]["brier"] < 0.5
     assert (folder / "diary.txt").read_text() == "0\n1\n2\n"
-    assert {path.suffix for path in (folder / "run" / "export").iterdir()} == {".json", ".pickle"}
+    assert {path.suffix for path in (folder / "run" / "export").iterdir()} == {".json", ".md", ".pickle"}
     assert "outside_format.Pickled" in json.loads((folder / "run" / "export" / "bundle.json").read_text()).values()
 
     assert evaluate.main(["run"]) == 0

@@ -34,6 +34,7 @@ def test_a_run_writes_everything(finished: Result) -> None:
         "logs/version_0/metrics.csv",
         "logs/version_0/hparams.yaml",
         "export/bundle.json",
+        "export/README.md",
         "export/encoder.ts",
         "export/parity_model.ts",
         "export/decoder.ts",
