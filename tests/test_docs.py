@@ -26,14 +26,26 @@ def blocks(page: Path, language: str) -> list[str]:
     return [found["text"] for found in BLOCK.finditer(page.read_text()) if found["language"] == language]
 
 
+def parts(line: str) -> list[list[str]]:
+    """Return the words of each command on a line of a shell."""
+    tokens = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+    tokens.whitespace_split = True
+    found: list[list[str]] = [[]]
+    for token in tokens:
+        if set(token) <= set(";&|"):
+            found.append([])
+        else:
+            found[-1].append(token)
+    return found
+
+
 def commands(page: Path) -> list[list[str]]:
     """Return the arguments of each call of parmtrain in the shell blocks of a page."""
     found = []
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|;| & |&$", line):
-                words = shlex.split(part, comments=True)
-                words = [word for word in words if not re.match(r"[A-Z_]+=", word)]
+            for part in parts(line):
+                words = [word for word in part if not re.match(r"[A-Z_]+=", word)]
                 if words[:3] == ["python", "-m", "parmtrain"] or words[:1] == ["parmtrain"]:
                     found.append(words[words.index("parmtrain") + 1 :])
                 elif words[:2] == ["python", "-m"] and words[2].startswith("parmtrain."):
