@@ -67,10 +67,10 @@ def test_every_option_says_what_it_is(group: str) -> None:
 
 def test_options_of_ones_own_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "mine.yaml").write_text("# My own code.\n_target_: mine.Code\n")
+    (tmp_path / "code" / "mine.yaml").write_text("# My own code [mine].\n_target_: mine.Code\n")
     assert main(["list", "codes", "--config-dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "My own code." in said
+    assert "My own code [mine]." in said
     assert "lowres_own" in said
 
 

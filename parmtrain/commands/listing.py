@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status
@@ -48,7 +49,7 @@ def show(names: list[str], config_dir: str | None) -> None:
     for group in chosen:
         table = Table(group, "", title=f"{group}=…")
         for option, path in options_of(group, config_dir).items():
-            table.add_row(option, sentence(path))
+            table.add_row(option, escape(sentence(path)))
         terminal.print(table)
 
 
