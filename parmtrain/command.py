@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from parmtrain import __version__
-from parmtrain.errors import ConfigError, Interrupted, ParmtrainError
+from parmtrain.errors import Interrupted, ParmtrainError
 from parmtrain.files import FULL, existing
 from parmtrain.settings import help_of, read_settings, require_valid
 
@@ -222,27 +222,6 @@ def settings_command(kind: type[S], help: str, work: Callable[[S], None], argume
         work(settings)
 
     return exit_status(checked)
-
-
-def keyed(arguments: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
-    """Return ``key=value`` arguments by their keys.
-
-    Raises:
-        ConfigError: If one is not of these keys, or is given twice.
-
-    Example:
-        >>> keyed(["data.root=mine"], ["data.root"])
-        {'data.root': 'mine'}
-    """
-    found: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or key not in keys:
-            raise ConfigError([f"{argument}: must be key=value with a key from {', '.join(keys)}"])
-        if key in found:
-            raise ConfigError([f"{key} must be given once, got {found[key]} and {value}"])
-        found[key] = value
-    return found
 
 
 def log_to_terminal() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from parmtrain.bundle import Bundle
-from parmtrain.command import VERSION, ending_quietly, exit_status, keyed, log_to_terminal
+from parmtrain.command import VERSION, ending_quietly, exit_status, log_to_terminal
 from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.scores import Scores
 from parmtrain.programs import Network
 from parmtrain.reopened import reopen
 from parmtrain.report.table import show, title_of
+from parmtrain.settings import keyed
 from parmtrain.training.fit import quiet
 
 log = logging.getLogger(__name__)

@@ -1,23 +1,19 @@
 """Export a finished run in other formats, and score each: ``parmtrain export RUN [formats=onnx,…] [key=value …]``."""
 
 import argparse
-import csv
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.markup import escape
-from rich.table import Table
 
 from parmtrain.bounds import twice
 from parmtrain.bundle import Bundle, ExportFormat
 from parmtrain.bundle.description import DEPLOYED, parity_model
 from parmtrain.bundle.formats import rounds
 from parmtrain.codes.erasures import arrivals, decode_each
-from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, keyed, log_to_terminal
+from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, log_to_terminal
 from parmtrain.config import assemble
 from parmtrain.config.compose import compose
 from parmtrain.config.folder import require_folder
@@ -25,10 +21,11 @@ from parmtrain.config.sources import options
 from parmtrain.errors import ConfigError, ExportError
 from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.costs import timings
-from parmtrain.files import replacing
 from parmtrain.parity_training import restored
 from parmtrain.reopened import Reopened, reopen
+from parmtrain.report.formats import Exported, formats_table, write_formats
 from parmtrain.result import export_module
+from parmtrain.settings import keyed
 from parmtrain.training.fit import quiet
 from parmtrain.training.groups import some_groups
 from parmtrain.training.parity_module import ParityModule
@@ -40,35 +37,7 @@ STATED = (
     "version",
 )  # fmt: skip
 COMPARED = 64  # groups of the validation split on which programs are compared with the module
-MIB = 2**20
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A run in one format.
-
-    Args:
-        format: Name of the format, an option of the group ``export``.
-        degraded: A_d on the test split.
-        agreement: Share of reconstructions that agree with the deployed model.
-        difference: Largest difference of a reconstructed number to the module's, on validation groups.
-        parity_bytes: Size of the parity models' files.
-        bytes: Size of the bundle.
-        parity_us: Median time of one parity query, in microseconds; None if the deployed model runs it.
-        deployed_us: The same of one query of the deployed model.
-        why_not: Why the run cannot be exported so; empty if it was.
-    """
-
-    format: str
-    degraded: float | None = None
-    agreement: float | None = None
-    difference: float | None = None
-    parity_bytes: int | None = None
-    bytes: int | None = None
-    parity_us: float | None = None
-    deployed_us: float | None = None
-    why_not: str = ""
 
 
 def export_run(
@@ -118,7 +87,7 @@ def export_run(
         except ExportError as fault:
             earlier = (place.path / "exports" / name).is_dir()
             rows.append(Exported(name, why_not=f"{fault}{'; what is there is of an earlier call' if earlier else ''}"))
-    _write_table(rows, place.path / "exports" / "table.csv")
+    write_formats(rows, place.path / "exports" / "table.csv")
     return rows
 
 
@@ -180,40 +149,6 @@ def _difference(prepared: Reopened, module: ParityModule, written: Bundle) -> fl
     return float(apart.nan_to_num(nan=torch.inf).max())
 
 
-def _write_table(rows: Sequence[Exported], path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(vars(rows[0])))
-        writer.writeheader()
-        writer.writerows(vars(row) for row in rows)
-
-
-def shown(rows: Sequence[Exported], measure: str) -> Table:
-    """Return the table of formats."""
-    table = Table(title="formats")
-    for column in ("format", f"{measure} A_d", "agreement", "largest difference", "parity model", "bundle"):
-        table.add_column(column, justify="left" if column == "format" else "right")
-    for column in ("one parity query", "one query of F", ""):
-        table.add_column(column, justify="right" if column else "left")
-    for row in rows:
-        table.add_row(
-            row.format,
-            _number(row.degraded, "{:.4f}"),
-            _number(row.agreement, "{:.4f}"),
-            _number(row.difference, "{:.1e}"),
-            _number(row.parity_bytes and row.parity_bytes / MIB, "{:.2f} MiB"),
-            _number(row.bytes and row.bytes / MIB, "{:.2f} MiB"),
-            _number(row.parity_us and row.parity_us / 1000, "{:.2f} ms"),
-            _number(row.deployed_us and row.deployed_us / 1000, "{:.2f} ms"),
-            escape(row.why_not),
-        )
-    return table
-
-
-def _number(value: float | None, pattern: str) -> str:
-    return "–" if value is None else pattern.format(value)
-
-
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Export the run that the command line names and print one table; return the exit status."""
@@ -240,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = known["formats"].split(",") if "formats" in known else FORMATS
         root, path = known.get("data.root"), known.get("deployed.path")
         rows = export_run(given.folder, names, root, path, given.config_dir)
-        Terminal(wide=True).print(shown(rows, Bundle(given.folder).about["metrics"]["measure"]))
+        Terminal(wide=True).print(formats_table(rows, Bundle(given.folder).about["metrics"]["measure"]))
         there = [row.format for row in rows if row.bytes is not None]
         if not there:
             raise ExportError("no format can hold this run; the table says why")

@@ -95,6 +95,27 @@ def _value(hint: Any, key: str, text: str) -> Any:
         raise ValidationError(f"Value '{text}' cannot be read") from fault
 
 
+def keyed(arguments: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
+    """Return ``key=value`` arguments by their keys.
+
+    Raises:
+        ConfigError: If one is not of these keys, or is given twice.
+
+    Example:
+        >>> keyed(["data.root=mine"], ["data.root"])
+        {'data.root': 'mine'}
+    """
+    found: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in keys:
+            raise ConfigError([f"{argument}: must be key=value with a key from {', '.join(keys)}"])
+        if key in found:
+            raise ConfigError([f"{key} must be given once, got {found[key]} and {value}"])
+        found[key] = value
+    return found
+
+
 def out_of_bounds(settings: Any) -> Iterator[str]:
     """Yield a message for each setting that is outside its bounds.
 

@@ -16,7 +16,8 @@ from parmtrain.bundle import Bundle
 from parmtrain.bundle.onnx import Onnx
 from parmtrain.bundle.parts import alike
 from parmtrain.errors import ConfigError, DataError
-from parmtrain.export import Exported, export_run, main, shown
+from parmtrain.export import export_run, main
+from parmtrain.report.formats import Exported, formats_table
 from parmtrain.result import Result
 from tests.small_runs import small_run
 
@@ -162,7 +163,7 @@ def test_mistakes_are_one_sentence(finished: Result, tmp_path: Path, capsys: pyt
 
 def test_what_a_format_lacks_can_be_read_in_the_table() -> None:
     console = Console(width=200, record=True)
-    console.print(shown([Exported("onnx", why_not="needs onnx: pip install 'parmtrain[onnx]'")], "accuracy"))
+    console.print(formats_table([Exported("onnx", why_not="needs onnx: pip install 'parmtrain[onnx]'")], "accuracy"))
     assert "pip install 'parmtrain[onnx]'" in console.export_text()
 
 

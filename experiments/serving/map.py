@@ -21,7 +21,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from parmtrain.drawing import save
+from parmtrain.drawing import on, save
 from parmtrain.files import replacing
 from parmtrain.serving import Kind
 from parmtrain.serving.simulation.simulator import Outcome
@@ -106,7 +106,9 @@ def draw(lines: list[dict[str, float]], codes: list[tuple[int, int]], path: Path
         panel = axes[row, column]
         image = panel.imshow(values, cmap="RdBu", norm=LogNorm(1 / 20, 20), origin="lower", aspect="auto")
         for i, j in product(range(len(RATES)), range(len(SLOW))):
-            panel.text(j, i, f"{values[i, j]:.1f}", ha="center", va="center", fontsize=8)
+            panel.text(
+                j, i, f"{values[i, j]:.1f}", ha="center", va="center", fontsize=8, color=on(image.to_rgba(values[i, j]))
+            )
         panel.set_xticks(range(len(SLOW)), [f"{slow:g}" for slow in SLOW])
         panel.set_yticks(range(len(RATES)), [f"{rate:g}" for rate in RATES])
         panel.set_title(f"k = {k}, r = {r}; correlation {correlation:g}", fontsize=9)

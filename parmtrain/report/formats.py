@@ -1,0 +1,75 @@
+"""The formats of a run, side by side: size, time and score of each."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from parmtrain.files import replacing
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A run in one format.
+
+    Args:
+        format: Name of the format, an option of the group ``export``.
+        degraded: A_d on the test split.
+        agreement: Share of reconstructions that agree with the deployed model.
+        difference: Largest difference of a reconstructed number to the module's, on validation groups.
+        parity_bytes: Size of the parity models' files.
+        bytes: Size of the bundle.
+        parity_us: Median time of one parity query, in microseconds; None if the deployed model runs it.
+        deployed_us: The same of one query of the deployed model.
+        why_not: Why the run cannot be exported so; empty if it was.
+    """
+
+    format: str
+    degraded: float | None = None
+    agreement: float | None = None
+    difference: float | None = None
+    parity_bytes: int | None = None
+    bytes: int | None = None
+    parity_us: float | None = None
+    deployed_us: float | None = None
+    why_not: str = ""
+
+
+def write_formats(rows: Sequence[Exported], path: Path) -> None:
+    """Write the formats of a run to a CSV file."""
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(vars(rows[0])))
+        writer.writeheader()
+        writer.writerows(vars(row) for row in rows)
+
+
+def formats_table(rows: Sequence[Exported], measure: str) -> Table:
+    """Return the table of formats."""
+    table = Table(title="formats")
+    for column in ("format", f"{measure} A_d", "agreement", "largest difference", "parity model", "bundle"):
+        table.add_column(column, justify="left" if column == "format" else "right")
+    for column in ("one parity query", "one query of F", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for row in rows:
+        table.add_row(
+            row.format,
+            _number(row.degraded, "{:.4f}"),
+            _number(row.agreement, "{:.4f}"),
+            _number(row.difference, "{:.1e}"),
+            _number(row.parity_bytes and row.parity_bytes / MIB, "{:.2f} MiB"),
+            _number(row.bytes and row.bytes / MIB, "{:.2f} MiB"),
+            _number(row.parity_us and row.parity_us / 1000, "{:.2f} ms"),
+            _number(row.deployed_us and row.deployed_us / 1000, "{:.2f} ms"),
+            escape(row.why_not),
+        )
+    return table
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return "–" if value is None else pattern.format(value)
