@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from copy import deepcopy
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_its_snippet_runs_in_the_folder(finished: Result) -> None:
 
 
 def test_a_run_without_labels_or_confidence_has_one_too(finished: Result) -> None:
-    metrics = finished.metrics
+    metrics = deepcopy(finished.metrics)
     metrics["measure"] = "agreement"
     for part in ("available", "default"):
         metrics[part] = {"agreement": 0.5}
