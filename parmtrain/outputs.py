@@ -54,7 +54,7 @@ class Outputs:
         return None
 
 
-COMPARISON = Outputs("parmtrain.compare", "code", ("table.md", "codes.png"), sign="runs")
+COMPARISON = Outputs("parmtrain.compare", "code", ("table.md", "codes.png", "searched.png"), sign="runs")
 ADVICE = Outputs("parmtrain.advise", "strategy", ("advice.png",))
 SIMULATION = Outputs("parmtrain.simulate", "strategy", ("latency.png",))
 EVERY = (COMPARISON, ADVICE, SIMULATION)

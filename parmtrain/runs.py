@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from parmtrain.choice import settled
 from parmtrain.config import assemble
@@ -86,6 +86,23 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None, data: Any)
         if place.unfinished:
             raise Interrupted(place.last) from stop
         raise
+
+
+def is_done(cfg: DictConfig, folder: str | Path) -> bool:
+    """Return whether a folder holds a finished run of this very configuration, which need not be repeated.
+
+    Args:
+        cfg: A composed configuration.
+        folder: Folder of the run, which need not exist.
+    """
+    place = RunFolder(as_folder("folder", folder))
+    if cfg.overwrite or not place.finished or place.no_run:
+        return False
+    ours = OmegaConf.create(resolved_yaml(_with_absolute_paths(cfg)))
+    theirs = place.read_config()
+    for one in (ours, theirs):
+        one.pop("ckpt_path", None)  # of a run that was resumed
+    return bool(ours == theirs)
 
 
 def begin(cfg: DictConfig, place: RunFolder) -> None:

@@ -9,6 +9,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     statuses: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=os.fspath(config_folder()), config_name="config")
-    def job(cfg: DictConfig) -> float | None:
+    def job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             return _run_and_show(cfg, folder)
@@ -66,6 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
                 say("stopped before training started; run the same command again")
             raise
         except Exception as fault:  # beside its own errors, Hydra raises those of Python
+            if statuses and raised_in(fault, "optuna"):
+                say("no run of the search has a result")
+                return
             raise _explained(fault, overrides, config_dir) from fault
 
     return exit_status(work) or max(statuses, default=DONE)
@@ -84,6 +88,8 @@ def _explained(fault: Exception, overrides: list[str], config_dir: str | None) -
     """Return an error that explains what Hydra could not compose; a bug stays what it is."""
     if isinstance(fault, BrokenPipeError):
         return fault
+    if "INTERVAL_SWEEP" in str(fault):
+        return ConfigError(["an interval is for a search to choose from: add hparams_search=one_k, or name values"])
     if isinstance(fault, HydraException | OmegaConfBaseException):
         return why_not(overrides, fault, config_dir)
     found = [] if isinstance(fault, OSError) else override_faults(overrides, config_dir)
@@ -92,17 +98,25 @@ def _explained(fault: Exception, overrides: list[str], config_dir: str | None) -
     return ConfigError(found) if found else fault
 
 
-def _run_and_show(cfg: DictConfig, folder: Path) -> float:
-    """Run one configuration and print its table; return validation A_d."""
+def _run_and_show(cfg: DictConfig, folder: Path) -> float | tuple[float, ...] | None:
+    """Run one configuration and print its table; return the figures that a search looks at."""
+    from parmtrain.objectives import objectives
     from parmtrain.report.table import show, title_of
-    from parmtrain.runs import run
+    from parmtrain.runs import is_done, run
 
-    if not HydraConfig.get().run.dir:
+    ours = HydraConfig.get()
+    if not ours.run.dir:
         raise ConfigError(["hydra.run.dir must be a folder, got an empty one"])
-    record = run(cfg, folder).record
+    if ours.mode is RunMode.RUN and (search := ours.runtime.choices.get("hparams_search")):
+        raise ConfigError([f"hparams_search={search} needs -m: parmtrain -m hparams_search={search} …"])
+    if ours.mode is RunMode.MULTIRUN and is_done(cfg, folder):
+        say(f"{folder}: finished earlier")
+        return objectives(RunFolder(folder).read_metrics(), cfg.optimized)
+    result = run(cfg, folder)
+    record = result.record
     k, n = record.scheme.k, record.scheme.n
     show(title_of(record.task, record.code, k, n - k), record.scores, folder, record.cost | record.timing)
-    return record.validation.value
+    return objectives(result.metrics, cfg.optimized)
 
 
 def _command_to_resume(checkpoint: Path, folder: Path) -> str:

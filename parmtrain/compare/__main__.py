@@ -12,7 +12,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="parmtrain compare",
         description="Compare codes on the same groups: train what is missing, reuse finished runs, write one table.",
-        epilog="Example: parmtrain compare task=digits k=2,4 code=all trainer.max_epochs=20",
+        epilog="Examples: parmtrain compare task=digits k=2,4 code=all trainer.max_epochs=20\n"
+        "          parmtrain compare --from multirun/2026-01-31_12-00-00",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "overrides",
@@ -22,7 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
         "it, and the best code within them is named",
     )
     parser.add_argument(
-        "--folder", default="comparison", help="folder of the runs and the table; the same command resumes there"
+        "--folder",
+        help="folder of the runs and the table, by default comparison; the same command resumes there",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        help="train nothing, and gather the finished runs under this folder, such as that of a multirun, into a table",
     )
     parser.add_argument("--config-dir", help="a folder with YAML files of your own")
     parser.add_argument("-m", "--multirun", action="store_true", help="what every comparison is, so it changes nothing")
@@ -31,16 +40,21 @@ def main(arguments: list[str] | None = None) -> int:
     log_to_terminal()
 
     def work() -> None:
+        from parmtrain.compare.gathering import gather
         from parmtrain.compare.plan import require_folder_name
         from parmtrain.compare.study import compare
         from parmtrain.compare.table import to_print
         from parmtrain.config.overrides import require_once
 
         require_once(given.overrides)
-        require_folder_name(given.folder, given.config_dir)
-        rows = compare(given.overrides, given.folder, given.config_dir)
+        folder = given.folder or given.source or "comparison"
+        require_folder_name(folder, given.config_dir)
+        if given.source:
+            rows, more = gather(given.source, given.overrides, folder), ", searched.png"
+        else:
+            rows, more = compare(given.overrides, folder, given.config_dir), ""
         Terminal().print(to_print(rows))
-        print(f"in {given.folder}: table.md, table.csv, codes.png")
+        print(f"in {folder}: table.md, table.csv, codes.png{more}")
 
     return exit_status(work, stopped="stopped; run the same command again to resume")
 

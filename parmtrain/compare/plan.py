@@ -23,7 +23,7 @@ from parmtrain.query_type import QueryType
 from parmtrain.run_folder import RunFolder
 
 ALL, AUTO = "all", "auto"
-ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger")  # locations, which do not identify a run
+ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "optimized")  # what does not identify a run
 OPTIONS = {"folder": "--folder", "config_dir": "--config-dir", "config-dir": "--config-dir"}
 RUNS = "runs"  # folder of the runs in that of a comparison
 COLUMNS = ("task", "code", "k", "r", "seed")
@@ -164,6 +164,8 @@ def require_one_question(values: Mapping[str, Sequence[str]]) -> None:
             faults.append(f"{key} must not be set in a comparison, which has folders of its own; use --folder")
         elif key == "code" and AUTO in given:
             faults.append("code=auto must not be in a comparison, which compares codes; name them, or use code=all")
+        elif key == "hparams_search" or "interval(" in override:
+            faults.append(f"{override}: a comparison runs what it is given; a search is parmtrain -m hparams_search=…")
         elif key in ("ckpt_path", "overwrite"):
             faults.append(f"{key} must not be set in a comparison, which resumes what is unfinished; use --folder")
         elif (again := twice(given)) is not None:

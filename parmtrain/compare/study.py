@@ -8,20 +8,18 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from parmtrain.command import progress
-from parmtrain.compare import plot, table
-from parmtrain.compare.budget import Budget, best, read_budget
+from parmtrain.compare.budget import read_budget
 from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
 from parmtrain.compare.results import readable_metrics
-from parmtrain.compare.rows import rows_of
 from parmtrain.compare.table import Row
+from parmtrain.compare.written import write
 from parmtrain.config.check import check, require_no_faults
 from parmtrain.config.faults import Fault
 from parmtrain.config.resuming import resuming
 from parmtrain.errors import ConfigError, DataError, InputError, TrainingError
 from parmtrain.files import cannot_write
 from parmtrain.inputs import as_folder
-from parmtrain.metrics.measures import AGREEMENT
-from parmtrain.outputs import COMPARISON, TABLE
+from parmtrain.outputs import COMPARISON
 from parmtrain.prepared import Prepared
 from parmtrain.run_folder import RunFolder
 from parmtrain.runs import run
@@ -78,7 +76,7 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         )
     results = [(one.variant, _results(one)) for one in supported if one.folder.finished]
     left_out = [f"{title}: {reason}" for title, reason in unsupported.items()]
-    rows = _write(results, left_out, budget, study) if results else []
+    rows = write(results, left_out, budget, study) if results else []
     if others := sum(RunFolder(path).finished for path in (study / RUNS).iterdir()) - len(results):
         log.info("the table has the runs of this command; %d other finished runs in %s are not in it", others, study)
     if failed:
@@ -147,27 +145,3 @@ def _require_same(finished: Iterable[PlannedRun], more_to_do: bool) -> None:
             )
         if cfg.deployed.path is not None and metrics["deployed"]["fingerprint"] != work.deployed.fingerprint:
             raise ConfigError([f"deployed.path={cfg.deployed.path} is not what {one.folder.path} used; {elsewhere}"])
-
-
-def _write(
-    results: Sequence[tuple[str, dict[str, Any]]], unsupported: Sequence[str], budget: Budget, study: Path
-) -> list[Row]:
-    rows, metrics = rows_of(results), results[0][1]
-    every = [row["available"] for row in rows]
-    available = min(every)
-    spread = f"{available:.4f}" if f"{available:.4f}" == f"{max(every):.4f}" else f"{available:.4f} to {max(every):.4f}"
-    scored = f"A_a = {spread}"
-    if metrics["measure"] == AGREEMENT:
-        scored = "without labels: A_d is the agreement with the deployed model's own predictions"
-    title = f"{metrics['task']}: codes compared, {metrics['measure']}, {scored}"
-    table.write_csv(rows, study / TABLE)
-    chosen = best(rows, budget)
-    table.write_markdown(rows, unsupported, title, study / "table.md", table.chosen_lines(chosen, str(budget)))
-    plot.accuracy_against_resources(rows, metrics["measure"], f"{metrics['task']}, {scored}", study / "codes.png")
-    if not chosen:
-        log.info("no code is within %s", budget)
-    for row in chosen:
-        named = " ".join(part for part in (f"code={row['code']}", row["variant"]) if part)
-        about = f"k={row['k']} {named}, A_d {row['validation']:.4f} on the validation split"
-        log.info("best within %s: %s", budget, about)
-    return rows

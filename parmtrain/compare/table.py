@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from parmtrain.files import write_text
@@ -119,7 +120,8 @@ def to_print(rows: Sequence[Row]) -> Table:
     caption = "r: extra dispatches; bytes and FLOPs: of a group ÷ those of a query and of the deployed model"
     table = Table(caption=caption)
     for column in columns:
-        table.add_column(IN_TERMINAL[column], justify="left" if column in ("code", "variant") else "right")
+        side: JustifyMethod = "left" if column in ("code", "variant") else "right"
+        table.add_column(IN_TERMINAL[column], justify=side, overflow="fold")
     for row in sorted(rows, key=_order):
         table.add_row(*(_cell(row, column).partition(" (")[0] for column in columns))
     return table

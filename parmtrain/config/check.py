@@ -17,6 +17,7 @@ from parmtrain.config.signatures import misnamed
 from parmtrain.config.trial import trial_faults
 from parmtrain.errors import ConfigError, InputError, reason_of
 from parmtrain.files import cannot_write
+from parmtrain.objectives import OBJECTIVES
 from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.source import Source
@@ -134,6 +135,9 @@ def outside_limits(cfg: DictConfig) -> Iterator[Fault]:
         wrong = bounds.wrong(value)
         if wrong is not None:
             yield Fault(key, f"{key} {wrong}, got {value}")
+    for name in cfg.optimized or [None]:
+        if name not in OBJECTIVES:
+            yield Fault("optimized", f"optimized must be a list of {', '.join(OBJECTIVES)}, got {name or 'none'}")
     for share in cfg.unavailable:
         if Bounds(least=0, most=1).wrong(share):
             yield Fault("unavailable", f"unavailable must hold fractions from 0 to 1, got {share}")

@@ -15,6 +15,7 @@ ELSEWHERE = (
     "export",
     "metrics",
     "unavailable",
+    "optimized",
     "data",
     "confidence",
     "accept",
@@ -33,12 +34,12 @@ def identity(cfg: DictConfig, trained_here: bool) -> dict[str, Any]:
     """
     content = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(content, dict)
-    leaves = _leaves({str(key): value for key, value in content.items() if key not in ELSEWHERE})
+    values = leaves({str(key): value for key, value in content.items() if key not in ELSEWHERE})
     left_out = {*PLACES, *MACHINE}
     sources = {f"the code of {name}": digest for name, digest in own_sources(content).items()}
     return sources | {
         key: value
-        for key, value in leaves.items()
+        for key, value in values.items()
         if key not in left_out and (trained_here or not key.startswith("deployed.fit.")) and (key, value) not in NEWER
     }
 
@@ -65,11 +66,17 @@ def first_of(differing: list[str]) -> str:
     return differing[0] + (f" (and {more} more difference{'s' if more > 1 else ''})" if more else "")
 
 
-def _leaves(node: dict[str, Any], path: str = "") -> dict[str, Any]:
+def leaves(node: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries, by keys with dots.
+
+    Example:
+        >>> leaves({"k": 2, "optim": {"lr": 0.1}})
+        {'k': 2, 'optim.lr': 0.1}
+    """
     found: dict[str, Any] = {}
     for name, value in node.items():
         if isinstance(value, dict):
-            found |= _leaves(value, f"{path}{name}.")
+            found |= leaves(value, f"{path}{name}.")
         else:
             found[f"{path}{name}"] = value
     return found

@@ -17,6 +17,7 @@ from parmtrain.bounds import twice
 from parmtrain.config import sources
 from parmtrain.errors import ConfigError, reason_of
 
+SWEEPER = "hydra/sweeper/"  # a part of Hydra that comes in packages of its own
 MEANT = {"folder": "hydra.run.dir"}  # where spelling is no guide
 
 
@@ -108,7 +109,9 @@ def _fault(
 
 def _order(override: str) -> int:
     """Return 0 for what says where to look, 1 for a choice of a group, 2 for values."""
-    return 0 if override.startswith("hydra.") else 1 if sources.is_group(override) else 2
+    if override.startswith("hydra.searchpath"):
+        return 0
+    return 1 if sources.is_group(override) or override.startswith("hydra/") else 2
 
 
 def each_value(override: str) -> Iterator[str]:
@@ -121,6 +124,10 @@ def each_value(override: str) -> Iterator[str]:
     if not parsed.is_sweep_override():
         yield override
         return
+    if parsed.is_interval_sweep():  # whose values a search chooses
+        interval: Any = parsed.value()
+        yield from (f"{override.partition('=')[0]}={end}" for end in (interval.start, interval.end))
+        return
     for value in parsed.sweep_string_iterator():
         yield f"{override.partition('=')[0]}={value}"
 
@@ -128,8 +135,7 @@ def each_value(override: str) -> Iterator[str]:
 def _reason(override: str, fault: Exception, composed: DictConfig, choices: Callable[[str], list[str]]) -> str:
     key = sources.key_of(override)
     if isinstance(fault, MissingConfigException):
-        missing, group = (fault.missing_cfg_file or override).rpartition("/")[2], key.partition("@")[0]
-        return f"unknown {group} '{missing}'; choose from {', '.join(fault.options or choices(group))}"
+        return _missing(fault.missing_cfg_file or override, key.partition("@")[0], fault.options, choices)
     if "override 'model@code.model'" in str(fault):
         return "code.model must be given with codes that run a student, such as lowres and backup, and with no other"
     cause = fault.__cause__
@@ -145,6 +151,13 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
     empty = _empty_above(key, composed)
     first = f"{empty} is not set; choose one of {', '.join(choices(empty.rpartition('.')[2]))} first" if empty else ""
     return first or reason_of(fault)
+
+
+def _missing(file: str, group: str, others: Sequence[str] | None, choices: Callable[[str], list[str]]) -> str:
+    """Return a sentence about a YAML file that Hydra does not find."""
+    if file.startswith(SWEEPER):
+        return f"{file} is not installed: pip install 'parmtrain[sweep]'"
+    return f"unknown {group} '{file.rpartition('/')[2]}'; choose from {', '.join(others or choices(group))}"
 
 
 def _empty_above(key: str, composed: DictConfig) -> str | None:
