@@ -98,8 +98,8 @@ def is_done(cfg: DictConfig, folder: str | Path) -> bool:
     place = RunFolder(as_folder("folder", folder))
     if cfg.overwrite or not place.finished or place.no_run:
         return False
-    ours = OmegaConf.create(resolved_yaml(_with_absolute_paths(cfg)))
-    theirs = place.read_config()
+    ours: Any = OmegaConf.create(resolved_yaml(_with_absolute_paths(cfg)))
+    theirs: Any = place.read_config()
     for one in (ours, theirs):
         one.pop("ckpt_path", None)  # of a run that was resumed
     return bool(ours == theirs)

@@ -1,6 +1,6 @@
 """The plot of a search: A_d on the validation split against each value that differed between runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
