@@ -4,7 +4,8 @@ import sys
 from difflib import get_close_matches
 from importlib import import_module
 
-from parmtrain.command import DONE, FAILED, VERSION, ending_quietly, say, stopping_at_once
+from parmtrain.arguments import VERSION
+from parmtrain.command import DONE, FAILED, ending_quietly, say, stopping_at_once
 from parmtrain.commands.table import COMMANDS, TRAIN, overview
 
 HELP = ("-h", "--help")

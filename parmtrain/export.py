@@ -1,6 +1,5 @@
 """Export a finished run in other formats, and score each: ``parmtrain export RUN [formats=onnx,…] [key=value …]``."""
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -8,12 +7,13 @@ from pathlib import Path
 
 import torch
 
+from parmtrain.arguments import Arguments
 from parmtrain.bounds import twice
 from parmtrain.bundle import Bundle, ExportFormat
 from parmtrain.bundle.description import DEPLOYED, parity_model
 from parmtrain.bundle.formats import rounds
 from parmtrain.codes.erasures import arrivals, decode_each
-from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, log_to_terminal
+from parmtrain.command import Terminal, ending_quietly, exit_status, log_to_terminal
 from parmtrain.config import assemble
 from parmtrain.config.compose import compose
 from parmtrain.config.folder import require_folder
@@ -152,10 +152,10 @@ def _difference(prepared: Reopened, module: ParityModule, written: Bundle) -> fl
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Export the run that the command line names and print one table; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain export",
-        description="Export a finished run in several formats, and score each on the test split, in one table.",
-        epilog="Example: parmtrain export runs/mine formats=onnx,onnx_int8",
+    parser = Arguments(
+        "export",
+        "Export a finished run in several formats, and score each on the test split, in one table.",
+        example="runs/mine formats=onnx,onnx_int8",
     )
     parser.add_argument("folder", metavar="RUN", help="folder that a run wrote")
     parser.add_argument(
@@ -165,9 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"formats={','.join(FORMATS)}, by default; data.root=…, the folder of the data, if it has moved; "
         "deployed.path=…, the file of the deployed model, if it has moved",
     )
-    parser.add_argument("--config-dir", help="a folder with YAML files of your own formats")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_intermixed_args(arguments)
+    parser.add_config_dir("YAML files of your own formats")
+    given = parser.read(arguments)
     log_to_terminal()
 
     def work() -> None:

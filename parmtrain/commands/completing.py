@@ -1,10 +1,10 @@
 """Complete command lines in a shell: ``eval "$(parmtrain completion bash)"``, in ``~/.bashrc`` for good."""
 
-import argparse
 import sys
 from collections.abc import Iterator
 
-from parmtrain.command import DONE, FAILED, VERSION, ending_quietly, say
+from parmtrain.arguments import Arguments
+from parmtrain.command import DONE, FAILED, ending_quietly, say
 from parmtrain.commands.setting_names import setting_names
 from parmtrain.commands.table import COMMANDS, TRAIN
 
@@ -34,15 +34,14 @@ compdef _parmtrain parmtrain
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Print a script for a shell, or what may come next on a line; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain completion",
-        description="Print what completes the command in a shell.",
-        epilog='Example: parmtrain completion bash, and for good in ~/.bashrc: eval "$(parmtrain completion bash)"',
+    parser = Arguments(
+        "completion",
+        "Print what completes the command in a shell.",
+        example='bash, and for good in ~/.bashrc: eval "$(parmtrain completion bash)"',
     )
     parser.add_argument("shell", nargs="?", choices=sorted(SHELLS), help="the shell")
     parser.add_argument("--line", help="print what may come next on this command line, as the scripts ask")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_args(arguments)
+    given = parser.read(arguments)
     if given.line is not None:
         for candidate in candidates(given.line):
             print(candidate)

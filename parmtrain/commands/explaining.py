@@ -1,6 +1,5 @@
 """What a key or an option means, from the comments of the YAML files: ``parmtrain help KEY [key=value …]``."""
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -8,7 +7,8 @@ from difflib import get_close_matches
 from omegaconf import OmegaConf
 from rich.text import Text
 
-from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status
+from parmtrain.arguments import Arguments
+from parmtrain.command import Terminal, ending_quietly, exit_status
 from parmtrain.config.comments import groups, keys_of, lines_about, options_of, sentence
 from parmtrain.config.folder import config_folder, require_folder
 from parmtrain.errors import ConfigError
@@ -19,16 +19,15 @@ SHOWN = 12  # lines of YAML files about one key
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Explain what the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain help",
-        description="Explain a key of a run (trainer.max_epochs), a group of options (code), or one (code=lowres).",
-        epilog="Example: parmtrain help trainer.max_epochs task=cifar10",
+    parser = Arguments(
+        "help",
+        "Explain a key of a run (trainer.max_epochs), a group of options (code), or one (code=lowres).",
+        example="trainer.max_epochs task=cifar10",
     )
     parser.add_argument("key", metavar="KEY", help="a key, a group, or an option of one as GROUP=OPTION")
     parser.add_argument("overrides", nargs="*", help="overrides, under which the value of the key is shown")
-    parser.add_argument("--config-dir", help="a folder with YAML files of your own")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_intermixed_args(arguments)
+    parser.add_config_dir()
+    given = parser.read(arguments)
 
     def work() -> None:
         require_folder(given.config_dir)

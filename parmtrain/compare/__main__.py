@@ -1,18 +1,18 @@
 """The command line: ``python -m parmtrain.compare [--folder DIR] [--config-dir DIR] key=value[,value …] …``."""
 
-import argparse
 import sys
 
-from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, log_to_terminal
+from parmtrain.arguments import Arguments
+from parmtrain.command import Terminal, ending_quietly, exit_status, log_to_terminal
 
 
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Compare the codes that the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain compare",
-        description="Compare codes on the same groups: train what is missing, reuse finished runs, write one table.",
-        epilog="Example: parmtrain compare task=digits k=2,4 code=all trainer.max_epochs=20",
+    parser = Arguments(
+        "compare",
+        "Compare codes on the same groups: train what is missing, reuse finished runs, write one table.",
+        example="task=digits k=2,4 code=all trainer.max_epochs=20",
     )
     parser.add_argument(
         "overrides",
@@ -24,10 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--folder", default="comparison", help="folder of the runs and the table; the same command resumes there"
     )
-    parser.add_argument("--config-dir", help="a folder with YAML files of your own")
+    parser.add_config_dir()
     parser.add_argument("-m", "--multirun", action="store_true", help="what every comparison is, so it changes nothing")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_intermixed_args(arguments)
+    given = parser.read(arguments)
     log_to_terminal()
 
     def work() -> None:
