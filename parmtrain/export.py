@@ -21,8 +21,11 @@ from parmtrain.config.sources import options
 from parmtrain.errors import ConfigError, ExportError
 from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.costs import timings
+from parmtrain.files import replacing
+from parmtrain.outputs import TABLE
 from parmtrain.parity_training import restored
 from parmtrain.reopened import Reopened, reopen
+from parmtrain.report.card import write_card
 from parmtrain.report.formats import Exported, formats_table, write_formats
 from parmtrain.result import export_module
 from parmtrain.settings import keyed
@@ -83,11 +86,12 @@ def export_run(
         log.info("export=%s", name)
         try:
             format = assemble.build(compose(f"export={name}", config_dir=config_dir).export)
-            rows.append(_exported(name, format, prepared, bundle, module, trusted))
+            with replacing(place.exports / name) as temporary:
+                rows.append(_exported(name, format, prepared, bundle, module, trusted, temporary))
         except ExportError as fault:
-            earlier = (place.path / "exports" / name).is_dir()
+            earlier = (place.exports / name).is_dir()
             rows.append(Exported(name, why_not=f"{fault}{'; what is there is of an earlier call' if earlier else ''}"))
-    write_formats(rows, place.path / "exports" / "table.csv")
+    write_formats(rows, place.exports / TABLE)
     return rows
 
 
@@ -98,9 +102,9 @@ def _exported(
     bundle: Bundle,
     module: ParityModule,
     trusted: Calibrated | None,
+    folder: Path,
 ) -> Exported:
-    """Export in one format, load what was written, and score it."""
-    folder = prepared.place.path / "exports" / name
+    """Export in one format into a folder, load what was written, and score it."""
     about = {key: bundle.about[key] for key in STATED if key in bundle.about}
     held = prepared.deployed if prepared.cfg.deployed.bundle else None
 
@@ -119,6 +123,8 @@ def _exported(
     if written.confidence is not None and written.promises is not None:
         known = Calibrated(written.confidence, written.promises)
     scores, times = prepared.evaluate(written, trusted=known), timings(written)
+    if prepared.place.finished:
+        write_card(prepared.cfg, prepared.place.read_metrics() | scores.to_json(), folder)
     files = {file.name: file.stat().st_size for file in folder.iterdir()}
     models = {f"{parity_model(j)}{format.suffix}" for j in range(len(module.parity_models))}
     return Exported(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from parmtrain import load
 from parmtrain.bundle.export import export
 from parmtrain.bundle.formats import Program
+from parmtrain.bundle.parts import alike
 from parmtrain.bundle.torchscript import TorchScript
 from parmtrain.codes import Sum, arrivals, decode_each
 from parmtrain.errors import ExportError
@@ -170,3 +171,14 @@ def test_programs_must_answer_each_row_and_each_arrival_pattern(format: type[Wro
     with pytest.raises(ExportError, match=f"{part} must give its own numbers to 1e-5 when exported .*, got others"):
         export(Sum(k=2), [nn.Flatten()], (4,), 4, {}, tmp_path / "export", format(), confidence=Arrived())
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_are_alike_by_the_size_of_their_row() -> None:
+    wanted = torch.tensor([[1000.0, 1.0], [1.0, 0.0]])
+    assert alike(wanted, wanted + torch.tensor([[0.0, 9e-3], [0.0, 9e-6]]))
+    assert not alike(wanted, wanted + torch.tensor([[0.0, 0.0], [0.0, 9e-5]]))
+    nan, inf = float("nan"), float("inf")
+    odd = torch.tensor([[nan, inf, 0.0]])
+    assert alike(odd, odd.clone())
+    for other in ([[0.0, inf, 0.0]], [[nan, -inf, 0.0]], [[nan, inf, nan]], [[nan, 1.0, 0.0]]):
+        assert not alike(odd, torch.tensor(other))
