@@ -43,6 +43,19 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
         assert callable(import_module(command.module).main)
 
 
+@pytest.mark.parametrize("words", [["help", "compare"], ["-h", "compare"], ["--help", "compare"], ["help", "simulate"]])
+def test_help_of_a_command_is_its_own(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def said(arguments: list[str]) -> str:
+        with suppress(SystemExit):
+            assert main(arguments) == 0
+        return capsys.readouterr().out
+
+    assert said(words) == said([words[1], "--help"])
+    assert said(["help"]) == said(["--help"])
+    assert said(["help", "export"]).endswith(said(["export", "--help"]))
+    assert "parmtrain list export" in said(["help", "export"])
+
+
 def test_a_command_that_is_none_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulat", "k=2"]) == 1
     assert capsys.readouterr().err.endswith("or key=value; did you mean simulate?\n")
@@ -144,6 +157,7 @@ def test_commands_with_settings_are_all_in_the_table() -> None:
         ("parmtrain task=digits code=lowres_", ["code=lowres_own", "code=lowres_perceptron"]),
         ("parmtrain trainer.max_e", ["trainer.max_epochs="]),
         ("parmtrain help trainer.max_e", ["trainer.max_epochs"]),
+        ("parmtrain help comp", ["compare", "completion"]),
         ("parmtrain serve grpc", ["grpc_port="]),
         ("parmtrain serve --c", ["--curve"]),
         ("parmtrain serve --curve ro", ["rounds="]),

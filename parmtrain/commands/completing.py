@@ -67,7 +67,7 @@ def candidates(line: str) -> list[str]:
     command = before[0] if before and before[0] in COMMANDS else TRAIN
     words: list[str] = [] if before else list(COMMANDS)
     if command in OF_A_RUN:
-        words += _of_a_run(word, command == "help")
+        words += [*_of_a_run(word, command == "help"), *(COMMANDS if command == "help" else [])]
     elif command == "list":
         from parmtrain.config.comments import groups
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any
+
+from parmtrain.command import stopping_at_once
 
 TRAIN = "train"
 
@@ -85,10 +88,18 @@ COMMANDS = {
     "check": Command(
         "parmtrain.commands.checking", "find the faults of a configuration without running it", "task=mnist"
     ),
-    "help": Command("parmtrain.commands.explaining", "explain a key or an option", "trainer.max_epochs"),
+    "help": Command("parmtrain.commands.explaining", "explain a command, a key or an option", "trainer.max_epochs"),
     "completion": Command("parmtrain.commands.completing", "print what completes commands in a shell", "bash"),
 }
 """The commands by name."""
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Import a command and run it; return its exit status."""
+    with stopping_at_once():
+        module = import_module(COMMANDS[name].module)
+    status: int = module.main(arguments)
+    return status
 
 
 def overview() -> str:
