@@ -2,10 +2,10 @@
 
 import sys
 from difflib import get_close_matches
-from importlib import import_module
 
-from parmtrain.command import DONE, FAILED, VERSION, ending_quietly, say, stopping_at_once
-from parmtrain.commands.table import COMMANDS, TRAIN, overview
+from parmtrain.arguments import VERSION
+from parmtrain.command import DONE, FAILED, ending_quietly, say
+from parmtrain.commands.table import COMMANDS, TRAIN, overview, run
 
 HELP = ("-h", "--help")
 
@@ -31,14 +31,6 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"{first}: must be a command, one of {', '.join(COMMANDS)}, or key=value{meant}")
         return FAILED
     return run(TRAIN, given)
-
-
-def run(name: str, arguments: list[str]) -> int:
-    """Run a command; return its exit status."""
-    with stopping_at_once():
-        module = import_module(COMMANDS[name].module)
-    status: int = module.main(arguments)
-    return status
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from scipy.stats import binom
 from parmtrain.adaptation import PairFolder, Shadow, Versions
 from parmtrain.bundle import Bundle
 from parmtrain.command import ending_quietly, log_to_terminal, settings_command
+from parmtrain.errors import reason_of
 from parmtrain.settings import require_valid, setting
 
 log = logging.getLogger("parmtrain.adapt")  # as __main__, it would not be heard
@@ -132,9 +133,17 @@ class Adaptation:
                 state: dict[str, Any] = json.load(response)
             audits = state["agreement"]["audit"]["overall"]
             return audits["count"], audits["count"] * (audits["agreement"] or 0.0)
-        except (OSError, ValueError, KeyError, TypeError) as fault:
-            log.warning("status=%s cannot be read: %s", self.settings.status, fault)
-            return 0, 0.0
+        except (KeyError, TypeError):
+            why = "its answer has no audits"
+        except (OSError, ValueError) as fault:
+            inner = getattr(fault, "reason", None)  # of what urllib raises
+            why = reason_of(inner if isinstance(inner, Exception) else fault)
+        log.warning(
+            "status=%s must be /status of a front that runs with audit=…, but: %s; no version is taken back meanwhile",
+            self.settings.status,
+            why,
+        )
+        return 0, 0.0
 
 
 def adapt(settings: AdaptSettings) -> None:

@@ -16,7 +16,7 @@ from rich import get_console
 from rich.console import Console
 from rich.progress import track
 
-from parmtrain import __version__
+from parmtrain.arguments import VERSION
 from parmtrain.errors import Interrupted, ParmtrainError
 from parmtrain.files import FULL, existing
 from parmtrain.settings import help_of, read_settings, require_valid
@@ -26,7 +26,6 @@ S = TypeVar("S")
 T = TypeVar("T")
 DONE, FAILED, STOPPED = 0, 1, 130
 UNREAD = 128 + signal.SIGPIPE
-VERSION = f"parmtrain {__version__}"
 OF_FILES = (errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 

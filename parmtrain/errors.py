@@ -87,6 +87,7 @@ def raised_in(fault: BaseException, package: str) -> bool:
 
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 _INNERMOST = re.compile(r"^(?:\w+\.)*\w+(?:Error|Exception): (.+)$", re.MULTILINE)
 _TORCHSCRIPT = "Traceback of TorchScript"
 
@@ -99,10 +100,12 @@ def reason_of(fault: BaseException) -> str:
     Example:
         >>> reason_of(ValueError("\ntoo small\nand more")), reason_of(KeyError())
         ('too small', 'KeyError')
+        >>> reason_of(FileNotFoundError(2, "No such file or directory", "fleet.yaml"))
+        "No such file or directory: 'fleet.yaml'"
         >>> reason_of(RuntimeError("It failed.\nTraceback of TorchScript (most recent …):\nRuntimeError: wrong shapes"))
         'wrong shapes'
     """
-    text = _COLOUR.sub("", str(fault))
+    text = _NUMBER.sub("", _COLOUR.sub("", str(fault)))
     inner = _INNERMOST.findall(text) if _TORCHSCRIPT in text else []
     lines = inner[-1:] or [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:200] if lines else type(fault).__name__

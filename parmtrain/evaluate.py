@@ -1,13 +1,13 @@
 """Score an exported bundle again: ``python -m parmtrain.evaluate RUN_FOLDER``."""
 
-import argparse
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
+from parmtrain.arguments import Arguments
 from parmtrain.bundle import Bundle
-from parmtrain.command import VERSION, ending_quietly, exit_status, log_to_terminal
+from parmtrain.command import ending_quietly, exit_status, log_to_terminal
 from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.scores import Scores
 from parmtrain.programs import Network
@@ -73,11 +73,7 @@ def score_again(
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Score the bundle that the command line names and print one table; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain evaluate",
-        description="Score an exported bundle again.",
-        epilog="Example: parmtrain evaluate runs/mine data.root=/data",
-    )
+    parser = Arguments("evaluate", "Score an exported bundle again.", example="runs/mine data.root=/data")
     parser.add_argument("folder", metavar="RUN_FOLDER", help="folder that a run wrote")
     parser.add_argument(
         "settings",
@@ -85,10 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="*",
         help="data.root=…, the folder of the data, and deployed.path=…, the file of the deployed model, if they moved",
     )
-    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--data-root", help="the same as data.root=…")
     parser.add_argument("--deployed-path", help="the same as deployed.path=…")
-    given = parser.parse_intermixed_args(arguments)
+    given = parser.read(arguments)
     log_to_terminal()
 
     def work() -> None:

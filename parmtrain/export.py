@@ -1,6 +1,5 @@
 """Export a finished run in other formats, and score each: ``parmtrain export RUN [formats=onnx,…] [key=value …]``."""
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -8,12 +7,13 @@ from pathlib import Path
 
 import torch
 
+from parmtrain.arguments import Arguments
 from parmtrain.bounds import twice
 from parmtrain.bundle import Bundle, ExportFormat
 from parmtrain.bundle.description import DEPLOYED, parity_model
 from parmtrain.bundle.formats import rounds
 from parmtrain.codes.erasures import arrivals, decode_each
-from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, log_to_terminal
+from parmtrain.command import Terminal, ending_quietly, exit_status, log_to_terminal
 from parmtrain.config import assemble
 from parmtrain.config.compose import compose
 from parmtrain.config.folder import require_folder
@@ -21,8 +21,11 @@ from parmtrain.config.sources import options
 from parmtrain.errors import ConfigError, ExportError
 from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.costs import timings
+from parmtrain.files import replacing
+from parmtrain.outputs import TABLE
 from parmtrain.parity_training import restored
 from parmtrain.reopened import Reopened, reopen
+from parmtrain.report.card import write_card
 from parmtrain.report.formats import Exported, formats_table, write_formats
 from parmtrain.result import export_module
 from parmtrain.settings import keyed
@@ -83,11 +86,12 @@ def export_run(
         log.info("export=%s", name)
         try:
             format = assemble.build(compose(f"export={name}", config_dir=config_dir).export)
-            rows.append(_exported(name, format, prepared, bundle, module, trusted))
+            with replacing(place.exports / name) as temporary:
+                rows.append(_exported(name, format, prepared, bundle, module, trusted, temporary))
         except ExportError as fault:
-            earlier = (place.path / "exports" / name).is_dir()
+            earlier = (place.exports / name).is_dir()
             rows.append(Exported(name, why_not=f"{fault}{'; what is there is of an earlier call' if earlier else ''}"))
-    write_formats(rows, place.path / "exports" / "table.csv")
+    write_formats(rows, place.exports / TABLE)
     return rows
 
 
@@ -98,9 +102,9 @@ def _exported(
     bundle: Bundle,
     module: ParityModule,
     trusted: Calibrated | None,
+    folder: Path,
 ) -> Exported:
-    """Export in one format, load what was written, and score it."""
-    folder = prepared.place.path / "exports" / name
+    """Export in one format into a folder, load what was written, and score it."""
     about = {key: bundle.about[key] for key in STATED if key in bundle.about}
     held = prepared.deployed if prepared.cfg.deployed.bundle else None
 
@@ -119,6 +123,8 @@ def _exported(
     if written.confidence is not None and written.promises is not None:
         known = Calibrated(written.confidence, written.promises)
     scores, times = prepared.evaluate(written, trusted=known), timings(written)
+    if prepared.place.finished:
+        write_card(prepared.cfg, prepared.place.read_metrics() | scores.to_json(), folder)
     files = {file.name: file.stat().st_size for file in folder.iterdir()}
     models = {f"{parity_model(j)}{format.suffix}" for j in range(len(module.parity_models))}
     return Exported(
@@ -152,10 +158,10 @@ def _difference(prepared: Reopened, module: ParityModule, written: Bundle) -> fl
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Export the run that the command line names and print one table; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain export",
-        description="Export a finished run in several formats, and score each on the test split, in one table.",
-        epilog="Example: parmtrain export runs/mine formats=onnx,onnx_int8",
+    parser = Arguments(
+        "export",
+        "Export a finished run in several formats, and score each on the test split, in one table.",
+        example="runs/mine formats=onnx,onnx_int8",
     )
     parser.add_argument("folder", metavar="RUN", help="folder that a run wrote")
     parser.add_argument(
@@ -165,9 +171,8 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"formats={','.join(FORMATS)}, by default; data.root=…, the folder of the data, if it has moved; "
         "deployed.path=…, the file of the deployed model, if it has moved",
     )
-    parser.add_argument("--config-dir", help="a folder with YAML files of your own formats")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_intermixed_args(arguments)
+    parser.add_config_dir("YAML files of your own formats")
+    given = parser.read(arguments)
     log_to_terminal()
 
     def work() -> None:

@@ -6,15 +6,13 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from parmtrain.answers import output_of
 from parmtrain.bounds import Bounds, require
 from parmtrain.bundle import Bundle, ExportFormat, export
-from parmtrain.bundle.description import CARD, read_description
 from parmtrain.bundle.formats import rounds
-from parmtrain.config import assemble, comments
+from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel
 from parmtrain.drawing import save
 from parmtrain.errors import InputError
@@ -22,12 +20,12 @@ from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.costs import resources, timings
 from parmtrain.evaluation.ordinary import ordinary_queries
 from parmtrain.evaluation.scores import Scores
-from parmtrain.files import write_json, write_text
+from parmtrain.files import write_json
 from parmtrain.parity_training import Trained
 from parmtrain.prepared import Prepared
 from parmtrain.probes import answers
 from parmtrain.report import pictures, plots
-from parmtrain.report.card import card
+from parmtrain.report.card import write_card
 from parmtrain.report.confidence import confidence_plot
 from parmtrain.report.metrics_json import BestEpoch, RunRecord, best_epoch, training_of
 from parmtrain.run_folder import RunFolder
@@ -115,10 +113,7 @@ def write(
         fingerprint=work.deployed.fingerprint,
         data=work.data,
     )
-    write_text(
-        place.export / CARD,
-        card(record.to_json(), read_description(place.export), _about_data(task), made_of(work.cfg)),
-    )
+    write_card(work.cfg, record.to_json(), place.export)
     result = Result(record, module, place.path, task, work.splits)
     _draw(result, trained, place)
     if logger:
@@ -171,27 +166,6 @@ def export_module(
         confidence,
         groups,
     )
-
-
-def made_of(cfg: DictConfig) -> str:
-    """Return the classes of a configuration's code, the code inside it and its model, as its card names them.
-
-    Example:
-        >>> made_of(DictConfig({"code": {"_target_": "mine.Code", "model": {"_target_": "mine.Net"}}}))
-        '`mine.Code` of `mine.Net`'
-    """
-    node, found = cfg.code, [f"`{cfg.code._target_}`"]
-    for part in ("code", "model"):
-        inner = node.get(part)
-        if isinstance(inner, DictConfig) and "_target_" in inner:
-            found.append(f"`{inner._target_}`")
-    return " of ".join(found)
-
-
-def _about_data(task: Task) -> str:
-    """Return what the data of a task of parmtrain is, and its licence; nothing of other tasks."""
-    option = comments.options_of("task").get(task.name)
-    return "" if option is None else comments.about(option)
 
 
 def _draw(result: Result, trained: Trained, place: RunFolder) -> None:

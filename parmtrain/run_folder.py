@@ -70,6 +70,11 @@ class RunFolder:
         return self.path / "export"
 
     @property
+    def exports(self) -> Path:
+        """Folder of the run in other formats."""
+        return self.path / "exports"
+
+    @property
     def training_curves(self) -> Path:
         """Plot of losses and validation metrics."""
         return self.path / "training.png"
@@ -117,9 +122,10 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove an earlier run, starting with the file that marks it as finished."""
-        for file in (self.metrics, self.deployed, self.training_curves, self.overall_accuracy, self.examples):
+        pictures = (self.training_curves, self.confidence, self.overall_accuracy, self.examples)
+        for file in (self.metrics, self.deployed, *pictures):
             file.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.logs, self.export):
+        for folder in (self.checkpoints, self.logs, self.export, self.exports):
             shutil.rmtree(folder, ignore_errors=True)
 
     def read_config(self) -> DictConfig:

@@ -166,6 +166,22 @@ def help_of(kind: type) -> str:
     return "\n".join(lines)
 
 
+def at_defaults(settings: Any, names: Sequence[str]) -> list[str]:
+    """Return those of some settings that have their default values, as ``name=value``.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Settings:
+        ...     rate: float = setting(270.0, "queries per second")
+        ...     slow: float = setting(0.0, "probability that an instance is slow")
+        >>> at_defaults(Settings(slow=0.5), ["rate", "slow"])
+        ['rate=270']
+    """
+    usual = {one.name: one.default for one in fields(settings)}
+    return [f"{name}={_plain(usual[name])}" for name in names if getattr(settings, name) == usual[name]]
+
+
 def _plain(default: Any) -> str:
     if default is None or default == "":
         return ""

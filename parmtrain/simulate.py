@@ -18,23 +18,13 @@ from parmtrain.serving import Frontend, Limits
 from parmtrain.serving.frontend.acceptance import Acceptance
 from parmtrain.serving.frontend.trust import Trust
 from parmtrain.serving.simulation.batch_curve import BatchCurve
-from parmtrain.serving.simulation.delays import (
-    Draw,
-    ServiceTimes,
-    Slowdowns,
-    constant,
-    drawn,
-    exponential,
-    lognormal,
-    pareto,
-)
+from parmtrain.serving.simulation.delays import DELAYS, Draw, ServiceTimes, Slowdowns, drawn, lognormal
 from parmtrain.serving.simulation.latency_report import Accuracies, ServiceRow, latency_table, plot_latency, write_csv
 from parmtrain.serving.simulation.simulator import Costs, Outcome, Simulation, poisson
 from parmtrain.serving.simulation.strategies import FIRST, NAMES, Strategy, strategies
-from parmtrain.settings import setting
+from parmtrain.settings import at_defaults, setting
 
 MOST_K = 1000
-DELAYS = {"constant": constant, "exponential": exponential, "pareto": pareto}
 HELP = """Simulate a prediction service: parmtrain simulate [key=value …]
 
 {settings}
@@ -143,6 +133,13 @@ class SimulationSettings(Load):
             for k in self.k
         }
 
+    def accuracies_used(self) -> list[str]:
+        """Return the names of the accuracies that the table depends on."""
+        accepted = any(one.below is not None for some in self.chosen().values() for one in some)
+        more = ["accepted_degraded", "accepted_available"] if accepted else []
+        more += ["backup_accuracy"] if "backup" in self.strategies else []
+        return ["available", "degraded", "fallback", *more]
+
     def accuracies(self, strategy: Strategy) -> Accuracies:
         """Return the accuracies of a strategy's answers."""
         if strategy.below is not None:
@@ -232,6 +229,8 @@ def simulate_and_show(settings: SimulationSettings) -> None:
     plot_latency(panels, folder / "latency.png")
     title = f"{settings.rate:g} queries/s, {settings.instances} or more instances, slow {settings.slow:g}"
     Terminal(wide=True).print(latency_table(rows, title))
+    if built_in := at_defaults(settings, settings.accuracies_used()):
+        print(f"built in, not your models' own: {', '.join(built_in)}; give those of a run's metrics.json as key=value")
     print(f"in {folder}: table.csv, latency.png")
 
 

@@ -13,7 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from parmtrain.command import DONE, FAILED, UNREAD, VERSION, ending_quietly, exit_status, nobody_reads, say, sentence_of
+from parmtrain.arguments import VERSION
+from parmtrain.command import DONE, FAILED, UNREAD, ending_quietly, exit_status, nobody_reads, say, sentence_of
 from parmtrain.config.compose import why_not
 from parmtrain.config.folder import config_folder, require_folder
 from parmtrain.config.overrides import override_faults, require_once

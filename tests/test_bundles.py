@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from parmtrain import load
-from parmtrain.codes import arrivals, decode_each
+from parmtrain.bundle.export import export
+from parmtrain.bundle.formats import Program
+from parmtrain.bundle.parts import alike
+from parmtrain.bundle.torchscript import TorchScript
+from parmtrain.codes import Sum, arrivals, decode_each
 from parmtrain.errors import ExportError
 from parmtrain.evaluate import evaluate
 from parmtrain.models import MLP
@@ -115,3 +120,65 @@ def test_a_bundle_reconstructs_with_its_own_deployed_model_alone(finished: Resul
     assert torch.allclose(load(finished.folder).reconstruct(queries, lost=1), answers, atol=1e-5)
     with pytest.raises(ExportError, match=r"the deployed model must be the one that the bundle in .* was trained for"):
         load(finished.folder, deployed=MLP([1, 8, 8], 10))
+
+
+class Wrong:
+    """A format whose programs answer otherwise than TorchScript's."""
+
+    suffix = ".ts"
+
+    def save(self, part: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
+        """Write one part."""
+        TorchScript().save(part, example, path)
+
+    def load(self, path: Path) -> Program:
+        """Return the wrong program."""
+        return self.wrong(path.stem, TorchScript().load(path))
+
+    def wrong(self, name: str, program: Program) -> Program:
+        raise NotImplementedError
+
+
+class FirstAlone(Wrong):
+    def wrong(self, name: str, program: Program) -> Program:
+        return lambda *inputs: program(*(one[:1].expand_as(one) for one in inputs))
+
+
+class FirstPattern(Wrong):
+    def wrong(self, name: str, program: Program) -> Program:
+        return lambda first, *arrived: program(first, *(one[:1].expand_as(one) for one in arrived))
+
+
+class OneLate(Wrong):
+    def wrong(self, name: str, program: Program) -> Program:
+        if name != "confidence":
+            return program
+        return lambda predictions, arrived: torch.full(predictions.shape[:2], arrived.size(1) - 1.0)
+
+
+class Arrived(nn.Module):
+    """A confidence: the number of outputs that arrived."""
+
+    def forward(self, predictions: Tensor, arrived: Tensor) -> Tensor:
+        """Return the number, for each prediction."""
+        return arrived.sum(1, keepdim=True).expand(predictions.size(0), predictions.size(1)).to(predictions.dtype)
+
+
+@pytest.mark.parametrize(
+    ("format", "part"), [(FirstAlone, "LinearEncoder"), (FirstPattern, "SubtractionDecoder"), (OneLate, "Arrived")]
+)
+def test_programs_must_answer_each_row_and_each_arrival_pattern(format: type[Wrong], part: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=f"{part} must give its own numbers to 1e-5 when exported .*, got others"):
+        export(Sum(k=2), [nn.Flatten()], (4,), 4, {}, tmp_path / "export", format(), confidence=Arrived())
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_are_alike_by_the_size_of_their_row() -> None:
+    wanted = torch.tensor([[1000.0, 1.0], [1.0, 0.0]])
+    assert alike(wanted, wanted + torch.tensor([[0.0, 9e-3], [0.0, 9e-6]]))
+    assert not alike(wanted, wanted + torch.tensor([[0.0, 0.0], [0.0, 9e-5]]))
+    nan, inf = float("nan"), float("inf")
+    odd = torch.tensor([[nan, inf, 0.0]])
+    assert alike(odd, odd.clone())
+    for other in ([[0.0, inf, 0.0]], [[nan, -inf, 0.0]], [[nan, inf, nan]], [[nan, 1.0, 0.0]]):
+        assert not alike(odd, torch.tensor(other))

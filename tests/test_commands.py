@@ -12,15 +12,13 @@ from typing import Any
 import pytest
 
 from parmtrain.__main__ import main
-from parmtrain.adapt import AdaptSettings
-from parmtrain.advise import AdviceSettings
-from parmtrain.commands.completing import SHELLS, candidates, setting_names
+from parmtrain.commands.completing import SHELLS, candidates
 from parmtrain.commands.explaining import explained
+from parmtrain.commands.setting_names import setting_names
 from parmtrain.commands.table import COMMANDS
 from parmtrain.config.comments import about, groups, options_of, sentence
 from parmtrain.errors import ConfigError
-from parmtrain.serving.settings import ServeSettings
-from parmtrain.simulate import SimulationSettings
+from parmtrain.settings import help_of
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -43,6 +41,19 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
     for name, command in COMMANDS.items():
         assert f"parmtrain {name} {command.example}" in said
         assert callable(import_module(command.module).main)
+
+
+@pytest.mark.parametrize("words", [["help", "compare"], ["-h", "compare"], ["--help", "compare"], ["help", "simulate"]])
+def test_help_of_a_command_is_its_own(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def said(arguments: list[str]) -> str:
+        with suppress(SystemExit):
+            assert main(arguments) == 0
+        return capsys.readouterr().out
+
+    assert said(words) == said([words[1], "--help"])
+    assert said(["help"]) == said(["--help"])
+    assert said(["help", "export"]).endswith(said(["export", "--help"]))
+    assert "parmtrain list export" in said(["help", "export"])
 
 
 def test_a_command_that_is_none_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,17 +133,20 @@ def test_a_configuration_is_checked_without_a_run(tmp_path: Path, monkeypatch: A
     assert not list(tmp_path.iterdir())
 
 
-SETTINGS: dict[str, type[Any]] = {
-    "serve": ServeSettings,
-    "simulate": SimulationSettings,
-    "advise": AdviceSettings,
-    "adapt": AdaptSettings,
-}
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, option) for name, command in COMMANDS.items() for option in command.settings]
+)
+def test_settings_are_completed_as_they_are(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = COMMANDS[name].settings_class(option)
+    assert set(setting_names(COMMANDS[name].settings[option])) == {one.name for one in fields(kind)}
+    assert main([name, *([option] if option else []), "--help"]) == 0
+    assert help_of(kind) in capsys.readouterr().out  # the table names the class that the command reads
 
 
-@pytest.mark.parametrize("command", SETTINGS)
-def test_settings_are_completed_as_they_are(command: str) -> None:
-    assert set(setting_names(command)) == {one.name for one in fields(SETTINGS[command])}
+def test_commands_with_settings_are_all_in_the_table() -> None:
+    for name, command in COMMANDS.items():
+        source = Path(str(import_module(command.module).__file__)).read_text()
+        assert ("settings_command(" in source) == bool(command.settings), name
 
 
 @pytest.mark.parametrize(
@@ -143,7 +157,10 @@ def test_settings_are_completed_as_they_are(command: str) -> None:
         ("parmtrain task=digits code=lowres_", ["code=lowres_own", "code=lowres_perceptron"]),
         ("parmtrain trainer.max_e", ["trainer.max_epochs="]),
         ("parmtrain help trainer.max_e", ["trainer.max_epochs"]),
+        ("parmtrain help comp", ["compare", "completion"]),
         ("parmtrain serve grpc", ["grpc_port="]),
+        ("parmtrain serve --c", ["--curve"]),
+        ("parmtrain serve --curve ro", ["rounds="]),
         ("parmtrain list cod", ["code"]),
         ("parmtrain model@deployed.model=len", ["model@deployed.model=lenet"]),
     ],

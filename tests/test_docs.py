@@ -11,7 +11,8 @@ import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-from parmtrain.commands.completing import OF_A_RUN, SETTINGS, setting_names
+from parmtrain.commands.completing import OF_A_RUN
+from parmtrain.commands.setting_names import setting_names
 from parmtrain.commands.table import COMMANDS
 from parmtrain.config.comments import groups, keys_of, options_of
 from parmtrain.config.folder import config_folder
@@ -63,8 +64,8 @@ def test_commands_on_a_page_have_names_and_keys_that_exist(page: Path) -> None:
             assert words[0] in COMMANDS, words
         for argument in arguments:
             key, _, value = argument.partition("=")
-            if command in SETTINGS and not {"--instance", "--curve"} & set(words):
-                assert key in setting_names(command), words
+            if (where := COMMANDS[command].settings_under(words)) is not None:
+                assert key in setting_names(where), words
             elif command in OF_A_RUN:
                 top = key.partition(".")[0].partition("@")[0]
                 assert top in keys or top in groups() or top == "budget", words

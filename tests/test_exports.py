@@ -14,11 +14,11 @@ from rich.console import Console
 from parmtrain import load
 from parmtrain.bundle import Bundle
 from parmtrain.bundle.onnx import Onnx
-from parmtrain.bundle.parts import alike
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.export import export_run, main
 from parmtrain.report.formats import Exported, formats_table
 from parmtrain.result import Result
+from parmtrain.run_folder import RunFolder
 from tests.small_runs import small_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +37,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Expor
 def test_every_format_gives_the_modules_numbers_or_is_scored(exported: tuple[Path, list[Exported]]) -> None:
     folder, rows = exported
     own = load(folder)
+    assert all((folder / "exports" / row.format / "README.md").is_file() for row in rows)
     queries = torch.rand(7, 2, 1, 8, 8)
     scores = own.about["metrics"]["degraded"]
     for row in rows:
@@ -77,6 +78,31 @@ def test_the_table_is_written(exported: tuple[Path, list[Exported]]) -> None:
         rows = list(csv.DictReader(file))
     assert [row["format"] for row in rows] == ["torchscript", "torch_export", "onnx", "onnx_int8"]
     assert all(float(row["parity_us"]) > 0 and int(row["bytes"]) > int(row["parity_bytes"]) > 0 for row in rows)
+
+
+def test_a_later_call_keeps_the_other_formats_and_replaces_a_folder_whole(
+    finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    export_run(tmp_path / "run", ["torchscript"])
+    export_run(tmp_path / "run", ["torch_export"])
+    exports = tmp_path / "run" / "exports"
+    with open(exports / "table.csv", newline="") as file:
+        assert [row["format"] for row in csv.DictReader(file)] == ["torchscript", "torch_export"]
+    own = (finished.folder / "export" / "README.md").read_text()
+    assert (exports / "torchscript" / "README.md").read_text() == own
+    assert (exports / "torch_export" / "README.md").read_text() == own
+    before = {file: file.read_bytes() for file in sorted(exports.rglob("*")) if file.is_file()}
+
+    def fail(bundle: Bundle) -> None:
+        raise RuntimeError("stopped behind what was written")
+
+    monkeypatch.setattr("parmtrain.export.timings", fail)
+    with pytest.raises(RuntimeError, match="stopped behind"):
+        export_run(tmp_path / "run", ["torchscript"])
+    assert {file: file.read_bytes() for file in sorted(exports.rglob("*")) if file.is_file()} == before
+    RunFolder(tmp_path / "run").clear()
+    assert not exports.exists()
 
 
 def outputs_of(program: Any, name: str, **inputs: np.ndarray) -> np.ndarray:
@@ -165,17 +191,6 @@ def test_what_a_format_lacks_can_be_read_in_the_table() -> None:
     console = Console(width=200, record=True)
     console.print(formats_table([Exported("onnx", why_not="needs onnx: pip install 'parmtrain[onnx]'")], "accuracy"))
     assert "pip install 'parmtrain[onnx]'" in console.export_text()
-
-
-def test_numbers_are_alike_by_the_size_of_their_row() -> None:
-    wanted = torch.tensor([[1000.0, 1.0], [1.0, 0.0]])
-    assert alike(wanted, wanted + torch.tensor([[0.0, 9e-3], [0.0, 9e-6]]))
-    assert not alike(wanted, wanted + torch.tensor([[0.0, 0.0], [0.0, 9e-5]]))
-    nan, inf = float("nan"), float("inf")
-    odd = torch.tensor([[nan, inf, 0.0]])
-    assert alike(odd, odd.clone())
-    for other in ([[0.0, inf, 0.0]], [[nan, -inf, 0.0]], [[nan, inf, nan]], [[nan, 1.0, 0.0]]):
-        assert not alike(odd, torch.tensor(other))
 
 
 @pytest.mark.thorough

@@ -77,8 +77,12 @@ def test_strategies_use_equal_resources() -> None:
 def test_the_command_writes_a_table_and_a_plot(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["queries=2000", "k=2,3", "strategies=none,coded", f"folder={tmp_path}"]
     assert main(given) == 0
-    assert main(given) == 0  # again, in its own folder
-    assert "coded k=3 r=1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "coded k=3 r=1" in said
+    assert "built in, not your models' own: available=0.895, degraded=0.88, fallback=0.1; give" in said
+    known = ["available=0.9", "degraded=0.8", "fallback=0.2"]
+    assert main([*given, *known]) == 0  # again, in its own folder
+    assert "built in" not in capsys.readouterr().out
     lines = (tmp_path / "table.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["strategy", "none", "coded k=2 r=1", "coded k=3 r=1"]
     assert (tmp_path / "latency.png").stat().st_size > 1000

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from parmtrain.commands.table import COMMANDS
 from parmtrain.config.comments import about, groups, keys_of, options_of
 from parmtrain.config.folder import config_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = (".png", ".csv", ".md", ".yaml", ".py", ".txt", ".json")
-SETTINGS = {
-    "parmtrain serve": "parmtrain.serving.settings:ServeSettings",
-    "parmtrain serve --instance": "parmtrain.serving.instances.model_server:InstanceSettings",
-    "parmtrain simulate": "parmtrain.simulate:SimulationSettings",
-    "parmtrain advise": "parmtrain.advise:AdviceSettings",
-    "parmtrain adapt": "parmtrain.adapt:AdaptSettings",
-}
 HIDDEN = ("hydra",)
 
 
@@ -65,10 +58,9 @@ def _options() -> str:
 def _settings() -> str:
     """Return a section for each command with settings."""
     lines = []
-    for command, where in SETTINGS.items():
-        module, _, name = where.partition(":")
-        lines += ["", f"## {command}", "", "| setting | default | |", "|---|---|---|"]
-        for one in fields(getattr(import_module(module), name)):
+    for name, option in [(name, option) for name, command in COMMANDS.items() for option in command.settings]:
+        lines += ["", f"## parmtrain {name} {option}".rstrip(), "", "| setting | default | |", "|---|---|---|"]
+        for one in fields(COMMANDS[name].settings_class(option)):
             default: Any = one.default_factory() if callable(one.default_factory) else one.default
             shown = ",".join(map(str, default)) if isinstance(default, list) else str(default)
             lines.append(_row(f"`{one.name}`", f"`{shown}`" if shown else "", one.metadata["help"]))

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from parmtrain.bundle.deployed_part import write_deployed
 from parmtrain.bundle.description import CONFIDENCE, DECODER, DESCRIPTION, ENCODER, FORMAT, parity_model
 from parmtrain.bundle.formats import ExportFormat, for_parity_models, name_of
-from parmtrain.bundle.parts import compare, written
+from parmtrain.bundle.parts import BATCHES, compare, require_same_numbers, written
 from parmtrain.bundle.torchscript import TorchScript
-from parmtrain.codes import Code, scheme_of
+from parmtrain.codes import Code, arrivals, scheme_of
 from parmtrain.deployed import DeployedModel, fingerprint
 from parmtrain.errors import ExportError
 from parmtrain.files import replacing, write_json
@@ -29,6 +29,9 @@ SHAPES = {
     "are shorter than a worker output are padded with zeros",
     "confidence": "predictions [g, k, *prediction], arrived [g, n] (bool) -> [g, k], from 0 to 1",
 }
+ROWS = max(BATCHES)
+PATTERNS = 32  # of workers that arrived, under which decoders and confidences are compared
+LATE = 8  # numbers of late workers among them
 DTYPES = {"query": "float32", "prediction": "float32", "arrived": "bool"}
 
 
@@ -76,12 +79,16 @@ def export(
         worker_outputs, arrived = parts[DECODER][1]
         trusted = copy.deepcopy(confidence).cpu().eval()
         parts[CONFIDENCE] = trusted, (worker_outputs[:, : code.k, :outputs].contiguous(), arrived)
+    asked = _erased(code, outputs)
     with replacing(folder) as temporary:
         temporary.mkdir()
         files = {}
         for name, (part, example) in parts.items():
             path, own = temporary / f"{name}{format.suffix}", for_parity_models(format) if part in models else format
-            compare(part, written(part, example, path, own), example, own)
+            program = written(part, example, path, own)
+            compare(part, program, example, own)
+            if name in asked:
+                require_same_numbers(part, program, asked[name], own)
             files[path.name] = _digest(path)
         if deployed is not None:
             try:
@@ -126,14 +133,24 @@ def _parts(
     """Return the modules of a bundle by name, each with example inputs."""
     random = torch.Generator().manual_seed(0)
     if groups is None:
-        groups = torch.rand(3, code.k, *query_shape, generator=random)
+        groups = torch.rand(ROWS, code.k, *query_shape, generator=random)
     with torch.no_grad():
         parity_queries = code.encode(groups)
-    worker_outputs = torch.rand(3, code.n, code.heads * outputs, generator=random)
-    arrived = torch.ones(3, code.n, dtype=torch.bool)
-    arrived[:, 0] = False
+    worker_outputs = torch.rand(ROWS, code.n, code.heads * outputs, generator=random)
+    arrived = torch.ones(ROWS, code.n, dtype=torch.bool)
+    arrived[torch.arange(ROWS), torch.arange(ROWS) % code.n] = False
     return {
         ENCODER: (code.encoder, (groups,)),
         DECODER: (code.decoder, (worker_outputs, arrived)),
         **{parity_model(j): (model, (parity_queries[:, j],)) for j, model in enumerate(models)},
     }
+
+
+def _erased(code: Code, outputs: int) -> dict[str, tuple[Tensor, ...]]:
+    """Return inputs of the decoder and the confidence under different arrival patterns: all of them, or some."""
+    numbers = range(0, code.r + 1, max(1, code.r // LATE))
+    arrived = torch.cat([arrivals(code.n, late, PATTERNS // len(numbers)) for late in numbers])
+    random = torch.Generator().manual_seed(1)
+    given = torch.rand(len(arrived), code.n, code.heads * outputs, generator=random)
+    predictions = given[:, : code.k, :outputs].contiguous()
+    return {DECODER: (given.masked_fill(~arrived.unsqueeze(2), torch.nan), arrived), CONFIDENCE: (predictions, arrived)}

@@ -1,11 +1,11 @@
 """Find the faults of a configuration without running it: ``parmtrain check [key=value …]``."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from parmtrain.command import VERSION, ending_quietly, exit_status
+from parmtrain.arguments import Arguments
+from parmtrain.command import ending_quietly, exit_status
 
 RUN_DIR, UNUSED = "hydra.run.dir=", "runs/of-no-run"
 
@@ -13,15 +13,14 @@ RUN_DIR, UNUSED = "hydra.run.dir=", "runs/of-no-run"
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Check the configuration that the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain check",
-        description="Find every fault of a configuration, as a run would, without training, downloading or writing.",
-        epilog="Example: parmtrain check task=cifar10 deployed.path=mine.pt k=3",
+    parser = Arguments(
+        "check",
+        "Find every fault of a configuration, as a run would, without training, downloading or writing.",
+        example="task=cifar10 deployed.path=mine.pt k=3",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for parmtrain train")
-    parser.add_argument("--config-dir", help="a folder with YAML files of your own")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_intermixed_args(arguments)
+    parser.add_config_dir()
+    given = parser.read(arguments)
     return exit_status(lambda: print(checked(given.overrides, given.config_dir)))
 
 

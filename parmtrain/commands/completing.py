@@ -1,24 +1,14 @@
 """Complete command lines in a shell: ``eval "$(parmtrain completion bash)"``, in ``~/.bashrc`` for good."""
 
-import argparse
-import ast
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-from parmtrain.command import DONE, FAILED, VERSION, ending_quietly, say
+from parmtrain.arguments import Arguments
+from parmtrain.command import DONE, FAILED, ending_quietly, say
+from parmtrain.commands.setting_names import setting_names
 from parmtrain.commands.table import COMMANDS, TRAIN
 
-PACKAGE = Path(__file__).resolve().parents[1]
 OF_A_RUN = ("train", "check", "compare", "help")
-LIMITS, LOAD = ("serving/frontend/limits.py", "Limits"), ("simulate.py", "Load")
-SETTINGS = {
-    "serve": (LIMITS, ("serving/settings.py", "ServeSettings")),
-    "simulate": (LIMITS, LOAD, ("simulate.py", "SimulationSettings")),
-    "advise": (LIMITS, LOAD, ("advise.py", "AdviceSettings")),
-    "adapt": (("adapt.py", "AdaptSettings"),),
-}
-"""Files and classes of the settings of commands; they are read and not imported, since that takes seconds."""
 SHELLS = {
     "bash": """_parmtrain() {
     local line="${COMP_LINE:0:COMP_POINT}" word prefix
@@ -44,15 +34,14 @@ compdef _parmtrain parmtrain
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Print a script for a shell, or what may come next on a line; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain completion",
-        description="Print what completes the command in a shell.",
-        epilog='Example: parmtrain completion bash, and for good in ~/.bashrc: eval "$(parmtrain completion bash)"',
+    parser = Arguments(
+        "completion",
+        "Print what completes the command in a shell.",
+        example='bash, and for good in ~/.bashrc: eval "$(parmtrain completion bash)"',
     )
     parser.add_argument("shell", nargs="?", choices=sorted(SHELLS), help="the shell")
     parser.add_argument("--line", help="print what may come next on this command line, as the scripts ask")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_args(arguments)
+    given = parser.read(arguments)
     if given.line is not None:
         for candidate in candidates(given.line):
             print(candidate)
@@ -78,13 +67,13 @@ def candidates(line: str) -> list[str]:
     command = before[0] if before and before[0] in COMMANDS else TRAIN
     words: list[str] = [] if before else list(COMMANDS)
     if command in OF_A_RUN:
-        words += _of_a_run(word, command == "help")
+        words += [*_of_a_run(word, command == "help"), *(COMMANDS if command == "help" else [])]
     elif command == "list":
         from parmtrain.config.comments import groups
 
         words += groups()
-    elif command in SETTINGS:
-        words += [f"{name}=" for name in setting_names(command)]
+    elif (where := COMMANDS[command].settings_under(before)) is not None:
+        words += [f"{name}=" for name in setting_names(where)] + [one for one in COMMANDS[command].settings if one]
     elif command == "completion":
         words += sorted(SHELLS)
     return sorted({one for one in words if one.startswith(word)})
@@ -104,22 +93,6 @@ def _of_a_run(word: str, explains: bool) -> Iterator[str]:
     yield from (f"{name}{end}" for name in groups())
     yield from (f"{one.key}{end}" for one in keys_of(config_folder() / "config.yaml") if one.value)
     yield from (f"{one.key}{end}" for one in keys_of(options_of("trainer")["default"]))
-
-
-def setting_names(command: str) -> list[str]:
-    """Return the names of a command's settings.
-
-    Example:
-        >>> "slow" in setting_names("simulate"), "strategies" in setting_names("advise")
-        (True, False)
-    """
-    names: list[str] = []
-    for file, kind in SETTINGS[command]:
-        tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
-        (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind)
-        fields = [one for one in found.body if isinstance(one, ast.AnnAssign) and isinstance(one.value, ast.Call)]
-        names += [one.target.id for one in fields if isinstance(one.target, ast.Name)]
-    return list(dict.fromkeys(names))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""What a key or an option means, from the comments of the YAML files: ``parmtrain help KEY [key=value …]``."""
+"""What a command, a key or an option means: ``parmtrain help KEY [key=value …]``."""
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -8,7 +7,9 @@ from difflib import get_close_matches
 from omegaconf import OmegaConf
 from rich.text import Text
 
-from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status
+from parmtrain.arguments import Arguments
+from parmtrain.command import DONE, Terminal, ending_quietly, exit_status
+from parmtrain.commands.table import COMMANDS, overview, run
 from parmtrain.config.comments import groups, keys_of, lines_about, options_of, sentence
 from parmtrain.config.folder import config_folder, require_folder
 from parmtrain.errors import ConfigError
@@ -19,16 +20,25 @@ SHOWN = 12  # lines of YAML files about one key
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Explain what the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain help",
-        description="Explain a key of a run (trainer.max_epochs), a group of options (code), or one (code=lowres).",
-        epilog="Example: parmtrain help trainer.max_epochs task=cifar10",
+    parser = Arguments(
+        "help",
+        "Explain a command (compare), a key of a run (trainer.max_epochs), a group of options (code), or one "
+        "(code=lowres); without any, say which commands there are.",
+        example="trainer.max_epochs task=cifar10",
     )
-    parser.add_argument("key", metavar="KEY", help="a key, a group, or an option of one as GROUP=OPTION")
+    parser.add_argument(
+        "key", metavar="KEY", nargs="?", help="a command, a key, a group, or an option of one as GROUP=OPTION"
+    )
     parser.add_argument("overrides", nargs="*", help="overrides, under which the value of the key is shown")
-    parser.add_argument("--config-dir", help="a folder with YAML files of your own")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_intermixed_args(arguments)
+    parser.add_config_dir()
+    given = parser.read(arguments)
+    if given.key is None:
+        print(overview())
+        return DONE
+    if given.key in COMMANDS:
+        if given.key in groups(given.config_dir):
+            print(f"{given.key}=… of a run is a group of options: parmtrain list {given.key}\n")
+        return run(given.key, ["--help"])
 
     def work() -> None:
         require_folder(given.config_dir)

@@ -1,13 +1,13 @@
 """What there is to choose from: ``parmtrain list [codes | tasks | losses | models | GROUP]``."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
-from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status
+from parmtrain.arguments import Arguments
+from parmtrain.command import Terminal, ending_quietly, exit_status
 from parmtrain.config.comments import groups, options_of, sentence
 from parmtrain.config.folder import require_folder
 from parmtrain.errors import ConfigError
@@ -18,16 +18,15 @@ IRREGULAR = {"losses": "loss"}
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """List what the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain list",
-        description="List the options of groups, each with the first sentence of its YAML file; without a group, all "
+    parser = Arguments(
+        "list",
+        "List the options of groups, each with the first sentence of its YAML file; without a group, all "
         "groups. An option is key=value on the command line, as in code=lowres.",
-        epilog="Example: parmtrain list codes tasks",
+        example="codes tasks",
     )
     parser.add_argument("groups", metavar="GROUP", nargs="*", help="codes, tasks, losses, models or another group")
-    parser.add_argument("--config-dir", help="a folder with YAML files of your own")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_intermixed_args(arguments)
+    parser.add_config_dir()
+    given = parser.read(arguments)
     return exit_status(lambda: show(given.groups, given.config_dir))
 
 

@@ -1,20 +1,18 @@
 """The command line: ``python -m parmtrain.compare [--folder DIR] [--config-dir DIR] key=value[,value …] …``."""
 
-import argparse
 import sys
 
-from parmtrain.command import VERSION, Terminal, ending_quietly, exit_status, log_to_terminal
+from parmtrain.arguments import Arguments
+from parmtrain.command import Terminal, ending_quietly, exit_status, log_to_terminal
 
 
 @ending_quietly
 def main(arguments: list[str] | None = None) -> int:
     """Compare the codes that the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parmtrain compare",
-        description="Compare codes on the same groups: train what is missing, reuse finished runs, write one table.",
-        epilog="Examples: parmtrain compare task=digits k=2,4 code=all trainer.max_epochs=20\n"
-        "          parmtrain compare --from multirun/2026-01-31_12-00-00",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Arguments(
+        "compare",
+        "Compare codes on the same groups: train what is missing, reuse finished runs, write one table.",
+        example="task=digits k=2,4 code=all trainer.max_epochs=20",
     )
     parser.add_argument(
         "overrides",
@@ -33,10 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="DIR",
         help="train nothing, and gather the finished runs under this folder, such as that of a multirun, into a table",
     )
-    parser.add_argument("--config-dir", help="a folder with YAML files of your own")
+    parser.add_config_dir()
     parser.add_argument("-m", "--multirun", action="store_true", help="what every comparison is, so it changes nothing")
-    parser.add_argument("--version", action="version", version=VERSION)
-    given = parser.parse_intermixed_args(arguments)
+    given = parser.read(arguments)
     log_to_terminal()
 
     def work() -> None:

@@ -1,12 +1,29 @@
 """The card of a bundle: what it is, how good it is, and how to use it, for whoever finds its folder."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
+from parmtrain.bundle.description import CARD, read_description
+from parmtrain.config.comments import about, options_of
+from parmtrain.files import write_text
 from parmtrain.metrics.measures import AGREEMENT
 
 NAMES = {AGREEMENT: "agreement with F"}
 SHOWN = 12  # digits of a fingerprint
+
+
+def write_card(cfg: DictConfig, metrics: dict[str, Any], folder: Path) -> None:
+    """Write the card of a bundle into its folder.
+
+    Args:
+        cfg: Configuration of its run.
+        metrics: Content of the run's ``metrics.json``, with the bundle's own scores.
+        folder: Folder of the bundle.
+    """
+    write_text(folder / CARD, card(metrics, read_description(folder), _about_data(metrics["task"]), made_of(cfg)))
 
 
 def card(metrics: dict[str, Any], about: dict[str, Any], data: str, made_of: str) -> str:
@@ -95,3 +112,24 @@ def _trust(certainty: dict[str, Any] | None) -> Iterator[str]:
         if one["share"]:
             agree = f"{one['share']:.0%}, of which {one['agreement']:.4f} agree"
             yield f"| accepted at a promised agreement of {promised} | {agree} |"
+
+
+def made_of(cfg: DictConfig) -> str:
+    """Return the classes of a configuration's code, the code inside it and its model, as its card names them.
+
+    Example:
+        >>> made_of(DictConfig({"code": {"_target_": "mine.Code", "model": {"_target_": "mine.Net"}}}))
+        '`mine.Code` of `mine.Net`'
+    """
+    node, found = cfg.code, [f"`{cfg.code._target_}`"]
+    for part in ("code", "model"):
+        inner = node.get(part)
+        if isinstance(inner, DictConfig) and "_target_" in inner:
+            found.append(f"`{inner._target_}`")
+    return " of ".join(found)
+
+
+def _about_data(task: str) -> str:
+    """Return what the data of a task of parmtrain is, and its licence; nothing of other tasks."""
+    option = options_of("task").get(task)
+    return "" if option is None else about(option)

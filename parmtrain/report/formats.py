@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -41,12 +42,32 @@ class Exported:
 
 
 def write_formats(rows: Sequence[Exported], path: Path) -> None:
-    """Write the formats of a run to a CSV file."""
+    """Write the formats of a run to a CSV file, which keeps its rows of other formats.
+
+    Example:
+        >>> import tempfile
+        >>> table = Path(tempfile.mkdtemp()) / "table.csv"
+        >>> write_formats([Exported("onnx", degraded=0.5), Exported("torchscript")], table)
+        >>> write_formats([Exported("onnx", degraded=0.75)], table)
+        >>> [line.split(",")[:2] for line in table.read_text().splitlines()[1:]]
+        [['onnx', '0.75'], ['torchscript', '']]
+    """
     path.parent.mkdir(exist_ok=True)
+    columns = list(vars(rows[0]))
+    known = _written(path, columns) | {row.format: vars(row) for row in rows}
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(vars(rows[0])))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(vars(row) for row in rows)
+        writer.writerows(known.values())
+
+
+def _written(path: Path, columns: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the rows of a table by their formats; none if it is not there, or has other columns."""
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file)
+        return {row["format"]: dict(row) for row in reader} if reader.fieldnames == columns else {}
 
 
 def formats_table(rows: Sequence[Exported], measure: str) -> Table:

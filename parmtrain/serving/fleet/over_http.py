@@ -1,5 +1,7 @@
 """Models of servers that are reached over HTTP."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,8 +9,9 @@ from typing import Any
 import aiohttp
 import numpy as np
 
+from parmtrain.errors import reason_of
 from parmtrain.serving.fleet.endpoints import Endpoint
-from parmtrain.serving.fleet.remote import PATIENCE, InstanceError, named
+from parmtrain.serving.fleet.remote import PATIENCE, InstanceError
 from parmtrain.serving.protocol.open_inference import LENGTH, Message, read, write
 
 BINARY = "binary_tensor_data"
@@ -99,4 +102,28 @@ def _reaching() -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, ValueError) as fault:
-        raise InstanceError(named(fault)) from fault
+        raise InstanceError(unreached(fault)) from fault
+
+
+def unreached(fault: Exception) -> str:
+    """Return why a server is not reached, and how to mend it.
+
+    Example:
+        >>> key = aiohttp.client_reqrep.ConnectionKey("10.0.0.1", 9000, False, True, None, None, None)
+        >>> unreached(aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "Connect call failed")))
+        'a server must listen at 10.0.0.1:9000, got: Connection refused; start it, or name another address'
+        >>> unreached(TimeoutError())
+        'it must answer in time, and did not'
+    """
+    if isinstance(fault, aiohttp.ClientSSLError):
+        return f"its certificate must be trusted, got: {reason_of(getattr(fault, 'certificate_error', fault))}"
+    if isinstance(fault, aiohttp.ClientConnectorError):
+        number = fault.os_error.errno
+        known = isinstance(number, int) and number in errno.errorcode
+        why = os.strerror(number) if known and number is not None else reason_of(fault.os_error)
+        return f"a server must listen at {fault.host}:{fault.port}, got: {why}; start it, or name another address"
+    if isinstance(fault, TimeoutError):
+        return "it must answer in time, and did not"
+    if isinstance(fault, ValueError):
+        return f"it must answer with JSON, but: {reason_of(fault)}"
+    return f"it must answer, but: {reason_of(fault)}"

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from parmtrain.adaptation.pairs import Keeping, PairFolder
-from parmtrain.errors import ParmtrainError
+from parmtrain.errors import ParmtrainError, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -44,4 +44,4 @@ class Kept:
             async with self._one_by_one:  # files are numbered
                 await asyncio.to_thread(self.served.write, queries, predictions)
         except (OSError, ParmtrainError) as fault:
-            log.error("%d served queries cannot be kept in %s: %s", len(queries), self.served.folder, fault)
+            log.error("%d served queries cannot be kept in %s: %s", len(queries), self.served.folder, reason_of(fault))

@@ -148,3 +148,7 @@ def drawn(draw: Draw, random: np.random.Generator) -> Iterator[float]:
     """Yield draws one at a time, drawing a block of them at once."""
     while True:
         yield from draw(random, BLOCK).tolist()
+
+
+DELAYS: dict[str, Callable[[float], Draw]] = {"constant": constant, "exponential": exponential, "pareto": pareto}
+"""Distributions of an added delay, given its mean."""
