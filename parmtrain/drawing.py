@@ -1,33 +1,73 @@
-"""Shared parts of all plots and pictures: colours, style, and saving."""
+"""Shared parts of all plots and pictures: the style sheet, its colours, legends, and saving."""
 
-from collections.abc import Sequence
-from math import hypot, inf
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_params_from_file, style
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from parmtrain.files import replacing
+from parmtrain.label_layout import Box
 
-BLUE, ORANGE, GREY, GREEN = "#2563ab", "#d9772b", "#8a8a8a", "#2f9e44"
+STYLE = Path(__file__).with_name("plots.mplstyle")
+LOOKS = rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cycle"].by_key()
+BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK, GREY = LOOKS["color"]
+PALE = "#c8c8c8"  # of areas
 INCH = 72  # printer's points
-STEPS = sorted(((right, up) for right in range(-4, 5) for up in range(-2, 3)), key=lambda step: hypot(*step))
-LIGHT = 0.65  # luminance
+MOST_COLUMNS = 3  # of a legend
+LIGHT = 0.5  # luminance
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw in the style of all plots: a context, and a decorator of functions that draw.
+
+    Example:
+        >>> from matplotlib import rcParams
+        >>> with styled():
+        ...     rcParams["legend.frameon"]
+        False
+    """
+    with style.context(STYLE, after_reset=True):
+        yield
+
+
+def look(number: int) -> dict[str, Any]:
+    """Return the colour, line style and marker of one of many lines; the first 64 differ.
+
+    Each next eight have the colours again, with other markers and line styles.
+
+    Example:
+        >>> look(0)
+        {'color': '#0072B2', 'linestyle': '-', 'marker': 'o'}
+        >>> look(8)
+        {'color': '#0072B2', 'linestyle': '--', 'marker': 's'}
+    """
+    count = len(LOOKS["color"])
+    again = (number + number // count) % count
+    return {"color": LOOKS["color"][number % count], **{name: LOOKS[name][again] for name in ("linestyle", "marker")}}
 
 
 def finish(axes: Axes) -> None:
-    """Apply the common style: a grid, no frame, a legend."""
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
+    """Put the legend above the data, in as many columns as fit, and the title above the legend."""
+    handles, _ = axes.get_legend_handles_labels()
+    for columns in range(min(MOST_COLUMNS, len(handles)), 0, -1):
+        legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.1, borderpad=0.1)
+        if legend.get_window_extent().width <= axes.bbox.width:
+            break
+    if handles:
+        axes.set_title(axes.get_title("left"), pad=points(axes, legend.get_window_extent().height) + 6)
 
 
+@styled()
 def save(figure: Figure, path: Path) -> None:
     """Save a figure atomically."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary)
 
 
 def on(colour: Any) -> str:
@@ -46,33 +86,20 @@ def settle(figure: Figure) -> None:
     figure.draw_without_rendering()
 
 
-def shifts_in(axes: Axes, places: Sequence[tuple[float, float]], apart: float) -> list[tuple[float, float]]:
-    """Return by how many printer's points marks at some places of settled axes have to move, as ``aside`` does."""
+def points(axes: Axes, pixels: float) -> float:
+    """Return a length in printer's points."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    dots = [axes.transData.transform(place) for place in places]
-    low = INCH / figure.dpi * axes.bbox.y0 + apart / 2
-    return aside([(INCH / figure.dpi * right, INCH / figure.dpi * up) for right, up in dots], apart, low)
+    return INCH / figure.dpi * pixels
 
 
-def aside(places: Sequence[tuple[float, float]], apart: float, low: float = -inf) -> list[tuple[float, float]]:
-    """Return how far right and up each of some marks has to move, in order, so that none hides another.
+def frame(axes: Axes) -> Box:
+    """Return the area of settled axes, in printer's points."""
+    x, y = ((low + high) / 2 for low, high in (axes.bbox.intervalx, axes.bbox.intervaly))
+    return Box(*(points(axes, pixels) for pixels in (x, y, axes.bbox.width, axes.bbox.height)))
 
-    Args:
-        places: Right and up coordinates of the marks.
-        apart: Distance that two marks need.
-        low: None is moved below this.
 
-    Example:
-        >>> aside([(0, 0), (100, 0), (1, 0), (0, 1)], apart=10)
-        [(0, 0), (0, 0), (-10, 0), (0, -10)]
-    """
-    taken: list[tuple[float, float]] = []
-    shifts: list[tuple[float, float]] = []
-    for right, up in places:
-        steps = ((apart * across, apart * along) for across, along in STEPS)
-        able = ((x, y) for x, y in steps if y >= 0 or up + y >= low)
-        free = ((x, y) for x, y in able if all(hypot(right + x - a, up + y - b) > 0.8 * apart for a, b in taken))
-        shifts.append(next(free, (0, 0)))
-        taken.append((right + shifts[-1][0], up + shifts[-1][1]))
-    return shifts
+def box(axes: Axes, place: tuple[float, float], width: float, height: float) -> Box:
+    """Return the rectangle of a mark of some printer's points at a place of settled axes."""
+    x, y = axes.transData.transform(place)
+    return Box(points(axes, x), points(axes, y), width, height)

@@ -1,18 +1,13 @@
 """The best code within a budget, and the front of a comparison."""
 
-from itertools import combinations
-from math import hypot
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from parmtrain.compare.budget import Budget, best, cost_of, front, read_budget
 from parmtrain.compare.plot import accuracy_against_resources
-from parmtrain.drawing import aside
 from parmtrain.errors import ConfigError
 
 
@@ -91,9 +86,3 @@ def test_rows_are_drawn_also_where_no_cost_is_known(tmp_path: Path) -> None:
     accuracy_against_resources(rows, "accuracy", "made up", tmp_path / "codes.png")
     with Image.open(tmp_path / "codes.png") as image:
         assert min(image.size) > 500
-
-
-@given(st.lists(st.tuples(st.floats(0, 40), st.floats(0, 20)), max_size=12))
-def test_no_marker_hides_another(places: list[tuple[float, float]]) -> None:
-    moved = [(x + right, y + up) for (x, y), (right, up) in zip(places, aside(places, apart=15), strict=True)]
-    assert all(hypot(a - c, b - d) > 12 for (a, b), (c, d) in combinations(moved, 2))

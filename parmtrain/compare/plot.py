@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
+from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,26 +16,29 @@ from parmtrain.compare.budget import cost_of, front
 from parmtrain.compare.plan import AUTO
 from parmtrain.compare.table import GUESS, Row
 from parmtrain.config.sources import options
+from parmtrain.marks import Mark, draw_marks, shape
 
 RESOURCES = {
-    "flops": "extra FLOPs of a group ÷ FLOPs of F",
-    "bytes": "bytes of a group's coded queries ÷ bytes of a query",
-    "dispatches": "extra dispatches of a group",
+    "flops": "extra FLOPs of a group\n÷ FLOPs of F",
+    "bytes": "bytes of a group's coded queries\n÷ bytes of a query",
+    "dispatches": "extra dispatches of a group\n(queries sent beyond its own)",
 }
 STRAIGHT_UNDER = 0.1
-TICKS = [0, *(round(step * 10.0**power, 1) for power in range(-1, 4) for step in (1, 2, 5))]
 POINTS = [-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5]
-COLOURS = [colour for name in ("tab20", "Dark2") for colour in colormaps[name].colors]  # type: ignore[attr-defined]
-APART = 15  # printer's points between the centres of two markers
+HOW = "a line leads from a number to its dot; black rims: no code is better at the same cost or less"
+WIDE = 12  # inches
+MOST_LETTERS = 34  # of a line in the list of codes
+FINE_UP_TO = 6.0  # of a resource: ticks at 1, 2 and 5
 
 
+@drawing.styled()
 def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, path: Path) -> None:
     """Plot how far each code's reconstructions are from the deployed model's own score, against what they cost.
 
     Beside each row of panels, its codes are listed by their A_d, the best first, and numbered so in its panels. Each of
-    parmtrain's codes has one colour in all figures. A dot is where a code belongs; where numbers would hide each other,
-    they are moved aside, and a line leads to the dot. The front has black rims: no code has a better A_d for as much of
-    the resource or less.
+    parmtrain's codes has one shape and colour in all figures. A mark is where its code belongs; where marks would hide
+    each other, they are moved aside, and a line leads to the dot. The front has black rims: no code has a better A_d
+    for as much of the resource or less.
 
     Args:
         rows: Rows of the table.
@@ -47,24 +51,35 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
         if row["late"] == 1 and row["code"] != GUESS:
             groups[row["k"]].append(row)
     ours = [name for name in options("code") if name != AUTO]
-    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(_in_order(ours, rows))}
-    tallest = max(len(some) for some in groups.values())
-    height = max(3.4, 0.2 * tallest + 0.8)
-    figure = Figure(figsize=(15, height * len(groups) + 0.8), layout="constrained")
+    looks = {name: shape(number) for number, name in enumerate(_in_order(ours, rows))}
+    texts = {k: _texts(some, rows) for k, some in groups.items()}
+    tallest = max(sum(text.count("\n") + 1 for text in some) for some in texts.values())
+    height = max(3.6, 0.23 * tallest + 0.4)
+    figure = Figure(figsize=(WIDE, height * len(groups) + 1.2))
     grid = figure.subplots(len(groups), len(RESOURCES), squeeze=False, sharex="col")
     for line, (k, some) in zip(grid, sorted(groups.items()), strict=True):
         for axes, resource in zip(line, RESOURCES, strict=True):
             _frame(axes, some, resource)
-        line[0].set_ylabel(f"k = {k}\n$A_d − A_a$, points of {measure}")
-        place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "frameon": False, "fontsize": "small"}
-        line[-1].legend(handles=_legend(some, rows, colours), **place)
-    for axes, unit in zip(grid[-1], RESOURCES.values(), strict=True):
+        line[0].set_ylabel(f"$A_d − A_a$, points of {measure}")
+        line[0].set_title(f"groups of k = {k}", fontweight="bold")
+        handles = [
+            Line2D([], [], **looks[row["code"]], linestyle="", label=text)
+            for row, text in zip(some, texts[k], strict=True)
+        ]
+        line[-1].legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), title="code, $A_d$ and name")
+    for axes, (resource, unit) in zip(grid[-1], RESOURCES.items(), strict=True):
         axes.set_xlabel(unit)
-    figure.suptitle(f"{title}\na number beside a dot belongs to the dot")
-    drawing.settle(figure)
-    for line, (_, some) in zip(grid, sorted(groups.items()), strict=True):
-        for axes, resource in zip(line, RESOURCES, strict=True):
-            _markers(axes, some, resource, colours)
+        _ticks(axes, [cost_of(row)[resource] or 0 for some in groups.values() for row in some])
+    about = title.replace("A_a", "$A_a$").replace("A_d", "$A_d$")
+    figure.suptitle(
+        f"{about}\nhow far reconstructions $A_d$ are from the deployed model $A_a$, and what they cost\n{HOW}"
+    )
+    panels = [
+        (axes, _marks(some, resource, looks))
+        for line, (_, some) in zip(grid, sorted(groups.items()), strict=True)
+        for axes, resource in zip(line, RESOURCES, strict=True)
+    ]
+    draw_marks(panels)
     drawing.save(figure, path)
 
 
@@ -74,45 +89,35 @@ def _frame(axes: Axes, rows: Sequence[Row], resource: str) -> None:
     xs, ys = [cost_of(row)[resource] for row in ringed], [_points(row) for row in ringed]
     if xs:
         further = [*xs, 1.6 * max(xs)], [*ys, ys[-1]]
-        axes.step(*further, where="post", color=drawing.GREY, linewidth=1, zorder=1)
+        axes.plot(*further, drawstyle="steps-post", color=drawing.GREY, linestyle="-", marker="", linewidth=1, zorder=1)
     axes.axhline(0, color="black", linestyle=":", linewidth=1)
     axes.set_xscale("symlog", linthresh=STRAIGHT_UNDER)
     axes.set_yscale("symlog", linthresh=0.5, linscale=0.4)
     every = [_points(row) for row in rows]
     axes.set_ylim(1.6 * min(-1, *every), max(0.3, *(1.6 * one for one in every)))
     axes.set_xlim(-0.02, 2.5 * max(1, *(cost_of(row)[resource] or 0 for row in rows)))
-    for axis, ticks in ((axes.xaxis, TICKS), (axes.yaxis, POINTS)):
-        axis.set_major_locator(FixedLocator(ticks))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.yaxis.set_major_locator(FixedLocator(POINTS))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _markers(axes: Axes, rows: Sequence[Row], resource: str, colours: dict[str, object]) -> None:
-    """Draw a numbered marker for each row, beside its place where another one is there."""
+def _ticks(axes: Axes, costs: Sequence[float]) -> None:
+    """Put ticks on the axis of a resource, fewer where it reaches far."""
+    steps = (1, 2, 5) if max(costs) <= FINE_UP_TO else (1,)
+    ticks = [0, *(round(step * 10.0**power, 1) for power in range(-1, 5) for step in steps)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+
+
+def _marks(rows: Sequence[Row], resource: str, looks: dict[str, dict[str, Any]]) -> list[Mark]:
+    """Return a numbered mark for each row whose cost is known."""
     ringed = front(rows, resource)
-    known = [(number, row) for number, row in enumerate(rows, 1) if cost_of(row)[resource] is not None]
-    places = [(cost_of(row)[resource], _points(row)) for _, row in known]
-    shifts = drawing.shifts_in(axes, places, APART)
-    for (number, row), place, shift in zip(known, places, shifts, strict=True):
-        axes.plot(*place, ".", color=colours[row["code"]], markersize=4, zorder=2)
-        rim = {"edgecolor": "black", "linewidth": 1.8} if row in ringed else {"edgecolor": "white", "linewidth": 0.5}
-        axes.annotate(
-            f"{number}",
-            place,
-            shift,
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            color=drawing.on(colours[row["code"]]),
-            fontsize=7,
-            fontweight="bold",
-            bbox={"boxstyle": f"circle,pad={0.3 if number < 10 else 0.1}", "facecolor": colours[row["code"]], **rim},
-            arrowprops=None if shift == (0, 0) else {"arrowstyle": "-", "color": drawing.GREY, "linewidth": 0.8},
-            annotation_clip=False,
-            zorder=3,
-        ).set_in_layout(False)
+    return [
+        Mark((cost, _points(row)), number, looks[row["code"]], row in ringed)
+        for number, row in enumerate(rows, 1)
+        if (cost := cost_of(row)[resource]) is not None
+    ]
 
 
 def _in_order(ours: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -120,12 +125,11 @@ def _in_order(ours: Sequence[str], rows: Sequence[Row]) -> list[str]:
     return [*ours, *sorted({row["code"] for row in rows}.difference(ours))]
 
 
-def _legend(rows: Sequence[Row], every: Sequence[Row], colours: dict[str, object]) -> list[Line2D]:
-    """Return one entry for each code of a row of panels."""
-    texts = (f"{number:>2}  {row['degraded']:.4f}  {_label(row, every)}" for number, row in enumerate(rows, 1))
+def _texts(rows: Sequence[Row], every: Sequence[Row]) -> list[str]:
+    """Return what the list beside a row of panels says of each code."""
     return [
-        Line2D([], [], linestyle="", marker="o", color=colours[row["code"]], label=text)  # type: ignore[arg-type]
-        for row, text in zip(rows, texts, strict=True)
+        fill(f"{number}  {row['degraded']:.4f}  {_label(row, every)}", MOST_LETTERS, subsequent_indent=" " * 4)
+        for number, row in enumerate(rows, 1)
     ]
 
 

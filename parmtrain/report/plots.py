@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator, NullFormatter
 
-from parmtrain.drawing import BLUE, GREY, ORANGE, finish, save
+from parmtrain.drawing import BLACK, BLUE, GREY, ORANGE, finish, save, styled
 from parmtrain.metrics import functional
 from parmtrain.metrics.measures import AGREEMENT
 from parmtrain.report.metrics_json import RunRecord, best_epoch
 
 MOST_UNAVAILABLE = 0.2
+MOST_MARKED = 25  # epochs; more get fewer markers
 
 
+@styled()
 def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path) -> None:
     """Plot the losses and the validation metrics of every epoch.
 
@@ -23,31 +26,36 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
         measure: Name of the task's main measure.
         path: PNG to write.
     """
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    chosen_by = f"val/degraded_{measure}"
-    losses, accuracies = figure.subplots(1, 2)
-    numbers = [epoch["epoch"] + 1 for epoch in epochs]
-    for axes, name, label, colour in (
-        (losses, "train/loss", "training", GREY),
-        (losses, "val/loss", "validation", BLUE),
-        *([(accuracies, chosen_by, f"degraded-mode {measure} $A_d$", BLUE)] if measure != AGREEMENT else []),
-        (accuracies, "val/agreement", "agreement with the deployed model", ORANGE),
-    ):
-        axes.plot(numbers, [epoch.get(name, np.nan) for epoch in epochs], label=label, color=colour)
-    losses.set(title="Loss", xlabel="epoch", yscale="log")
-    accuracies.set(title="Validation split", xlabel="epoch")
+    figure = Figure(figsize=(9, 4.2))
+    losses, scores = figure.subplots(1, 2)
+    _curve(losses, epochs, "train/loss", "training split", GREY, "s--")
+    _curve(losses, epochs, "val/loss", "validation split", BLUE, "o-")
+    losses.set(title="Loss of the parity models", ylabel="loss, log scale", yscale="log")
+    if measure != AGREEMENT:
+        _curve(scores, epochs, f"val/degraded_{measure}", f"degraded-mode {measure} $A_d$", BLUE, "o-")
+    _curve(scores, epochs, "val/agreement", "agreement with the deployed model", ORANGE, "D-.")
     best = best_epoch(epochs, f"degraded_{measure}")
     if best is not None and best.epoch is not None:
-        accuracies.plot(best.epoch + 1, best.value, "o", color=BLUE, label="best epoch")
+        ring = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 1.5}
+        scores.plot(best.epoch + 1, best.value, "o", color=BLACK, **ring, label="best epoch, which is kept")
+    scores.set(title="Reconstructions on the validation split", ylabel="mean over lost predictions")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     losses.yaxis.set_major_formatter("{x:g}")
-    for axes in (losses, accuracies):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    losses.yaxis.set_minor_formatter(NullFormatter())
+    for axes in (losses, scores):
+        axes.set(xlabel="epoch", xlim=(0.5, max(epoch["epoch"] for epoch in epochs) + 1.5))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
         finish(axes)
     save(figure, path)
 
 
+def _curve(axes: Axes, epochs: Sequence[dict[str, float]], name: str, label: str, colour: str, look: str) -> None:
+    numbers = [epoch["epoch"] + 1 for epoch in epochs]
+    values = [epoch.get(name, np.nan) for epoch in epochs]
+    axes.plot(numbers, values, look, label=label, color=colour, markevery=1 + len(epochs) // MOST_MARKED)
+
+
+@styled()
 def overall_accuracy(record: RunRecord, path: Path) -> None:
     """Plot A_o against the fraction of unavailable predictions, compared with the default answer.
 
@@ -58,24 +66,19 @@ def overall_accuracy(record: RunRecord, path: Path) -> None:
     scores, measure = record.scores, record.scores.measure
     available = scores.available[measure]
     unavailable = np.linspace(0, MOST_UNAVAILABLE, 41)
-    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.6))
     axes = figure.subplots()
-    for answer, label, colour, style in (
-        (scores.degraded.main, f"code={record.code}, k={record.scheme.k}", BLUE, "-"),
-        (scores.default[measure], "default answer", GREY, "--"),
+    for answer, label, colour, look in (
+        (scores.degraded.main, f"reconstructed, code={record.code}, k={record.scheme.k}", BLUE, "o-"),
+        (scores.default[measure], "default answer", GREY, "s--"),
     ):
-        axes.plot(
-            unavailable,
-            [functional.overall_accuracy(available, answer, share) for share in unavailable],
-            style,
-            label=label,
-            color=colour,
-        )
+        shares = [functional.overall_accuracy(available, answer, share) for share in unavailable]
+        axes.plot(unavailable, shares, look, label=label, color=colour, markevery=10)
     axes.set(
-        title=record.task,
-        xlabel="fraction of predictions unavailable $f_u$",
+        title=f"{record.task}: overall {measure} when predictions are unavailable",
+        xlabel="share of predictions unavailable $f_u$",
         ylabel=f"overall {measure}" + (" $A_o$" if scores.labelled else " with the deployed model"),
-        xlim=(0, MOST_UNAVAILABLE),
+        xlim=(0, 1.02 * MOST_UNAVAILABLE),
     )
     axes.xaxis.set_major_locator(MultipleLocator(0.05))
     axes.xaxis.set_major_formatter("{x:.0%}")

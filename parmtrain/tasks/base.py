@@ -149,6 +149,10 @@ class Task(ABC):
         """Return placeholder labels for trial runs, as the training split has them: none, perhaps."""
         return self.blank_labels(groups, k) if self.source.labelled else no_labels(groups, k)
 
+    def caption(self, label: Tensor) -> str:
+        """Return what stands above the picture of a query, such as its true class; nothing by default."""
+        return ""
+
     @abstractmethod
     def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
         """Draw the label of one query in a group, the deployed model's prediction, and the reconstructed one."""

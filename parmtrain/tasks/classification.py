@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from parmtrain.bounds import Count, Name
-from parmtrain.drawing import BLUE, GREY, ORANGE
+from parmtrain.drawing import BLACK, ORANGE, PALE
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.metrics.measures import Measures, of_classes
 from parmtrain.tasks.base import Task, TaskInput
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from parmtrain.tasks.decoded_group import DecodedGroup
 
-MOST_NAMED = 40
+MOST_NAMED, MOST_LETTERS = 40, 16
 TOP = {"top5": 5}
 
 
@@ -73,18 +73,42 @@ class Classification(Task):
         """Return the first class for all queries ``[groups, k]``."""
         return torch.zeros(groups, k, dtype=torch.long)
 
+    def caption(self, label: Tensor) -> str:
+        """Return the true class of a query, as it stands above its picture.
+
+        Example:
+            >>> from parmtrain.tasks import Digits
+            >>> Digits().caption(torch.tensor(3))
+            'true class: 3'
+        """
+        return f"true class: {self.classes[int(label)]}" if label.numel() == 1 else ""
+
     def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
-        """Draw one bar per class for the deployed model's outputs and for the reconstructed ones."""
+        """Draw one bar per class for the deployed model's outputs and for the reconstructed ones.
+
+        The name of the true class is bold, and the classes that both say are below.
+        """
         places = torch.arange(self.outputs)
-        axes.bar(places - 0.2, group.predictions[lost], 0.4, label="deployed model's own", color=GREY)
-        axes.bar(places + 0.2, group.reconstructed[lost], 0.4, label="reconstructed", color=ORANGE)
-        axes.axhline(0, color="black", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
+        own, rebuilt = group.predictions[lost], group.reconstructed[lost]
+        axes.bar(places - 0.2, own, 0.4, label="deployed model's own", color=PALE, edgecolor=BLACK, linewidth=0.5)
+        axes.bar(places + 0.2, rebuilt, 0.4, label="reconstructed", color=ORANGE, edgecolor=BLACK, linewidth=0.5)
+        axes.axhline(0, color=BLACK, linewidth=0.8)
+        highest, again = (_shortened(self.classes[int(one.argmax())]) for one in (own, rebuilt))
+        labelled = are_labels(group.labels)
+        classes = "class; the true one is bold" if labelled and self.outputs <= MOST_NAMED else "class"
+        axes.set(ylabel="output", xlabel=f"{classes}\nhighest: {highest} own, {again} reconstructed")
         if self.outputs > MOST_NAMED:
+            axes.set_xticks([])
             return
-        axes.set_xticks(places, self.classes, rotation=0 if max(map(len, self.classes)) < 4 else 60)
-        if are_labels(group.labels):
-            axes.get_xticklabels()[int(group.labels[lost])].set(color=BLUE, weight="bold")
+        names = [_shortened(name) for name in self.classes]
+        axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 4 else 60)
+        if labelled:
+            axes.get_xticklabels()[int(group.labels[lost])].set(weight="bold", size="large")
+
+
+def _shortened(name: str) -> str:
+    """Return a name of a class that fits below a bar."""
+    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
 
 
 def check_labels(labels: Tensor, classes: int, where: str) -> None:

@@ -64,7 +64,8 @@ class Embedding(Task):
     def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
         """Draw the numbers of the deployed model's embedding and of the reconstructed one, and their cosine."""
         own, rebuilt = group.predictions[lost], group.reconstructed[lost]
-        axes.plot(own, color=GREY, label="deployed model's own")
-        axes.plot(rebuilt, color=ORANGE, linewidth=0.8, label="reconstructed")
-        axes.set(xlabel=f"cosine {cosine_similarity(own, rebuilt, dim=0).item():.3f}")
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.plot(own, "-", color=GREY, label="deployed model's own")
+        axes.plot(rebuilt, "--", color=ORANGE, linewidth=1.0, label="reconstructed")
+        axes.set(
+            xlabel=f"numbers of the embedding; cosine of the two {cosine_similarity(own, rebuilt, dim=0).item():.3f}"
+        )

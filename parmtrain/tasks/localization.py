@@ -97,15 +97,15 @@ class Localization(Task):
         height, width = self.query_shape[1:]
         axes.set_autoscale_on(False)
         drawn = [
-            (group.predictions[lost], "deployed model's own", BLUE, 2),
-            (group.reconstructed[lost], "reconstructed", ORANGE, 2),
+            (group.predictions[lost], "deployed model's own", BLUE, 2, "--"),
+            (group.reconstructed[lost], "reconstructed", ORANGE, 2, "-"),
         ]
         if are_labels(group.labels):
-            drawn.insert(0, (group.labels[lost], "true", GREEN, 4))
-        for box, label, colour, thick in drawn:
+            drawn.insert(0, (group.labels[lost], "true", GREEN, 4, "-"))
+        for box, label, colour, thick, style in drawn:
             left, top, right, bottom = (boxes.pixels(box, height, width) - PIXEL_BEGINS).tolist()
             xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
-            axes.plot(xs, ys, color=colour, linewidth=thick, label=label)
+            axes.plot(xs, ys, style, color=colour, linewidth=thick, label=label)
 
 
 def _takes_two(module: nn.Module) -> bool:

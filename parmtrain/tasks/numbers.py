@@ -49,7 +49,7 @@ class NumbersInput(TaskInput):
     def draw(self, axes: "Axes", query: Tensor) -> None:
         """Draw a vector as a line, and anything longer as a picture of its last two axes."""
         if query.dim() == 1 or query.numel() == query.size(-1):
-            axes.plot(query.flatten(), linewidth=0.8)
+            axes.plot(query.flatten(), "-", linewidth=0.8)
         else:
             axes.imshow(query.flatten(0, -2), aspect="auto", cmap="gray")
         axes.set(xticks=[], yticks=[])

@@ -129,7 +129,7 @@ class SpeechInput(TaskInput):
         if query.dim() == 3:
             axes.imshow(query.mean(0), origin="lower", aspect="auto", cmap="magma")
         else:
-            axes.plot(query.mean(0), linewidth=0.4)
+            axes.plot(query.mean(0), "-", linewidth=0.4)
         axes.set(xticks=[], yticks=[], xlabel="time", ylabel="frequency" if query.dim() == 3 else "")
 
     def forward(self, stored: Tensor) -> Tensor:

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from parmtrain import drawing
+from parmtrain.marks import Mark, draw_marks, shape
 from parmtrain.serving.simulation.latency_report import BEHIND, ServiceRow
 
 TAIL = 99.9  # the percentile of latency that matters
 NEAR = 1.1  # tails of up to this times the shortest are as good
 ROUNDING = 1e-9
-BESIDE = 11  # printer's points between two numbers of instances
 
 
 def advice(rows: Sequence[ServiceRow], margin: float) -> str:
@@ -41,27 +43,31 @@ def advice(rows: Sequence[ServiceRow], margin: float) -> str:
     )
 
 
-def plot_advice(rows: list[ServiceRow], title: str, path: Path) -> None:
-    """Plot accuracy against the 99.9th percentile of latency, each mark labelled with its number of instances."""
-    families: dict[str, list[ServiceRow]] = {}
+@drawing.styled()
+def plot_advice(rows: Sequence[ServiceRow], title: str, path: Path) -> None:
+    """Plot accuracy against the 99.9th percentile of latency, with its number of instances inside each mark."""
+    looks: dict[str, dict[str, Any]] = {}
+    marks: dict[tuple[object, ...], Mark] = {}
     for row in rows:
-        families.setdefault(row.name.split()[0], []).append(row)
-    figure = Figure(figsize=(8.4, 5.2), layout="constrained")
+        family = row.name.split()[0]
+        look = looks.setdefault(family, shape(len(looks)))
+        place = (row.outcome.percentile(TAIL) * 1e3, row.accuracy or 0.0)
+        count = sum(row.instances)
+        marks.setdefault((family, count, f"{place[0]:.3g} {place[1]:.3f}"), Mark(place, count, look))
+    figure = Figure(figsize=(9, max(5.4, 0.24 * len(looks) + 1.6)))
     axes = figure.subplots()
-    counts: list[tuple[int, tuple[float, float]]] = []
-    for number, (family, members) in enumerate(families.items()):
-        tails = [row.outcome.percentile(99.9) * 1e3 for row in members]
-        accuracies = [row.accuracy or 0.0 for row in members]
-        axes.plot(tails, accuracies, "osD^v*P"[number % 7], color=f"C{number % 10}", alpha=0.7, ms=8, label=family)
-        counts += [(sum(row.instances), (x, y)) for row, x, y in zip(members, tails, accuracies, strict=True)]
-    axes.set(title=title, xlabel="99.9th percentile of latency in ms", ylabel="overall accuracy", xscale="log")
+    axes.plot(*zip(*(mark.place for mark in marks.values()), strict=True), linestyle="", marker="")
+    axes.set(
+        title=f"What each service reaches: {title}\na number is that of instances; a line leads to its dot",
+        xlabel=f"{TAIL}th percentile of latency in ms",
+        ylabel="overall accuracy",
+        xscale="log",
+    )
+    axes.margins(0.08)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    drawing.settle(figure)
-    shifts = drawing.shifts_in(axes, [at for _, at in counts], BESIDE)
-    for (count, at), (right, up) in zip(counts, shifts, strict=True):
-        axes.annotate(str(count), at, (6 + right, 3 + up), textcoords="offset points", fontsize=6)
+    handles = [Line2D([], [], **look, linestyle="", markersize=9, label=family) for family, look in looks.items()]
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    draw_marks([(axes, list(marks.values()))])
     drawing.save(figure, path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from rich.table import Table
 
 from parmtrain import drawing
@@ -17,7 +17,7 @@ from parmtrain.serving.frontend.events import Kind
 from parmtrain.serving.simulation.simulator import Outcome
 
 PERCENTILES = (50.0, 99.0, 99.9, 99.99)
-COLOURS, STYLES = 8, ("-", "--", ":")  # of lines: the next style begins before a colour comes again
+APART, MARKED = 0.25, 5  # between the markers of a line, of the diagonal; lines before they begin alike again
 BEHIND = 10  # samples that must lie beyond a percentile for it to be reported
 
 
@@ -153,21 +153,25 @@ def write_csv(rows: Sequence[ServiceRow], path: Path) -> None:
         writer.writerows(lines)
 
 
+@drawing.styled()
 def plot_latency(panels: Mapping[str, Sequence[ServiceRow]], path: Path) -> None:
     """Plot the share of queries that take longer than each latency, with one panel per title."""
-    figure = Figure(figsize=(2.2 + 4.4 * len(panels), 4.6), layout="constrained")
+    most = max(len(rows) for rows in panels.values())
+    figure = Figure(figsize=(max(6.4, 4.3 * len(panels)), 4.2 + 0.2 * most))
     every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, rows) in zip(every, panels.items(), strict=True):
         for number, row in enumerate(rows):
             latency = np.sort(row.outcome.latency) * 1e3
             longer = 1 - np.arange(1, len(latency) + 1) / (len(latency) + 1)
-            style = STYLES[number // COLOURS % len(STYLES)]
-            axes.plot(latency, longer, style, label=f"{row.name} ({sum(row.instances)})", lw=1.6)
+            label, begin = f"{row.name} ({sum(row.instances)})", number % MARKED * APART / MARKED
+            look = {**drawing.look(number), "markevery": (begin, APART)}
+            axes.plot(latency, longer, **look, drawstyle="steps-post", label=label)
         axes.set(title=title, xlabel="latency in ms", xscale="log", yscale="log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.grid(alpha=0.3)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
         drawing.finish(axes)
     every[0].set_ylabel("share of queries that take longer")
+    figure.suptitle("How many queries take longer than a latency (number of instances)")
     drawing.save(figure, path)
