@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import DictConfig
 from PIL import Image
+from torch import nn
+from torch.utils.data import TensorDataset
 
 from parmtrain import Result, run
 from parmtrain.compare import compare, planned_runs, study
@@ -166,3 +169,22 @@ def test_a_run_is_known_by_what_it_is_and_not_by_what_stands_beside_it() -> None
     assert alone.folder in {one.folder for one in beside}
     (other,) = planned_runs(["code=sum", "k=2", "optim.lr=0.01"], Path("study"))
     assert other.folder != alone.folder
+
+
+def test_a_deployed_model_and_data_from_python_are_compared_and_kept_apart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    own, another = nn.Linear(6, 3), nn.Linear(6, 3)
+    data, others = (TensorDataset(torch.rand(60, 6), torch.arange(60) % 3) for _ in range(2))
+    asked = ["task=module", "task.query_shape=[6]", "task.outputs=3", "k=2", "code=sum,default", "trainer.max_epochs=1"]
+    rows = compare(asked, tmp_path, deployed=own, data=data)
+    assert {row["code"] for row in rows} == {"sum", "default", "guess at random"}
+    assert all(parameter.requires_grad for parameter in own.parameters())
+    runs = set((tmp_path / "runs").iterdir())
+    seen = {path: (path / "metrics.json").stat().st_mtime_ns for path in runs}
+    again = compare(asked, tmp_path, deployed=own, data=data)
+    assert [row["degraded"] for row in again] == [row["degraded"] for row in rows]
+    assert {path: (path / "metrics.json").stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()} == seen
+    compare(asked, tmp_path, deployed=another, data=data)
+    assert len(set((tmp_path / "runs").iterdir())) == 2 * len(runs)
+    with pytest.raises(ConfigError, match=r"the data is not what .* used; name another --folder"):
+        compare(asked, tmp_path, deployed=own, data=others)

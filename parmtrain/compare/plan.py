@@ -38,12 +38,14 @@ class PlannedRun:
         swept: Values of those that differ between runs, by key.
         study: Folder of the comparison.
         config_dir: Folder with YAML files of your own.
+        from_python: What identifies the deployed model and the data sets that were given from Python, if any were.
     """
 
     overrides: tuple[str, ...]
     swept: dict[str, str]
     study: Path
     config_dir: str | None = None
+    from_python: tuple[str, ...] = ()
 
     @cached_property
     def cfg(self) -> DictConfig:
@@ -65,6 +67,8 @@ class PlannedRun:
             place.pop(key, None)
         if sources := own_sources(content):
             content["sources"] = sources
+        if self.from_python:
+            content["from_python"] = list(self.from_python)
         code = cfg.code._target_.rpartition(".")[2].lower()
         name = f"{cfg.task.name}-{code}-k{cfg.k}-seed{cfg.seed}-{digest_of(content, 10)}"
         return RunFolder(self.study / RUNS / name)
@@ -93,13 +97,16 @@ class PlannedRun:
         return None
 
 
-def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None = None) -> list[PlannedRun]:
+def planned_runs(
+    overrides: Sequence[str], study: Path, config_dir: str | None = None, from_python: tuple[str, ...] = ()
+) -> list[PlannedRun]:
     """Return one run for each combination of the values in the overrides.
 
     Args:
         overrides: Overrides as ``python -m parmtrain -m`` takes them; ``code=all`` stands for every code.
         study: Folder of the comparison.
         config_dir: Folder with YAML files of your own.
+        from_python: What identifies the deployed model and the data sets that were given from Python, if any were.
 
     Raises:
         ConfigError: With every override that does not compose or does not belong in a comparison.
@@ -125,7 +132,7 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
         swept = dict(
             single.split("=", 1) for single, listed in zip(combination, values.values(), strict=True) if listed[1:]
         )
-        planned.append(PlannedRun(combination, swept, study, config_dir))
+        planned.append(PlannedRun(combination, swept, study, config_dir, from_python))
         try:
             _ = planned[-1].folder  # resolves the configuration
         except OmegaConfBaseException as fault:

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from parmtrain.command import progress
 from parmtrain.compare.budget import read_budget
@@ -15,12 +15,15 @@ from parmtrain.compare.table import Row
 from parmtrain.compare.written import write
 from parmtrain.config.check import check, require_no_faults
 from parmtrain.config.faults import Fault
+from parmtrain.config.given_data import with_data
 from parmtrain.config.resuming import resuming
+from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import ConfigError, DataError, InputError, TrainingError
 from parmtrain.files import cannot_write
 from parmtrain.inputs import as_folder
 from parmtrain.outputs import COMPARISON
 from parmtrain.prepared import Prepared
+from parmtrain.programs import Network
 from parmtrain.run_folder import RunFolder
 from parmtrain.runs import run
 from parmtrain.training.fit import quiet
@@ -28,7 +31,41 @@ from parmtrain.training.fit import quiet
 log = logging.getLogger(__name__)
 
 
-def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None = None) -> list[Row]:
+class Given(NamedTuple):
+    """What a comparison was given from Python.
+
+    Args:
+        deployed: The deployed model, in place of ``deployed.path``.
+        data: Data sets, in place of ``task.source``.
+    """
+
+    deployed: Network | None = None
+    data: Any = None
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells runs of this deployed model and of given data from others."""
+        own = () if self.deployed is None else (DeployedModel(private_copy(self.deployed)).fingerprint,)
+        return own if self.data is None else (*own, "data")
+
+    def prepared(self, cfg: DictConfig) -> Prepared:
+        """Return the task, data and deployed model of a configuration."""
+        cfg, source = with_data(cfg, self.data)
+        return Prepared(cfg, self.deployed, source)
+
+    def faults(self, planned: PlannedRun) -> list[Fault]:
+        """Return every fault of a planned run."""
+        work = self.prepared(planned.cfg)
+        return check(resuming(work.cfg, planned.folder), planned.folder, work.given, work.data_given)
+
+
+def compare(
+    overrides: Sequence[str],
+    study: str | Path,
+    config_dir: str | None = None,
+    deployed: Network | None = None,
+    data: Any = None,
+) -> list[Row]:
     """Compare codes: train what is missing, reuse finished runs, write ``table.md``, ``table.csv`` and a plot.
 
     Args:
@@ -37,12 +74,15 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
             names the best code within ``budget.flops``, ``budget.bytes`` and ``budget.dispatches`` of a group.
         study: Folder of the comparison. The same call resumes an interrupted one.
         config_dir: Folder with YAML files of your own.
+        deployed: The deployed model, as for ``parmtrain.run``.
+        data: Data sets, as for ``parmtrain.run``.
 
     Returns:
         The rows of the table.
 
     Raises:
         ConfigError: With every fault of the configurations, before any work.
+        DeployedModelError: If the given deployed model is none, or does not fit the task.
         TrainingError: If some runs failed, once all others are done and written.
         Interrupted: If the user stops it.
     """
@@ -55,17 +95,18 @@ def compare(overrides: Sequence[str], study: str | Path, config_dir: str | None 
         raise ConfigError([f"--folder {study} {why}; name another --folder"])
     quiet()
     budget, overrides = read_budget(overrides)
-    supported, unsupported = _supported(planned_runs(overrides, study, config_dir))
+    given = Given(deployed, data)
+    supported, unsupported = _supported(planned_runs(overrides, study, config_dir, given.identity), given)
     for title, reason in unsupported.items():
         log.warning("left out: %s: %s", title, reason)
     waiting = [one for one in supported if not one.folder.finished]
-    _require_same((one for one in supported if one.folder.finished), more_to_do=bool(waiting))
-    _fetch(waiting)
+    _require_same((one for one in supported if one.folder.finished), given, more_to_do=bool(waiting))
+    _fetch(waiting, given)
     log.info("%d finished and %d to do, in %s", len(supported) - len(waiting), len(waiting), study)
     failed: list[str] = []
     for number, one in enumerate(waiting, 1):
         try:
-            scores = run(one.cfg, one.folder.path).record.scores
+            scores = run(one.cfg, one.folder.path, deployed, data).record.scores
         except (TrainingError, DataError) as fault:
             failed.append(f"{one.title}: {fault}")
             log.warning("[%d/%d] %s: %s", number, len(waiting), one.title or one.folder.path.name, fault)
@@ -91,7 +132,7 @@ def _results(one: PlannedRun) -> dict[str, Any]:
     return metrics | {"code": one.option or metrics["code"]}
 
 
-def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], dict[str, str]]:
+def _supported(planned: Sequence[PlannedRun], given: Given) -> tuple[list[PlannedRun], dict[str, str]]:
     """Return the runs whose code supports their k, r, task and deployed model, and the reasons for the others by title.
 
     Raises:
@@ -101,7 +142,7 @@ def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], dict[st
     for one in progress(planned, "checking"):
         if one.folder.finished:
             continue
-        found = [Fault("code", reason, True)] if (reason := one.unsupported()) else _faults(one)
+        found = [Fault("code", reason, True)] if (reason := one.unsupported()) else given.faults(one)
         faults += [fault for fault in found if not fault.unsupported]
         unsupported.update((one.title, fault.sentence) for fault in found)
     require_no_faults(faults)
@@ -110,13 +151,9 @@ def _supported(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], dict[st
     return [one for one in planned if one.title not in unsupported], unsupported
 
 
-def _faults(planned: PlannedRun) -> list[Fault]:
-    return check(resuming(planned.cfg, planned.folder), planned.folder)
-
-
-def _fetch(planned: Sequence[PlannedRun]) -> None:
+def _fetch(planned: Sequence[PlannedRun], given: Given) -> None:
     missing = []
-    for work in {one.cfg.task.name: Prepared(one.cfg) for one in planned}.values():
+    for work in {one.cfg.task.name: given.prepared(one.cfg) for one in planned}.values():
         try:
             work.fetch()
         except DataError as fault:
@@ -125,23 +162,23 @@ def _fetch(planned: Sequence[PlannedRun]) -> None:
         raise ConfigError(missing)
 
 
-def _require_same(finished: Iterable[PlannedRun], more_to_do: bool) -> None:
+def _require_same(finished: Iterable[PlannedRun], given: Given, more_to_do: bool) -> None:
     """Raise a ``ConfigError`` if a finished run used other data or another deployed model than are asked for.
 
     Args:
         finished: Finished runs.
+        given: What was given from Python.
         more_to_do: Whether there will be more runs, for which the data is read anyway.
     """
     seen: dict[str, Prepared] = {}
     for one in finished:
         cfg, metrics, theirs = one.cfg, readable_metrics(one.folder), one.folder.read_config()
-        work = seen.setdefault(f"{cfg.task} {cfg.data.root} {cfg.deployed.path}", Prepared(cfg))
+        work = seen.setdefault(f"{cfg.task} {cfg.data.root} {cfg.deployed.path}", given.prepared(cfg))
         elsewhere = f"name another --folder, or remove {one.folder.path}"
         root = str(Path(cfg.data.root).expanduser().absolute())
-        moved = "root" in cfg.task.source and root != OmegaConf.select(theirs, "data.root")
+        source = "the data" if given.data is not None else f"the data in data.root={cfg.data.root}"
+        moved = given.data is not None or ("root" in cfg.task.source and root != OmegaConf.select(theirs, "data.root"))
         if metrics.get("data") and (more_to_do or moved) and metrics["data"] != work.data:
-            raise ConfigError(
-                [f"the data in data.root={cfg.data.root} is not what {one.folder.path} used; {elsewhere}"]
-            )
+            raise ConfigError([f"{source} is not what {one.folder.path} used; {elsewhere}"])
         if cfg.deployed.path is not None and metrics["deployed"]["fingerprint"] != work.deployed.fingerprint:
             raise ConfigError([f"deployed.path={cfg.deployed.path} is not what {one.folder.path} used; {elsewhere}"])
