@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from parmtrain.codes import Scheme
-from parmtrain.command import Terminal, ending_quietly, log_to_terminal, progress, settings_command
+from parmtrain.command import Terminal, ending_quietly, log_to_terminal, settings_command
 from parmtrain.compare.lines import AcceptedCells, Line, accepted_of, lines_of, read_line
 from parmtrain.compare.table import GUESS
 from parmtrain.errors import DataError
 from parmtrain.outputs import ADVICE, TABLE, Outputs
+from parmtrain.progress import progress
 from parmtrain.serving.frontend.acceptance import Below
 from parmtrain.serving.simulation.advice import TAIL, advice, plot_advice
 from parmtrain.serving.simulation.latency_report import Accuracies, ServiceRow, latency_table, write_csv

@@ -6,19 +6,18 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from rich import get_console
 from rich.console import Console
-from rich.progress import track
 
 from parmtrain.arguments import VERSION
 from parmtrain.errors import Interrupted, ParmtrainError
 from parmtrain.files import FULL, existing
+from parmtrain.progress import showing
 from parmtrain.settings import help_of, read_settings, require_valid
 
 P = ParamSpec("P")
@@ -80,22 +79,6 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Leave it to ``ending_quietly``."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-
-def shows_progress() -> bool:
-    """Return whether standard output is a terminal or a notebook, where a progress bar disappears when it is done."""
-    console = get_console()
-    return console.is_interactive or console.is_jupyter
-
-
-def progress(steps: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
-    """Yield steps, beside a progress bar where one can be shown.
-
-    Example:
-        >>> sum(progress([1, 2, 3], "adding"))
-        6
-    """
-    yield from track(steps, title, total, transient=True) if shows_progress() else steps
 
 
 def exit_status(work: Callable[[], None], stopped: str = "") -> int:
@@ -218,7 +201,8 @@ def settings_command(kind: type[S], help: str, work: Callable[[S], None], argume
     def checked() -> None:
         settings = read_settings(kind, given)
         require_valid(settings)
-        work(settings)
+        with showing(getattr(settings, "progress", True)):
+            work(settings)
 
     return exit_status(checked)
 

@@ -11,9 +11,10 @@ from parmtrain.command import ending_quietly, exit_status, log_to_terminal
 from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.scores import Scores
 from parmtrain.programs import Network
+from parmtrain.progress import showing
 from parmtrain.reopened import reopen
 from parmtrain.report.table import show, title_of
-from parmtrain.settings import keyed
+from parmtrain.settings import keyed, switch
 from parmtrain.training.fit import quiet
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         "settings",
         metavar="key=value",
         nargs="*",
-        help="data.root=…, the folder of the data, and deployed.path=…, the file of the deployed model, if they moved",
+        help="data.root=…, the folder of the data, and deployed.path=…, the file of the deployed model, if they moved; "
+        "progress=false says nothing on the way",
     )
     parser.add_argument("--data-root", help="the same as data.root=…")
     parser.add_argument("--deployed-path", help="the same as deployed.path=…")
@@ -87,9 +89,10 @@ def main(arguments: list[str] | None = None) -> int:
     log_to_terminal()
 
     def work() -> None:
-        known = keyed(given.settings, ("data.root", "deployed.path"))
+        known = keyed(given.settings, ("data.root", "deployed.path", "progress"))
         root, path = known.get("data.root", given.data_root), known.get("deployed.path", given.deployed_path)
-        bundle, scores = score_again(given.folder, root, path)
+        with showing(switch(known, "progress")):
+            bundle, scores = score_again(given.folder, root, path)
         title = title_of(bundle.about["task"], bundle.about["code"], bundle.k, bundle.about["r"])
         show(title, scores)
 

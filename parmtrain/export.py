@@ -24,11 +24,12 @@ from parmtrain.evaluation.costs import timings
 from parmtrain.files import replacing
 from parmtrain.outputs import TABLE
 from parmtrain.parity_training import restored
+from parmtrain.progress import showing
 from parmtrain.reopened import Reopened, reopen
 from parmtrain.report.card import write_card
 from parmtrain.report.formats import Exported, formats_table, write_formats
 from parmtrain.result import export_module
-from parmtrain.settings import keyed
+from parmtrain.settings import keyed, switch
 from parmtrain.training.fit import quiet
 from parmtrain.training.groups import some_groups
 from parmtrain.training.parity_module import ParityModule
@@ -169,17 +170,18 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="key=value",
         nargs="*",
         help=f"formats={','.join(FORMATS)}, by default; data.root=…, the folder of the data, if it has moved; "
-        "deployed.path=…, the file of the deployed model, if it has moved",
+        "deployed.path=…, the file of the deployed model, if it has moved; progress=false says nothing on the way",
     )
     parser.add_config_dir("YAML files of your own formats")
     given = parser.read(arguments)
     log_to_terminal()
 
     def work() -> None:
-        known = keyed(given.settings, ("formats", "data.root", "deployed.path"))
+        known = keyed(given.settings, ("formats", "data.root", "deployed.path", "progress"))
         names = known["formats"].split(",") if "formats" in known else FORMATS
         root, path = known.get("data.root"), known.get("deployed.path")
-        rows = export_run(given.folder, names, root, path, given.config_dir)
+        with showing(switch(known, "progress")):
+            rows = export_run(given.folder, names, root, path, given.config_dir)
         Terminal(wide=True).print(formats_table(rows, Bundle(given.folder).about["metrics"]["measure"]))
         there = [row.format for row in rows if row.bytes is not None]
         if not there:

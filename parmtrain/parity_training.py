@@ -22,11 +22,12 @@ from parmtrain.metrics.measures import AGREEMENT, PROBABILITIES, kind_of
 from parmtrain.prepared import Prepared
 from parmtrain.run_folder import BEST, RunFolder
 from parmtrain.tasks.queries import QuerySet, Splits
-from parmtrain.training.callbacks import Bar, Checkpoints, FiniteLoss, History, ReproducibleEpochs, SameTraining
+from parmtrain.training.callbacks import Checkpoints, FiniteLoss, History, ReproducibleEpochs, SameTraining
 from parmtrain.training.fit import QuietProcesses, fit
 from parmtrain.training.groups import GroupsDataModule, require_a_group, some_groups
 from parmtrain.training.initial_weights import init_output_biases, shared_tensors
 from parmtrain.training.parity_module import ParityModule
+from parmtrain.training.telling import telling
 
 log = logging.getLogger(__name__)
 FITTING_GROUPS = 1024
@@ -74,7 +75,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
         ReproducibleEpochs(cfg.seed),
         FiniteLoss(checkpoints.last),
         checkpoints,
-        Bar(),
+        *telling("training"),
         QuietProcesses(),
     ]
     trainer = assemble.trainer(cfg, built_in, logger)

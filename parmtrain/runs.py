@@ -21,6 +21,7 @@ from parmtrain.inputs import as_folder
 from parmtrain.parity_training import train
 from parmtrain.prepared import Prepared
 from parmtrain.programs import Network
+from parmtrain.progress import showing
 from parmtrain.result import Result, write
 from parmtrain.run_folder import RunFolder
 from parmtrain.training.fit import quiet
@@ -57,7 +58,7 @@ def run(cfg: DictConfig, folder: str | Path, deployed: Network | None = None, da
     written = {"the run": place.path, "the cache": assemble.cache_folder(cfg), "temporary files": Path(gettempdir())}
     if SHARED_MEMORY.is_dir():  # through which processes that load queries pass them on
         written["shared memory"] = SHARED_MEMORY
-    with naming_full_disks(written):
+    with naming_full_disks(written), showing(cfg.progress):
         return _run(cfg, place, deployed, data)
 
 

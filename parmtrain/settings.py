@@ -1,6 +1,6 @@
 """Settings of a command as a dataclass: ``key=value`` arguments with help texts and bounds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields
 from typing import Any, TypeVar, get_origin, get_type_hints
 
@@ -114,6 +114,22 @@ def keyed(arguments: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
             raise ConfigError([f"{key} must be given once, got {found[key]} and {value}"])
         found[key] = value
     return found
+
+
+def switch(given: Mapping[str, str], key: str) -> bool:
+    """Return whether something that is on by itself is.
+
+    Raises:
+        ConfigError: If its value is neither true nor false.
+
+    Example:
+        >>> switch({}, "progress"), switch({"progress": "false"}, "progress")
+        (True, False)
+    """
+    text = given.get(key, "true")
+    if text.lower() not in ("true", "false"):
+        raise ConfigError([f"{key} must be true or false, got {text}"])
+    return text.lower() == "true"
 
 
 def out_of_bounds(settings: Any) -> Iterator[str]:

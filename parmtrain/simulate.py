@@ -10,10 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from parmtrain.bounds import twice
-from parmtrain.command import Terminal, ending_quietly, progress, settings_command
+from parmtrain.command import Terminal, ending_quietly, settings_command
 from parmtrain.errors import ConfigError
 from parmtrain.files import cannot_write
 from parmtrain.outputs import SIMULATION, TABLE, Outputs
+from parmtrain.progress import progress
 from parmtrain.serving import Frontend, Limits
 from parmtrain.serving.frontend.acceptance import Acceptance
 from parmtrain.serving.frontend.trust import Trust
@@ -62,6 +63,7 @@ class Load(Limits):
     fallback: float = setting(0.1, "accuracy of default answers", least=0, most=1)
     seed: int = setting(0, "seed of arrivals, service times and slowdowns", least=0)
     folder: str = setting("runs/simulate", "folder for the table and the plot")
+    progress: bool = setting(True, "tell how far this is: a bar in a terminal, a line every few seconds elsewhere")
     outputs: ClassVar[Outputs] = SIMULATION
 
     @property

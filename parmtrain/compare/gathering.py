@@ -20,7 +20,7 @@ from parmtrain.outputs import COMPARISON
 from parmtrain.run_folder import RunFolder
 
 SAME = ("task", "measure")  # what all runs of a table have in common
-ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "optimized", "data.root", "seed", "task.source.root")
+UNSEEN = ("cache", "ckpt_path", "overwrite", "logger", "optimized", "progress", "seed", "data.root", "task.source.root")
 
 
 def gather(source: str | Path, overrides: Sequence[str] = (), folder: str | Path | None = None) -> list[Row]:
@@ -67,7 +67,7 @@ def gather(source: str | Path, overrides: Sequence[str] = (), folder: str | Path
 def settings_of(place: RunFolder) -> dict[str, Any]:
     """Return what a run was given, by key, without what has no influence on its figures."""
     content: Any = OmegaConf.to_container(place.read_config(), resolve=True)
-    return {key: value for key, value in leaves(content).items() if not key.startswith(ELSEWHERE)}
+    return {key: value for key, value in leaves(content).items() if not key.startswith(UNSEEN)}
 
 
 def differing(runs: Sequence[Run]) -> list[str]:

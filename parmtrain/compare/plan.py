@@ -23,7 +23,7 @@ from parmtrain.query_type import QueryType
 from parmtrain.run_folder import RunFolder
 
 ALL, AUTO = "all", "auto"
-ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "optimized")  # what does not identify a run
+ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "optimized", "progress")  # what does not identify a run
 OPTIONS = {"folder": "--folder", "config_dir": "--config-dir", "config-dir": "--config-dir"}
 RUNS = "runs"  # folder of the runs in that of a comparison
 COLUMNS = ("task", "code", "k", "r", "seed")

@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator
 from parmtrain import drawing
 from parmtrain.objectives import DEGRADED, objectives
 
-MARKERS = "os^Dv<>Phd*X"
 ACROSS = 3  # panels side by side
 WIDE = 10.0  # largest value ÷ smallest one, from which an axis is logarithmic
 
@@ -31,6 +30,7 @@ class Run:
     settings: dict[str, Any]
 
 
+@drawing.styled()
 def searched(runs: Sequence[Run], keys: Sequence[str], path: Path) -> None:
     """Plot A_d on the validation split against k, if it differed, and each of some keys; one marker for each code.
 
@@ -55,10 +55,8 @@ def searched(runs: Sequence[Run], keys: Sequence[str], path: Path) -> None:
         places = _places(axes, values)
         for number, code in enumerate(codes):
             own = [(place, y) for place, (run, y) in zip(places, known, strict=True) if run.metrics["code"] == code]
-            axes.plot(*zip(*own, strict=True), MARKERS[number % len(MARKERS)], label=code, alpha=0.8, linestyle="")
+            axes.plot(*zip(*own, strict=True), **drawing.look(number) | {"linestyle": "", "label": code})
         axes.set_xlabel(key)
-        drawing.finish(axes)
-        axes.get_legend().remove()
     for axes in grid[:, 0]:
         axes.set_ylabel(f"$A_d$, validation split ({known[0][0].metrics['measure']})")
     for axes in grid.flat[len(panels) :]:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from parmtrain.command import progress
 from parmtrain.compare.budget import read_budget
 from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
 from parmtrain.compare.results import readable_metrics
@@ -24,6 +23,7 @@ from parmtrain.inputs import as_folder
 from parmtrain.outputs import COMPARISON
 from parmtrain.prepared import Prepared
 from parmtrain.programs import Network
+from parmtrain.progress import progress, showing
 from parmtrain.run_folder import RunFolder
 from parmtrain.runs import run
 from parmtrain.training.fit import quiet
@@ -96,7 +96,9 @@ def compare(
     quiet()
     budget, overrides = read_budget(overrides)
     given = Given(deployed, data)
-    supported, unsupported = _supported(planned_runs(overrides, study, config_dir, given.identity), given)
+    planned = planned_runs(overrides, study, config_dir, given.identity)
+    with showing(planned[0].cfg.progress):
+        supported, unsupported = _supported(planned, given)
     for title, reason in unsupported.items():
         log.warning("left out: %s: %s", title, reason)
     waiting = [one for one in supported if not one.folder.finished]

@@ -16,6 +16,7 @@ ELSEWHERE = (
     "metrics",
     "unavailable",
     "optimized",
+    "progress",
     "data",
     "confidence",
     "accept",

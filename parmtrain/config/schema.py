@@ -89,6 +89,7 @@ class Config:
     optimized: list[str] = field(default_factory=lambda: ["degraded"])
     unavailable: list[float] = field(default_factory=lambda: [0.01, 0.05, 0.1])
     ckpt_path: str | None = None
+    progress: bool = True
     overwrite: bool = False
     cache: str = "~/.cache/parmtrain"
     layout: str = "grid"

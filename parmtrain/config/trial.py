@@ -28,10 +28,11 @@ from parmtrain.probes import check_predictions
 from parmtrain.programs import Network
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.source import Source
-from parmtrain.training.callbacks import Bar, Checkpoints
+from parmtrain.training.callbacks import Checkpoints
 from parmtrain.training.fit import starts_processes
 from parmtrain.training.groups import GroupBatch
 from parmtrain.training.parity_module import ParityModule
+from parmtrain.training.telling import Bar
 
 
 def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault], data: Source | None = None) -> list[Fault]:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from parmtrain.answers import output_of
 from parmtrain.cache import intact_array, key_of, write_array
-from parmtrain.command import progress
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import DeployedModelError, reason_of
 from parmtrain.probes import require_alone
+from parmtrain.progress import progress
 from parmtrain.query_type import AsType
 from parmtrain.tasks.base import TaskInput
 from parmtrain.tasks.queries import QuerySet

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from parmtrain.codes import CodedPredictor, arrivals, decode_each
-from parmtrain.command import progress
 from parmtrain.errors import InputError
 from parmtrain.evaluation.certainty import Calibrated, certainty_of
 from parmtrain.evaluation.reconstructions import Collector, Reconstructions
 from parmtrain.evaluation.scores import Late, Scores
 from parmtrain.metrics import Measures, Tally
+from parmtrain.progress import progress
 from parmtrain.tasks.base import Task, TaskInput
 from parmtrain.tasks.queries import QuerySet
 from parmtrain.training.groups import GroupBatch, GroupDataset, GroupSampler, group_loader, prepare_batch

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from parmtrain.bounds import Count, Share, Whole
-from parmtrain.command import progress
 from parmtrain.errors import ConfigError, DataError, reason_of
+from parmtrain.progress import progress
 from parmtrain.tasks.arrays import require_finite
 from parmtrain.tasks.classification import check_labels
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries, no_labels

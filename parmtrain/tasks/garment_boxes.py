@@ -11,9 +11,9 @@ from torch.nn.functional import interpolate
 
 from parmtrain.bounds import Count, Whole
 from parmtrain.cache import cached_array, key_of
-from parmtrain.command import progress
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.metrics import boxes
+from parmtrain.progress import progress
 from parmtrain.tasks.idx import IdxImages
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
 from parmtrain.tasks.source import Source

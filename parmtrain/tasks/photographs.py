@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import v2
 
-from parmtrain.command import progress
 from parmtrain.errors import DataError
+from parmtrain.progress import progress
 from parmtrain.tasks.queries import QuerySet
 
 MODES = ("1", "L", "P", "LA", "PA", "La", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I;16B")

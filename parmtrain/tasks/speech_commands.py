@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from parmtrain.bounds import Count, Positive, twice
-from parmtrain.command import progress
 from parmtrain.errors import DataError, MissingDataError
+from parmtrain.progress import progress
 from parmtrain.tasks.audio import read_clip
 from parmtrain.tasks.download import attempt
 from parmtrain.tasks.folder import require_known_folders

@@ -9,7 +9,7 @@ from torch import nn
 
 from parmtrain.bounds import Count, Name
 from parmtrain.cache import cached_array, key_of
-from parmtrain.command import progress
+from parmtrain.progress import progress
 from parmtrain.tasks.classification import Classification
 from parmtrain.tasks.queries import QuerySet, Splits, TensorQueries
 from parmtrain.tasks.source import Source

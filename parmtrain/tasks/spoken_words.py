@@ -18,9 +18,9 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from parmtrain.bounds import Bounds, Count, Some, bounded
-from parmtrain.command import progress
 from parmtrain.errors import DataError, MissingDataError
 from parmtrain.files import replacing, write_json, write_text
+from parmtrain.progress import progress
 from parmtrain.tasks.audio import fitted, to_int16
 from parmtrain.tasks.speech_commands import LISTS, WordFolders
 

@@ -1,4 +1,4 @@
-"""Lightning callbacks for training any model here: checkpoints, progress, reproducible epochs, history."""
+"""Lightning callbacks for training any model here: checkpoints, reproducible epochs, history."""
 
 import time
 from math import isfinite
@@ -7,9 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from parmtrain.command import shows_progress
 from parmtrain.errors import TrainingError
 from parmtrain.run_folder import BEST, LAST
 
@@ -201,24 +200,3 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
         self.epochs, self.seconds = list(state_dict["epochs"]), state_dict["seconds"]
-
-
-class Bar(RichProgressBar):
-    """Show a progress bar that adds little time to small steps and disappears when training ends."""
-
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=50)
-        if not shows_progress():
-            self.disable()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Advance the bar only when the screen is refreshed."""
-        if (batch_idx + 1) % self.refresh_rate == 0 or trainer.is_last_batch:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Leave out the version number of a logger."""
-        metrics = super().get_metrics(trainer, pl_module)
-        return {name: value for name, value in metrics.items() if name != "v_num"}

@@ -21,10 +21,11 @@ from parmtrain.files import replacing, write_json
 from parmtrain.run_folder import LAST
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
-from parmtrain.training.callbacks import Bar, Checkpoints, FiniteLoss, ReproducibleEpochs
+from parmtrain.training.callbacks import Checkpoints, FiniteLoss, ReproducibleEpochs
 from parmtrain.training.checkpoints import read_checkpoint
 from parmtrain.training.fit import fit
 from parmtrain.training.groups import GroupBatch, GroupsDataModule
+from parmtrain.training.telling import telling
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,12 @@ def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache
     last = folder / LAST
     if last.is_file() and read_checkpoint(last) is None:
         set_aside(last)
-    callbacks = [Checkpoints(folder, monitor=None), ReproducibleEpochs(recipe.seed), FiniteLoss(last), Bar()]
+    callbacks: list[pl.Callback] = [
+        Checkpoints(folder, monitor=None),
+        ReproducibleEpochs(recipe.seed),
+        FiniteLoss(last),
+    ]
+    callbacks += telling("training the deployed model")
     trainer = recipe.trainer(max_epochs=recipe.epochs, callbacks=callbacks)
     fit(trainer, training, data, resume=last if last.is_file() else None)
     network.cpu()

@@ -1,0 +1,111 @@
+"""How far long work is: a bar in a terminal or a notebook, which disappears, and a line every few seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import TypeVar
+
+from rich import get_console
+from rich.progress import track
+
+T = TypeVar("T")
+FIRST, EVERY = 2.0, 10.0  # seconds until the first line, and between two of them
+_wanted: ContextVar[bool] = ContextVar("_wanted", default=True)
+
+
+@contextmanager
+def showing(wanted: bool) -> Iterator[None]:
+    """Tell of progress inside a block, or do not."""
+    token = _wanted.set(wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+def in_bars() -> bool:
+    """Return whether bars show progress: standard output is a terminal or a notebook."""
+    console = get_console()
+    return _wanted.get() and (console.is_interactive or console.is_jupyter)
+
+
+def in_lines() -> bool:
+    """Return whether lines show progress, for logs."""
+    return _wanted.get() and not in_bars()
+
+
+def progress(steps: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+    """Yield steps, and tell how far they are.
+
+    Args:
+        steps: The steps.
+        title: What is done.
+        total: How many steps there are; None if ``len`` says so, or if nobody knows.
+
+    Example:
+        >>> sum(progress([1, 2, 3], "adding"))
+        6
+    """
+    if in_bars():
+        yield from track(steps, title, total, transient=True)
+    elif in_lines():
+        yield from _with_lines(steps, Lines(title, total or (len(steps) if isinstance(steps, Sized) else None)))
+    else:
+        yield from steps
+
+
+def _with_lines(steps: Iterable[T], lines: "Lines") -> Iterator[T]:
+    for done, step in enumerate(steps):
+        lines.tell(done)
+        yield step
+
+
+class Lines:
+    """Print how far some work is to standard error, the first time after two seconds.
+
+    Args:
+        title: What is done.
+        total: How many steps there are; None if nobody knows.
+    """
+
+    def __init__(self, title: str, total: float | None) -> None:
+        self.title, self.total = title, total
+        self.begun = time.monotonic()
+        self.due = self.begun + FIRST
+
+    def tell(self, done: float, more: str = "") -> None:
+        """Print a line if one is due.
+
+        Args:
+            done: Number of steps that are done.
+            more: What else to say.
+        """
+        now = time.monotonic()
+        if now < self.due:
+            return
+        self.due = now + EVERY
+        with suppress(OSError):  # the terminal may be gone
+            print(self.line(done, now - self.begun, more), file=sys.stderr, flush=True)
+
+    def line(self, done: float, seconds: float, more: str = "") -> str:
+        """Return a line.
+
+        Example:
+            >>> Lines("scoring", 40).line(10, 5.0), Lines("scoring", None).line(10, 5.0)
+            ('scoring: 10 of 40 (25 %), 5 s so far, about 15 s to go', 'scoring: 10, 5 s so far')
+        """
+        text = f"{self.title}: {done:g}"
+        if self.total:
+            text += f" of {self.total:g} ({100 * done / self.total:.0f} %)"
+        text += f", {_time(seconds)} so far"
+        if self.total and done:
+            text += f", about {_time(seconds * (self.total - done) / done)} to go"
+        return f"{text}; {more}" if more else text
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
