@@ -21,6 +21,7 @@ from parmtrain.evaluation.costs import resources, timings
 from parmtrain.evaluation.ordinary import ordinary_queries
 from parmtrain.evaluation.scores import Scores
 from parmtrain.files import write_json
+from parmtrain.loggers import Published, publish
 from parmtrain.parity_training import Trained
 from parmtrain.prepared import Prepared
 from parmtrain.probes import answers
@@ -120,6 +121,7 @@ def write(
         logger.log_metrics(
             {f"test/available_{measure}": scores.available[measure], f"test/degraded_{measure}": scores.degraded.main}
         )
+        publish(logger, _published(record, place))
     write_json(place.metrics, record.to_json())
     return result
 
@@ -177,6 +179,18 @@ def _draw(result: Result, trained: Trained, place: RunFolder) -> None:
     if record.scores.certainty:
         confidence_plot(record, place.confidence)
     save(result.picture(), place.examples)
+
+
+def _published(record: RunRecord, place: RunFolder) -> Published:
+    """Return what a run has to show to a logger."""
+    drawn = (place.training_curves, place.overall_accuracy, place.confidence, place.examples)
+    about = {"task": record.task, "code": record.code, "k": record.scheme.k, "n": record.scheme.n}
+    return Published(
+        name=f"{record.task}-{record.code}-k{record.scheme.k}",
+        pictures={path.stem: path for path in drawn if path.is_file()},
+        bundle=place.export,
+        about=about | {"deployed": record.fingerprint, "degraded": record.scores.degraded.main},
+    )
 
 
 def _some_queries(work: Prepared) -> Tensor:

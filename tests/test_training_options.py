@@ -1,8 +1,6 @@
 """Choices for a training: processes, precision, callbacks, metrics, teacher, starting weights and logger."""
 
 import re
-import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -155,19 +153,3 @@ def test_the_teacher_sees_what_the_encoder_saw_or_the_unaugmented_image(
     else:
         assert answered[1:] == [0, 0]  # F ran on the unaugmented queries once, beforehand
         assert min(shares) > 0.9
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
-def test_other_loggers_with_their_real_clients(logger: str, tmp_path: Path) -> None:
-    offline = ["logger.offline=true"] if logger == "wandb" else []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # raised by the clients themselves
-        small_run(tmp_path, f"logger={logger}", *offline, "trainer.max_epochs=1")
-    pattern = "*.wandb" if logger == "wandb" else "events.out.tfevents.*"
-    deadline, written = time.monotonic() + 30, b""
-    while b"test/degraded_accuracy" not in written and time.monotonic() < deadline:  # wandb's writer is its own process
-        written = b"".join(log.read_bytes() for log in (tmp_path / "logs").rglob(pattern))
-        time.sleep(0.1)
-    assert b"val/degraded_accuracy" in written
-    assert b"test/degraded_accuracy" in written
