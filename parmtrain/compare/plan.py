@@ -97,7 +97,7 @@ def planned_runs(overrides: Sequence[str], study: Path, config_dir: str | None =
     """Return one run for each combination of the values in the overrides.
 
     Args:
-        overrides: Overrides as ``python -m parmtrain -m`` takes them; ``code=all`` stands for every code.
+        overrides: Overrides as ``parmtrain -m`` takes them; ``code=all`` stands for every code.
         study: Folder of the comparison.
         config_dir: Folder with YAML files of your own.
 
