@@ -1,4 +1,4 @@
-"""Have parity models follow what is served: ``python -m parmtrain.adapt bundle=RUN versions=FOLDER keep=FOLDER``."""
+"""Have parity models follow what is served: ``parmtrain adapt bundle=RUN versions=FOLDER keep=FOLDER``."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Which code to deploy: ``python -m parmtrain.advise results=STUDY/table.csv [key=value …]``."""
+"""Which code to deploy: ``parmtrain advise results=STUDY/table.csv [key=value …]``."""
 
 import logging
 import sys
@@ -38,7 +38,7 @@ RIVALS = ("none", "equal", "hedged")
 class AdviceSettings(Load):
     """Settings of the advice."""
 
-    results: str = setting("", "table.csv of parmtrain.compare, with codes, their schemes and accuracies")
+    results: str = setting("", "table.csv of parmtrain compare, with codes, their schemes and accuracies")
     margin: float = setting(0.001, "overall accuracy to give up at most for a shorter tail", least=0, most=1)
     folder: str = setting("runs/advise", "folder for the table and the plot")
     outputs: ClassVar[Outputs] = ADVICE
@@ -47,7 +47,7 @@ class AdviceSettings(Load):
         """Yield every fault except numbers out of bounds."""
         yield from super().faults()
         if not self.results:
-            yield "results must be the table.csv that parmtrain.compare wrote, got none; set results=…"
+            yield "results must be the table.csv that parmtrain compare wrote, got none; set results=…"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Score an exported bundle again: ``python -m parmtrain.evaluate RUN_FOLDER``."""
+"""Score an exported bundle again: ``parmtrain evaluate RUN_FOLDER``."""
 
 import logging
 import sys

@@ -35,7 +35,7 @@ class Outputs:
             >>> ADVICE.in_the_way(folder)
             >>> _ = (folder / "table.csv").write_text("code,k,r")
             >>> (ADVICE.in_the_way(folder) or "").replace(str(folder), "…")
-            'holds …/table.csv, which parmtrain.advise did not write'
+            'holds …/table.csv, which parmtrain advise did not write'
             >>> COMPARISON.in_the_way(folder)
         """
         for path in (folder / TABLE, *(folder / name for name in self.more)):
@@ -54,9 +54,9 @@ class Outputs:
         return None
 
 
-COMPARISON = Outputs("parmtrain.compare", "code", ("table.md", "codes.png", "searched.png"), sign="runs")
-ADVICE = Outputs("parmtrain.advise", "strategy", ("advice.png",))
-SIMULATION = Outputs("parmtrain.simulate", "strategy", ("latency.png",))
+COMPARISON = Outputs("parmtrain compare", "code", ("table.md", "codes.png", "searched.png"), sign="runs")
+ADVICE = Outputs("parmtrain advise", "strategy", ("advice.png",))
+SIMULATION = Outputs("parmtrain simulate", "strategy", ("latency.png",))
 EVERY = (COMPARISON, ADVICE, SIMULATION)
 
 

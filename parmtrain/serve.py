@@ -1,4 +1,4 @@
-"""Serve a bundle on this machine or on a Ray cluster: ``python -m parmtrain.serve bundle=RUN k=2 replicas=4``."""
+"""Serve a bundle on this machine or on a Ray cluster: ``parmtrain serve bundle=RUN k=2 replicas=4``."""
 
 import os
 import signal

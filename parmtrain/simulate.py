@@ -1,4 +1,4 @@
-"""Compare services in a simulation: ``python -m parmtrain.simulate [key=value …]``."""
+"""Compare services in a simulation: ``parmtrain simulate [key=value …]``."""
 
 import sys
 from collections.abc import Iterator

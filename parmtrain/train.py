@@ -127,7 +127,7 @@ def _command_to_resume(checkpoint: Path, folder: Path) -> str:
     if checkpoint.absolute().is_relative_to(folder.absolute()):  # F's checkpoint is found automatically
         kept = [override for override in overrides if not override.startswith(("ckpt_path=", "overwrite="))]
         overrides = [*kept, quoted("ckpt_path", checkpoint)]
-    return shlex.join(["python", "-m", "parmtrain", *options, *overrides])
+    return shlex.join(["parmtrain", *options, *overrides])
 
 
 def _remove_if_empty(folder: Path) -> None:

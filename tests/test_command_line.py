@@ -114,7 +114,9 @@ def stopped_at(folder: Path, pattern: str, *arguments: str) -> list[str]:
     assert "Traceback" not in said
     found = re.search(r"resume with: (.*)", said)
     assert found is not None
-    return shlex.split(found.group(1))[3:]
+    command, *words = shlex.split(found.group(1))
+    assert command == "parmtrain"
+    return words
 
 
 @pytest.mark.slow

@@ -215,5 +215,5 @@ def test_every_signal_that_stops_says_how_to_go_on(number: int, status: int, tmp
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == status, said
-    assert "resume with: python -m parmtrain" in said
+    assert "resume with: parmtrain" in said
     assert "Traceback" not in said

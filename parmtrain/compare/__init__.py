@@ -1,4 +1,4 @@
-"""Compare codes and rivals on the same groups, in one table: ``python -m parmtrain.compare task=… k=2,3 code=all``."""
+"""Compare codes and rivals on the same groups, in one table: ``parmtrain compare task=… k=2,3 code=all``."""
 
 from parmtrain.compare.plan import PlannedRun, planned_runs
 from parmtrain.compare.study import compare

@@ -1,4 +1,4 @@
-"""The command line: ``python -m parmtrain.compare [--folder DIR] [--config-dir DIR] key=value[,value …] …``."""
+"""The command line: ``parmtrain compare [--folder DIR] [--config-dir DIR] key=value[,value …] …``."""
 
 import sys
 

@@ -80,7 +80,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise DataError(f"results={path} must have commas between its columns, got {other}; save it with commas")
     if missing := sorted(NEEDED - set(names)):
         raise DataError(
-            f"results={path} must be a table that this version of parmtrain.compare wrote; it lacks the columns "
+            f"results={path} must be a table that this version of parmtrain compare wrote; it lacks the columns "
             f"{', '.join(missing)}"
         )
     yield from lines

@@ -103,7 +103,7 @@ def planned_runs(
     """Return one run for each combination of the values in the overrides.
 
     Args:
-        overrides: Overrides as ``python -m parmtrain -m`` takes them; ``code=all`` stands for every code.
+        overrides: Overrides as ``parmtrain -m`` takes them; ``code=all`` stands for every code.
         study: Folder of the comparison.
         config_dir: Folder with YAML files of your own.
         from_python: What identifies the deployed model and the data sets that were given from Python, if any were.

@@ -69,7 +69,7 @@ def compare(
     """Compare codes: train what is missing, reuse finished runs, write ``table.md``, ``table.csv`` and a plot.
 
     Args:
-        overrides: Overrides as ``python -m parmtrain -m`` takes them, lists of values included; ``code=all`` stands for
+        overrides: Overrides as ``parmtrain -m`` takes them, lists of values included; ``code=all`` stands for
             every code. Combinations that a code does not support are left out, and the table says why. The table
             names the best code within ``budget.flops``, ``budget.bytes`` and ``budget.dispatches`` of a group.
         study: Folder of the comparison. The same call resumes an interrupted one.

@@ -19,8 +19,9 @@ from parmtrain.codes import Code
 from parmtrain.confidence import Confidence
 from parmtrain.config.own_code import own_sources
 from parmtrain.config.schema import Start
+from parmtrain.config.targets import not_built
 from parmtrain.deployed import DeployedModel
-from parmtrain.errors import ConfigError, ParmtrainError, reason_of
+from parmtrain.errors import ConfigError, ParmtrainError
 from parmtrain.metrics import Measures
 from parmtrain.probes import probes
 from parmtrain.tasks.base import Task
@@ -78,7 +79,7 @@ def build(node: Any, **more: Any) -> Any:
             raise bottom from fault
         where = re.search(r"full_key: (\S+)", str(fault))  # as Hydra states it
         key = where[1] if where else node.get("_target_")
-        raise ConfigError([f"{key}: {reason_of(bottom)}"]) from fault
+        raise ConfigError([not_built(key, fault, bottom)]) from fault
 
 
 def schedule(node: DictConfig | None) -> Callable[..., LRScheduler]:

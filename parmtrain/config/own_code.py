@@ -5,9 +5,8 @@ import inspect
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
-
-from hydra.utils import get_object
 
 INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -43,7 +42,7 @@ def _file(name: str) -> Path | None:
     if name.partition(".")[0] == PACKAGE.name:
         return None
     try:
-        source = inspect.getsourcefile(get_object(name))
+        source = inspect.getsourcefile(resolve_name(name))
     except Exception:  # what cannot be imported is a fault that others find
         return None
     file = Path(source).resolve() if source else None

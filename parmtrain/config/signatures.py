@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from parmtrain.config.faults import Fault
+from parmtrain.config.targets import target_fault
 from parmtrain.validation import first_wrong
 
 MANY = 12
@@ -27,13 +28,10 @@ def misnamed(cfg: DictConfig) -> Iterator[Fault]:
     seen: set[str] = set()
     for path, node in _targets(cfg, ""):
         target = node["_target_"]
-        try:
-            callee = resolve_name(target)
-            assert callable(callee)
-        except Exception:  # an import can raise anything
-            key = f"{path}._target_"
-            yield Fault(key, f"{key} must be a class or function that can be imported, got {target}")
+        if (why := target_fault(path, target)) is not None:
+            yield Fault(f"{path}._target_", why)
             continue
+        callee = resolve_name(target)
         given = {key: value for key, value in node.items() if not str(key).startswith("_")}
         try:
             parameters = inspect.signature(callee).parameters

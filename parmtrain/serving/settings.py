@@ -150,7 +150,7 @@ class ServeSettings(Limits):
             if getattr(self, name) != default:
                 yield f"{name} must not be set with fleet=…, whose servers run already, got {getattr(self, name)}"
         if self.follow and self.bundle and not behind_a_link(Path(self.bundle)):
-            yield f"follow=true needs a link to a bundle, as versions/current of parmtrain.adapt, got {self.bundle}"
+            yield f"follow=true needs a link to a bundle, as versions/current of parmtrain adapt, got {self.bundle}"
         if self.keep and (why := cannot_write(Path(self.keep).expanduser())) is not None:
             yield f"keep={self.keep}: {why}; name another folder"
 

@@ -1,4 +1,4 @@
-"""Measure how long a model of a bundle takes by batch size: ``python -m parmtrain.serve --curve bundle=RUN``."""
+"""Measure how long a model of a bundle takes by batch size: ``parmtrain serve --curve bundle=RUN``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class CurveSettings(ModelSettings):
 
     sizes: list[int] = setting([1, 2, 4, 8, 16, 32], "numbers of queries in a batch")
     rounds: int = setting(20, "how often each size is run; the median counts", above=0)
-    file: str = setting("batch_curve.csv", "CSV file to write, for batch_curve=… of parmtrain.simulate")
+    file: str = setting("batch_curve.csv", "CSV file to write, for batch_curve=… of parmtrain simulate")
 
     def faults(self) -> Iterator[str]:
         """Yield every fault except numbers out of bounds."""

@@ -76,7 +76,7 @@ class InstanceSettings(ModelSettings):
         """Yield every fault except numbers out of bounds."""
         yield from super().faults()
         if self.follow and self.bundle and not behind_a_link(Path(self.bundle)):
-            yield f"follow=true needs a link to a bundle, as versions/current of parmtrain.adapt, got {self.bundle}"
+            yield f"follow=true needs a link to a bundle, as versions/current of parmtrain adapt, got {self.bundle}"
 
 
 class OneModel:
