@@ -32,17 +32,22 @@ class Mark:
 
 
 def shape(number: int) -> dict[str, Any]:
-    """Return the colour and the shape of one of many marks with numbers; the first 32 differ.
+    """Return the colour, shape and filling of one of many marks with numbers; the first 64 differ.
+
+    Of eight in a row, the first four are filled, and the others are white with a coloured edge.
 
     Example:
-        >>> shape(0), shape(8)
-        ({'color': '#0072B2', 'marker': 'o'}, {'color': '#0072B2', 'marker': 's'})
+        >>> shape(0)
+        {'color': '#0072B2', 'marker': 'o', 'markerfacecolor': '#0072B2', 'markeredgecolor': 'white'}
+        >>> shape(4)
+        {'color': '#56B4E9', 'marker': 'o', 'markerfacecolor': 'white', 'markeredgecolor': '#56B4E9'}
     """
-    colours = LOOKS["color"]
-    return {
-        "color": colours[number % len(colours)],
-        "marker": list(SHAPES)[(number + number // len(colours)) % len(SHAPES)],
-    }
+    count = len(LOOKS["color"])
+    colour, again = LOOKS["color"][number % count], (number + number // count) % count
+    filled = again < len(SHAPES)
+    fill, edge = (colour, "white") if filled else ("white", colour)
+    marker = list(SHAPES)[again % len(SHAPES)]
+    return {"color": colour, "marker": marker, "markerfacecolor": fill, "markeredgecolor": edge}
 
 
 def draw_marks(panels: Sequence[tuple[Axes, Sequence[Mark]]]) -> None:
@@ -54,16 +59,19 @@ def draw_marks(panels: Sequence[tuple[Axes, Sequence[Mark]]]) -> None:
         >>> from matplotlib.figure import Figure
         >>> axes = Figure().subplots()
         >>> draw_marks([(axes, [Mark((0.5, 0.5), 1, shape(0)), Mark((0.5, 0.5), 2, shape(1))])])
-        >>> [text.get_text() for text in axes.texts]
+        >>> [text.get_text() for text in axes.texts if text.get_text()]
         ['1', '2']
     """
     for figure in {axes.get_figure(root=True) for axes, _ in panels}:
+        assert figure is not None
         settle(figure)
     for axes, marks in panels:
         axes.set_autoscale_on(False)
         area = frame(axes)
         wide = area._replace(width=area.width + SIZE, height=area.height + SIZE)  # a centre may lie on its edge
-        moved = shifts([box(axes, mark.place, SIZE, SIZE) for mark in marks], frame=wide)
+        sizes = [SIZE + 2 * RIM if mark.rim else SIZE for mark in marks]
+        boxes = [box(axes, mark.place, size, size) for mark, size in zip(marks, sizes, strict=True)]
+        moved = shifts(boxes, frame=wide)
         for mark, shift in zip(marks, moved, strict=True):
             _draw(axes, mark, shift)
 
@@ -77,11 +85,14 @@ def _draw(axes: Axes, mark: Mark, shift: tuple[float, float]) -> None:
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
         lead = axes.annotate("", mark.place, shift, textcoords="offset points", arrowprops=line, zorder=2.5)
         lead.set_in_layout(False)
-    size, placed = SIZE * SHAPES[mark.look["marker"]], {"transform": axes.transData + aside, "clip_on": False}
-    rims = [(BLACK, size + 2 * RIM)] if mark.rim else []
-    for colour, wide in (*rims, (mark.look["color"], size)):
-        look = {**mark.look, "color": colour, "markeredgecolor": "white", "markeredgewidth": 1 if rims else 0.5}
-        (drawn,) = axes.plot(*mark.place, **look, linestyle="", markersize=wide, **placed, zorder=3)
+    size = SIZE * SHAPES[mark.look["marker"]]
+    placed: dict[str, Any] = {"transform": axes.transData + aside, "clip_on": False}
+    rim = {**mark.look, "color": BLACK, "markerfacecolor": BLACK, "markeredgecolor": "white"}
+    for look, wide in ((rim, size + 2 * RIM), (mark.look, size))[0 if mark.rim else 1 :]:
+        width = 1.6 if look["markerfacecolor"] == "white" else 0.6
+        (drawn,) = axes.plot(
+            *mark.place, **look, markeredgewidth=width, linestyle="", markersize=wide, **placed, zorder=3
+        )
         drawn.set_in_layout(False)
     axes.annotate(
         f"{mark.number}",
@@ -90,7 +101,7 @@ def _draw(axes: Axes, mark: Mark, shift: tuple[float, float]) -> None:
         textcoords="offset points",
         ha="center",
         va="center_baseline",
-        color=on(mark.look["color"]),
+        color=on(mark.look["markerfacecolor"]),
         fontsize=8 if mark.number < 100 else 6,
         fontweight="bold",
         annotation_clip=False,

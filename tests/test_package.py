@@ -42,6 +42,7 @@ def test_an_installed_wheel_carries_its_configuration(tmp_path: Path) -> None:
     )
     assert ended.stdout.startswith(f"{site}/parmtrain/__init__.py\n")
     assert "_target_: parmtrain.codes.Sum" in ended.stdout
+    assert (site / "parmtrain" / "plots.mplstyle").is_file()
     shipped = {path.relative_to(site / "parmtrain") for path in (site / "parmtrain" / "conf").rglob("*.yaml")}
     assert shipped == {path.relative_to(HERE) for path in (HERE / "conf").rglob("*.yaml")}
 

@@ -6,7 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-INK, CODED, LATE = "#333333", "#0072b2", "#d55e00"  # told apart by colour-blind people, too
+from parmtrain.drawing import BLUE, ORANGE, save, styled
+
+INK, CODED, LATE = "#333333", BLUE, ORANGE
 OWN, PALE = "#eeeeee", "#dcebf5"
 ROWS = {"first": 2.3, "second": 1.3, "parity": 0.3}
 
@@ -27,9 +29,10 @@ def arrow(
     )
 
 
+@styled()
 def draw() -> Figure:
     """Return the picture: two queries, three workers, one of them late, and what the decoder makes of the others."""
-    figure = Figure(figsize=(9.4, 3.3), layout="constrained")
+    figure = Figure(figsize=(9.4, 3.3))
     axes = figure.add_subplot()
     axes.set(xlim=(-1.0, 10.6), ylim=(-0.35, 3.0), aspect="equal")
     axes.axis("off")
@@ -45,8 +48,8 @@ def draw() -> Figure:
     box(axes, 4.9, ROWS["parity"], "parity model", PALE, CODED, 2.0)
     arrow(axes, (5.98, ROWS["first"]), (9.0, ROWS["first"]))
     axes.text(6.35, ROWS["second"], "slow, or lost", ha="left", va="center", fontsize=10, color=LATE)
-    axes.plot([6.05, 6.25], [ROWS["second"] - 0.12, ROWS["second"] + 0.12], color=LATE, lw=2)
-    axes.plot([6.05, 6.25], [ROWS["second"] + 0.12, ROWS["second"] - 0.12], color=LATE, lw=2)
+    axes.plot([6.05, 6.25], [ROWS["second"] - 0.12, ROWS["second"] + 0.12], "-", color=LATE, lw=2)
+    axes.plot([6.05, 6.25], [ROWS["second"] + 0.12, ROWS["second"] - 0.12], "-", color=LATE, lw=2)
     box(axes, 7.4, ROWS["parity"], "decoder", PALE, CODED, 1.5)
     arrow(axes, (5.98, ROWS["parity"]), (6.58, ROWS["parity"]), CODED)
     arrow(axes, (8.35, ROWS["first"] - 0.06), (7.75, ROWS["parity"] + 0.36), CODED, -0.12)
@@ -57,4 +60,4 @@ def draw() -> Figure:
 
 
 if __name__ == "__main__":
-    draw().savefig(Path(__file__).with_suffix(".png"), dpi=150)
+    save(draw(), Path(__file__).with_suffix(".png"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from parmtrain.drawing import finish, save
+from parmtrain.drawing import finish, look, save, styled
 
 
 def points(table: str, code: str) -> list[tuple[int, float, float]]:
@@ -22,18 +22,19 @@ def points(table: str, code: str) -> list[tuple[int, float, float]]:
     return sorted((int(row["k"]), float(row["degraded"]), float(row["degraded_spread"] or 0)) for row in rows)
 
 
+@styled()
 def draw(path: Path, available: float, lines: list[str]) -> None:
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(7, 5))
     axes = figure.subplots()
     axes.axhline(available, color="black", linestyle=":", label="deployed model, $A_a$")
     shown: set[int] = set()
-    for line in lines:
+    for number, line in enumerate(lines):
         label, _, source = line.partition("=")
         table, _, code = source.rpartition(":")
         found = points(table, code)
         shown = shown or {k for k, _, _ in found}
         ks, values, spreads = zip(*(point for point in found if point[0] in shown), strict=True)
-        axes.errorbar(ks, values, spreads, label=label, marker="o", capsize=3, linewidth=1.2)
+        axes.errorbar(ks, values, spreads, **look(number), label=label, capsize=3, linewidth=1.2)
     axes.set(xlabel="queries in a coding group $k$", ylabel="degraded-mode accuracy $A_d$")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     finish(axes)

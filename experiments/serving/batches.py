@@ -19,17 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torchvision
 import yaml
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from sending import Sender, ended, ending, ticks, wait_for
 
 import parmtrain
 from parmtrain.bundle import Bundle
+from parmtrain.drawing import finish, look, save, styled
 from parmtrain.programs import Network
 from parmtrain.serving.instances.runner import Runner
 from parmtrain.serving.protocol.open_inference import Message, write
@@ -163,20 +164,21 @@ async def _for(settings: Settings, requests: Any, heard: Heard) -> None:
         pass
 
 
+@styled()
 def plot(found: dict[str, dict[str, BatchCurve]], path: Path) -> None:
     """Plot milliseconds a query by batch size."""
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for (precision, models), style in zip(found.items(), ("-", "--", ":"), strict=False):
-        for name, curve in models.items():
-            each = [1e3 * seconds / size for size, seconds in zip(curve.sizes, curve.seconds, strict=True)]
-            axes.plot(curve.sizes, each, style, marker="o", ms=4, label=f"{name}, {precision}")
-    axes.set(xscale="log", yscale="log", xlabel="queries in a batch", ylabel="ms a query")
+    figure = Figure(figsize=(6.4, 4.6))
+    axes = figure.subplots()
+    lines = [(precision, name, curve) for precision, models in found.items() for name, curve in models.items()]
+    for number, (precision, name, curve) in enumerate(lines):
+        each = [1e3 * seconds / size for size, seconds in zip(curve.sizes, curve.seconds, strict=True)]
+        axes.plot(curve.sizes, each, **look(number), label=f"{name}, {precision}")
+    axes.set(title="Time per query", xscale="log", yscale="log", xlabel="queries in a batch", ylabel="ms per query")
     axes.set_xticks(SIZES, [str(size) for size in SIZES])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    finish(axes)
+    save(figure, path)
 
 
 def main(out: Path, settings: Settings) -> None:

@@ -21,7 +21,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from parmtrain.drawing import on, save
+from parmtrain.drawing import on, save, styled
 from parmtrain.files import replacing
 from parmtrain.serving import Kind
 from parmtrain.serving.simulation.simulator import Outcome
@@ -92,9 +92,10 @@ def main(folder: Path, wanted: Map) -> None:
     draw(lines, CODES[wanted.strategy], folder / f"{name}.png")
 
 
+@styled()
 def draw(lines: list[dict[str, float]], codes: list[tuple[int, int]], path: Path) -> None:
     """Draw a map for each code and correlation: slowness across, load up, the ratio as colour and number."""
-    figure = Figure(figsize=(3.1 * len(codes), 5.6), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(codes), 5.6))
     axes = figure.subplots(len(CORRELATION), len(codes), sharex=True, sharey=True)
     for (row, correlation), (column, (k, r)) in product(enumerate(CORRELATION), enumerate(codes)):
         here = {
@@ -104,6 +105,7 @@ def draw(lines: list[dict[str, float]], codes: list[tuple[int, int]], path: Path
         }
         values = np.array([[here[slow, rate] for slow in SLOW] for rate in RATES])
         panel = axes[row, column]
+        panel.grid(visible=False)
         image = panel.imshow(values, cmap="RdBu", norm=LogNorm(1 / 20, 20), origin="lower", aspect="auto")
         for i, j in product(range(len(RATES)), range(len(SLOW))):
             panel.text(

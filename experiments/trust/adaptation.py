@@ -24,7 +24,7 @@ from parmtrain.adapt import Adaptation, AdaptSettings
 from parmtrain.adaptation.pairs import CHUNK, PairFolder
 from parmtrain.bundle import Bundle
 from parmtrain.command import log_to_terminal
-from parmtrain.drawing import BLUE, GREEN, GREY, ORANGE, finish, save
+from parmtrain.drawing import GREY, finish, look, save, styled
 from parmtrain.evaluation.score import ScoredSplit, reconstructions
 from parmtrain.prepared import Prepared
 from parmtrain.reopened import reopen
@@ -42,7 +42,7 @@ DRIFTS: dict[str, Callable[[Tensor], Tensor]] = {
     "blur": lambda images: gaussian_blur(images, [7, 7], [1.2, 1.2]),
     "noise": lambda images: noisy(images, 0.1),
 }
-COLOURS = {"turned": BLUE, "blur": GREEN, "noise": ORANGE}
+LOOKS = {"turned": 0, "blur": 2, "noise": 1}
 
 
 @dataclass
@@ -101,13 +101,14 @@ def main(out: Path, run: str, settings: Settings) -> None:
     plot(rows, before, out / "adaptation.png")
 
 
+@styled()
 def plot(rows: list[tuple[str, str, int, float, object]], before: float, path: Path) -> None:
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.6))
     axes = figure.subplots()
     axes.axhline(before, color=GREY, ls="--", label="before drift")
     for drift in dict.fromkeys(row[0] for row in rows):
         some = [row for row in rows if row[0] == drift and row[1] != "before"]
-        axes.plot([row[2] / 1000 for row in some], [row[3] for row in some], "o-", color=COLOURS[drift], label=drift)
+        axes.plot([row[2] / 1000 for row in some], [row[3] for row in some], **look(LOOKS[drift]), label=drift)
     axes.set(xlabel="thousands of served queries since the drift", ylabel="agreement of reconstructions with F")
     finish(axes)
     save(figure, path)

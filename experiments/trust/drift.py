@@ -31,7 +31,7 @@ from torchvision.transforms.functional import gaussian_blur, rotate
 
 from parmtrain.bundle import Bundle
 from parmtrain.confidence import promised_agreement
-from parmtrain.drawing import BLUE, GREY, ORANGE, finish, save
+from parmtrain.drawing import BLUE, GREY, ORANGE, finish, save, styled
 from parmtrain.evaluation.certainty import confidences
 from parmtrain.evaluation.score import ScoredSplit, reconstructions
 from parmtrain.reopened import reopen
@@ -176,14 +176,15 @@ def false_alarms(settings: Settings) -> int:
     return alarms
 
 
+@styled()
 def plot(found: dict[str, np.ndarray], least: float, settings: Settings, path: Path) -> None:
     """Plot the agreement of what is accepted, in windows of a stream that drifts twice."""
     names = ["none", "turned by 20°", "none"]
     random = np.random.default_rng(3)
     parts = np.concatenate([draw(found[name], settings.stream, random) for name in names])
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    figure = Figure(figsize=(8, 5.2))
     upper, lower = figure.subplots(2, 1, sharex=True)
-    for adapts, colour, label in ((False, GREY, "fixed threshold"), (True, BLUE, "adapted")):
+    for adapts, colour, style, label in ((False, GREY, "--", "fixed threshold"), (True, BLUE, "-", "adapted")):
         trust = Trust(Acceptance([least]), settings.promised, adapts=adapts)
         kept, shares, window = [], [], 1000
         for begin in range(0, len(parts), window):
@@ -194,9 +195,9 @@ def plot(found: dict[str, np.ndarray], least: float, settings: Settings, path: P
             kept.append(np.mean(taken) if taken else np.nan)
             shares.append(len(taken) / window)
         times = np.arange(len(kept)) * window / 1000
-        upper.plot(times, kept, color=colour, label=label)
-        lower.plot(times, shares, color=colour, label=label)
-    upper.axhline(settings.promised, color=ORANGE, ls="--", label="promised")
+        upper.plot(times, kept, style, color=colour, label=label)
+        lower.plot(times, shares, style, color=colour, label=label)
+    upper.axhline(settings.promised, color=ORANGE, ls=":", label="promised")
     for axes in (upper, lower):
         for change in (1, 2):
             axes.axvline(change * settings.stream / 1000, color="black", lw=0.8, ls=":")

@@ -17,10 +17,9 @@ from matplotlib.ticker import PercentFormatter
 from rich.console import Console
 from rich.table import Table
 
-from parmtrain.drawing import BLUE, GREEN, GREY, ORANGE, finish, save
+from parmtrain.drawing import GREY, finish, look, save, styled
 from parmtrain.reopened import reopen
 
-COLOURS = (BLUE, ORANGE, GREEN, "#7a4fb5", "#c2255c")
 PROMISED = ("0.97", "0.98", "0.99")
 
 
@@ -52,26 +51,27 @@ def row(metrics: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
+@styled()
 def draw(every: list[dict[str, Any]], path: Path) -> None:
     """Draw risk against coverage: one panel for each task."""
     tasks = list(dict.fromkeys(metrics["task"] for metrics in every))
-    figure = Figure(figsize=(4.6 * len(tasks), 4), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(tasks), 4.8))
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         of_task = [metrics for metrics in every if metrics["task"] == task]
-        for metrics, colour in zip(of_task, COLOURS, strict=False):
+        for number, metrics in enumerate(of_task):
             taken = metrics["confidence"]["1"]["agreement"]["most_confident"]
             shares = [float(share) for share in taken]
             axes.plot(
                 shares,
                 [1 - value for value in taken.values()],
-                color=colour,
+                **{**look(number), "markevery": 0.15},
                 label=f"{metrics['code']}, k={metrics['k']}",
             )
         own = of_task[0]["confidence"]["1"]["deployed"]
         if own is not None:
             shares = [float(share) for share in own["most_confident"]]
             wrong = [1 - value for value in own["most_confident"].values()]
-            axes.plot(shares, wrong, color=GREY, ls="--", label="F itself: wrong, by its own confidence")
+            axes.plot(shares, wrong, "--", color=GREY, label="F itself: wrong, by its own confidence")
         axes.set(title=task, xlabel="coverage: share taken, most confident first")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         finish(axes)

@@ -27,7 +27,8 @@ STRAIGHT_UNDER = 0.1
 POINTS = [-80, -40, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5]
 HOW = "a line leads from a number to its dot; black rims: no code is better at the same cost or less"
 WIDE = 12  # inches
-MOST_LETTERS = 34  # of a line in the list of codes
+MOST_LETTERS, MOST_SMALL, SMALL = 34, 44, 8  # of a line in the list of codes, and of one in small print
+BEYOND = 1e3  # the right edge of every panel
 FINE_UP_TO = 6.0  # of a resource: ticks at 1, 2 and 5
 
 
@@ -53,8 +54,13 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
     ours = [name for name in options("code") if name != AUTO]
     looks = {name: shape(number) for number, name in enumerate(_in_order(ours, rows))}
     texts = {k: _texts(some, rows) for k, some in groups.items()}
+    small = any("\n" in text for some in texts.values() for text in some)
+    if small:
+        texts = {k: _texts(some, rows, MOST_SMALL) for k, some in groups.items()}
     tallest = max(sum(text.count("\n") + 1 for text in some) for some in texts.values())
-    height = max(3.6, 0.23 * tallest + 0.4)
+    height = max(3.6, (0.16 if small else 0.23) * tallest + 0.6)
+    place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "handlelength": 1.4, "title": "code, $A_d$ and name"}
+    place |= {"fontsize": SMALL} if small else {}
     figure = Figure(figsize=(WIDE, height * len(groups) + 1.2))
     grid = figure.subplots(len(groups), len(RESOURCES), squeeze=False, sharex="col")
     for line, (k, some) in zip(grid, sorted(groups.items()), strict=True):
@@ -66,7 +72,7 @@ def accuracy_against_resources(rows: Sequence[Row], measure: str, title: str, pa
             Line2D([], [], **looks[row["code"]], linestyle="", label=text)
             for row, text in zip(some, texts[k], strict=True)
         ]
-        line[-1].legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), title="code, $A_d$ and name")
+        line[-1].legend(handles=handles, **place)
     for axes, (resource, unit) in zip(grid[-1], RESOURCES.items(), strict=True):
         axes.set_xlabel(unit)
         _ticks(axes, [cost_of(row)[resource] or 0 for some in groups.values() for row in some])
@@ -88,7 +94,7 @@ def _frame(axes: Axes, rows: Sequence[Row], resource: str) -> None:
     ringed = front(rows, resource)
     xs, ys = [cost_of(row)[resource] for row in ringed], [_points(row) for row in ringed]
     if xs:
-        further = [*xs, 1.6 * max(xs)], [*ys, ys[-1]]
+        further = [*xs, BEYOND * (1 + max(xs))], [*ys, ys[-1]]
         axes.plot(*further, drawstyle="steps-post", color=drawing.GREY, linestyle="-", marker="", linewidth=1, zorder=1)
     axes.axhline(0, color="black", linestyle=":", linewidth=1)
     axes.set_xscale("symlog", linthresh=STRAIGHT_UNDER)
@@ -125,10 +131,10 @@ def _in_order(ours: Sequence[str], rows: Sequence[Row]) -> list[str]:
     return [*ours, *sorted({row["code"] for row in rows}.difference(ours))]
 
 
-def _texts(rows: Sequence[Row], every: Sequence[Row]) -> list[str]:
+def _texts(rows: Sequence[Row], every: Sequence[Row], letters: int = MOST_LETTERS) -> list[str]:
     """Return what the list beside a row of panels says of each code."""
     return [
-        fill(f"{number}  {row['degraded']:.4f}  {_label(row, every)}", MOST_LETTERS, subsequent_indent=" " * 4)
+        fill(f"{number}  {row['degraded']:.4f}  {_label(row, every)}", letters, subsequent_indent=" " * 4)
         for number, row in enumerate(rows, 1)
     ]
 

@@ -51,7 +51,7 @@ def coding_groups(groups: Sequence[DecodedGroup], task: Task) -> Figure:
     k, drawn = min(len(groups[0].queries), MOST_QUERIES), min(len(_parts(groups[0])), MOST_CODED)
     widths = [1.0] * (k + drawn) + [max(task.prediction_width, task.prediction_width * (k + drawn) / FEW)]
     wide = max(NARROW, WIDE * FEW / max(FEW, k + drawn))  # of one query, in inches
-    figure = Figure(figsize=(wide * sum(widths), (wide + 0.8) * len(groups) + 0.7))
+    figure = Figure(figsize=(wide * sum(widths), (wide + 1.0) * len(groups) + 0.7))
     grid = figure.subplots(len(groups), len(widths), squeeze=False, width_ratios=widths)
     for row, (frames, group) in enumerate(zip(grid, groups, strict=True)):
         lost = row % k

@@ -36,7 +36,7 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
     _curve(scores, epochs, "val/agreement", "agreement with the deployed model", ORANGE, "D-.")
     best = best_epoch(epochs, f"degraded_{measure}")
     if best is not None and best.epoch is not None:
-        ring = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 1.5}
+        ring = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 1.5, "clip_on": False}
         scores.plot(best.epoch + 1, best.value, "o", color=BLACK, **ring, label="best epoch, which is kept")
     scores.set(title="Reconstructions on the validation split", ylabel="mean over lost predictions")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -44,7 +44,7 @@ def training_curves(epochs: Sequence[dict[str, float]], measure: str, path: Path
     losses.yaxis.set_minor_formatter(NullFormatter())
     for axes in (losses, scores):
         axes.set(xlabel="epoch", xlim=(0.5, max(epoch["epoch"] for epoch in epochs) + 1.5))
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         finish(axes)
     save(figure, path)
 

@@ -74,13 +74,7 @@ class Classification(Task):
         return torch.zeros(groups, k, dtype=torch.long)
 
     def caption(self, label: Tensor) -> str:
-        """Return the true class of a query, as it stands above its picture.
-
-        Example:
-            >>> from parmtrain.tasks import Digits
-            >>> Digits().caption(torch.tensor(3))
-            'true class: 3'
-        """
+        """Return the true class of a query, as it stands above its picture; nothing without a label."""
         return f"true class: {self.classes[int(label)]}" if label.numel() == 1 else ""
 
     def draw_prediction(self, axes: "Axes", group: "DecodedGroup", lost: int) -> None:
@@ -96,7 +90,7 @@ class Classification(Task):
         highest, again = (_shortened(self.classes[int(one.argmax())]) for one in (own, rebuilt))
         labelled = are_labels(group.labels)
         classes = "class; the true one is bold" if labelled and self.outputs <= MOST_NAMED else "class"
-        axes.set(ylabel="output", xlabel=f"{classes}\nhighest: {highest} own, {again} reconstructed")
+        axes.set(ylabel="output", xlabel=f"{classes}\nhighest: {highest} (own), {again} (reconstructed)")
         if self.outputs > MOST_NAMED:
             axes.set_xticks([])
             return

@@ -68,6 +68,6 @@ def plot_advice(rows: Sequence[ServiceRow], title: str, path: Path) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     handles = [Line2D([], [], **look, linestyle="", markersize=9, label=family) for family, look in looks.items()]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=1.4)
     draw_marks([(axes, list(marks.values()))])
     drawing.save(figure, path)
