@@ -12,5 +12,5 @@ test:
 thorough:
 	python -m pytest -m thorough
 
-notebooks:
-	for script in notebooks/*.py; do jupytext --update --to ipynb $$script; done
+notebooks: # with their outputs; slow, and best on a machine that does nothing else
+	python -m tests.notebooks

@@ -15,8 +15,12 @@
 # one.
 #
 # This notebook trains a parity model, loses a prediction on purpose, and gets it back.
+#
+# *Two more notebooks follow: [compare codes on your own model](compare_codes.ipynb), and
+# [kill an instance while you watch the latency](kill_an_instance.ipynb).*
 
 # %%
+# This notebook needs no extras: pip install parmtrain
 # %matplotlib inline
 import torch
 
@@ -53,7 +57,7 @@ result = parmtrain.run(cfg, "runs/first_look")
 # ## Load what was exported
 #
 # A run exports a *bundle*, which is all that a service needs: an encoder, the parity model, a decoder, and the deployed
-# model.
+# model. (Without a training, `parmtrain.load("example:digits")` gives one that comes with parmtrain, of another code.)
 
 # %%
 bundle = parmtrain.load(result.folder)
@@ -112,3 +116,10 @@ torch.allclose(bundle.reconstruct(queries, lost=0), decoded)
 
 # %%
 result.picture()
+
+# %% [markdown]
+# ## Further
+#
+# `code=sum` is the code of the paper (ParM). Others reconstruct more accurately, or cost less:
+# [the next notebook](compare_codes.ipynb) puts several of them in one table, for a model of your own. The
+# [tutorial](../docs/tutorial.md) does the same as this notebook on the command line.

@@ -108,10 +108,7 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "compare nothing": (lambda: compare(["code=sun"], "study"), "unknown code 'sun'"),
     "compare in no folder": (lambda: compare([], ""), "--folder must be the path of a folder"),
     "compare a text": (lambda: compare("k=2", "study"), "overrides must be a list of texts"),
-    "compare a number of a model": (
-        lambda: compare([], "study", deployed=5),
-        "must be a module or a function, got int",
-    ),  # type: ignore[arg-type]
+    "compare for a number": (lambda: compare([], "study", deployed=5), "must be a module or a function, got int"),  # type: ignore[arg-type]
     "compare on no data": (lambda: compare([], "study", data=[1, 2]), "data must be one data set, or three"),
     "compare numbers": (lambda: compare([2], "study"), "overrides must be a list of texts"),  # type: ignore[list-item]
     "train a number": (lambda: ParityModule(DeployedModel(NETWORK), CODE, [5]), "must be modules, got int"),  # type: ignore[list-item]

@@ -98,6 +98,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "alarm_length" in (tmp_path / "reference" / "settings" / "index.html").read_text()
     assert "reconstruct" in (tmp_path / "reference" / "api" / "index.html").read_text()
     assert (tmp_path / "experiments" / "serving" / "map.png").is_file()
+    assert (tmp_path / "notebooks" / "kill_an_instance_0.png").is_file()
 
 
 def run(folder: Path, text: str) -> str:

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel, the bundle without parmtrain, the notebook, the README."""
+"""What is shipped: the wheel, the bundle without parmtrain, the README."""
 
 import json
 import shutil
@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import assert_type
 
-import jupytext
-import nbclient
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -18,7 +16,6 @@ from parmtrain import compose, run
 from parmtrain.tasks.idx import IdxImages
 
 HERE = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((HERE / "notebooks").glob("*.py"))
 
 
 @pytest.mark.slow
@@ -76,19 +73,6 @@ for groups in (1, 2, 5):
     assert (about["task"], about["code"], about["k"], about["r"]) == ("digits", "sum", 2, 1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("script", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_match_their_scripts_and_run(script: Path, tmp_path: Path) -> None:
-    notebook = jupytext.read(script.with_suffix(".ipynb"))
-    written = [(cell.cell_type, cell.source) for cell in jupytext.read(script).cells]
-    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == written, "make notebooks"
-    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    pictures = [
-        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
-    ]
-    assert pictures
-
-
 def test_the_public_names_have_types() -> None:
     """Let the type checker see what users get; ``Any`` would fail ``make check``."""
     cfg = parmtrain.compose("k=3")
@@ -96,10 +80,6 @@ def test_the_public_names_have_types() -> None:
     assert_type(parmtrain.DeployedModel(abs).fingerprint, str)
     assert set(parmtrain.__all__) <= set(dir(parmtrain))
     assert all(getattr(parmtrain, name).__module__.startswith("parmtrain.") for name in parmtrain.__all__)
-
-
-def test_there_is_a_notebook() -> None:
-    assert NOTEBOOKS
 
 
 def test_the_real_fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +94,16 @@ def test_the_real_fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert everything.mean().item() == pytest.approx(0.2860, abs=1e-4)
     assert everything.std().item() == pytest.approx(0.3530, abs=1e-4)
     assert torch.cat([train.labels, val.labels]).bincount().tolist() == [6000] * 10
+
+
+def test_what_runs_one_model_imports_nothing_of_training() -> None:
+    code = (
+        "import sys\n"
+        "from parmtrain.serving.instances.model_server import InstanceSettings, one_model\n"
+        "one_model(InstanceSettings(bundle='example:digits'))\n"
+        "sys.exit(sorted({'pytorch_lightning', 'torchmetrics', 'torchvision', 'matplotlib'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr == "[]\n"
 
 
 def test_what_a_command_says_of_missing_packages_needs_none_of_them() -> None:

@@ -1,7 +1,6 @@
 """Natural cubic smoothing splines as matrices: from values at knots to values anywhere."""
 
 import numpy as np
-from scipy.interpolate import make_smoothing_spline
 
 SCIPY_NEEDS = 5
 
@@ -34,6 +33,8 @@ def smoothing_matrix(knots: Array, at: Array, smoothness: float) -> Array:
 
 def by_scipy(knots: Array, at: Array, smoothness: float) -> Array:
     """Return the matrix of ``smoothing_matrix`` for five or more sorted knots, one column per unit vector."""
+    from scipy.interpolate import make_smoothing_spline
+
     inside = np.clip(at, knots[0], knots[-1])
     columns = []
     for unit in np.eye(len(knots)):

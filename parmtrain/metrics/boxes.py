@@ -10,7 +10,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
 
 from parmtrain.metrics.measures import Measures
 
@@ -27,6 +26,8 @@ def scaled(pixels: Tensor, height: int, width: int) -> Tensor:
         >>> scaled(torch.tensor([0.0, 0.0, 64.0, 32.0]), height=64, width=64)
         tensor([ 0.0000, -0.5000,  1.0000,  0.0000])
     """
+    from torchvision.ops import box_convert
+
     boxes: Tensor = box_convert(pixels / _sides(pixels, height, width), "xyxy", "cxcywh") * 2 - 1
     return boxes
 
@@ -40,6 +41,8 @@ def corners(boxes: Tensor) -> Tensor:
         >>> corners(torch.tensor([0.0, -0.5, 1.0, 0.0]))
         tensor([0.0000, 0.0000, 1.0000, 0.5000])
     """
+    from torchvision.ops import box_convert
+
     shares = (boxes + 1) / 2
     sides: Tensor = box_convert(torch.cat([shares[..., :2], shares[..., 2:].clamp_min(0)], dim=-1), "cxcywh", "xyxy")
     return sides
@@ -63,6 +66,8 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
         >>> iou(torch.stack([left, all_of_it, all_of_it * torch.nan]), all_of_it.expand(3, 4))
         tensor([0.5000, 1.0000, 0.0000])
     """
+    from torchvision.ops import box_iou
+
     pairs: Tensor = box_iou(corners(boxes).unsqueeze(-2), corners(others).unsqueeze(-2))
     return pairs[..., 0, 0].nan_to_num(0.0)
 
@@ -104,6 +109,8 @@ def generalized_iou_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
         >>> generalized_iou_loss(apart[:1], apart[1:])
         tensor(1.5000)
     """
+    from torchvision.ops import generalized_box_iou_loss
+
     loss: Tensor = generalized_box_iou_loss(corners(predicted), corners(wanted), reduction="mean")
     return loss
 

@@ -171,14 +171,14 @@ def read_served(settings: ServeSettings) -> Served:
         DeployedModelError: If the deployed model is not the one that the bundle was trained for.
         ExportError: If the bundle is incomplete or changed.
     """
-    from parmtrain.reopened import reopen  # imports all of training, which instances do not need
-
     given = Bundle(settings.bundle)
     if settings.coded and settings.k not in (None, given.k) and not (takes_partial(given) and settings.k < given.k):
         fewer = " or less" if takes_partial(given) else ""
         raise ConfigError([f"k must be {given.k}{fewer}, the k of the bundle in {settings.bundle}, got {settings.k}"])
     if given.deployed is not None and settings.deployed is None:
         return Served(given, given.deployed, settings.coded)
+    from parmtrain.reopened import reopen  # imports all of training, which most services do not need
+
     prepared, bundle = reopen(settings.bundle, {"deployed.path": settings.deployed})
     return Served(bundle, prepared.deployed, settings.coded)
 
