@@ -18,7 +18,7 @@ from parmtrain.config.comments import groups, keys_of, options_of
 from parmtrain.config.folder import config_folder
 
 HERE = Path(__file__).resolve().parents[1]
-PAGES = sorted([HERE / "README.md", *(HERE / "docs").glob("*.md")])
+PAGES = sorted([HERE / "README.md", *(HERE / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -36,8 +36,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     elif page.file.src_uri in ("CONTRIBUTING.md", "CHANGELOG.md"):
         markdown = markdown.replace("](docs/", "](")
     elif not page.file.src_uri.startswith("notebooks/"):  # whose links are right already
-        markdown = re.sub(r"\]\(\.\./(notebooks/\w+)\.ipynb", r"](\1.md", markdown)
-        markdown = re.sub(r"\]\(\.\./(experiments/|parmtrain/examples/|CONTRIBUTING|CHANGELOG)", r"](\1", markdown)
+        markdown = re.sub(r"\]\(\.\./((\.\./)?notebooks/\w+)\.ipynb", r"](\1.md", markdown)
+        above = r"\]\(\.\./((\.\./)?(experiments/|parmtrain/examples/|CONTRIBUTING|CHANGELOG))"
+        markdown = re.sub(above, r"](\1", markdown)
     return markdown.replace("<!-- options -->", _options()).replace("<!-- settings -->", _settings())
 
 
