@@ -67,7 +67,7 @@ def score_again(
         log.warning("%s not what the run used; its test split is scored", where)
     trusted = None
     if bundle.confidence is not None and bundle.promises is not None:
-        trusted = Calibrated(bundle.confidence, bundle.promises)
+        trusted = Calibrated(bundle.confidence.program, bundle.promises)
     return bundle, prepared.evaluate(bundle, trusted=trusted)
 
 

@@ -122,7 +122,7 @@ def _exported(
     written = write(trusted)
     known = None
     if written.confidence is not None and written.promises is not None:
-        known = Calibrated(written.confidence, written.promises)
+        known = Calibrated(written.confidence.program, written.promises)
     scores, times = prepared.evaluate(written, trusted=known), timings(written)
     if prepared.place.finished:
         write_card(prepared.cfg, prepared.place.read_metrics() | scores.to_json(), folder)

@@ -103,7 +103,7 @@ def write(
     queries = len(work.splits.train) // module.k * module.k
     record = RunRecord(
         task=task.name,
-        code=code.name,
+        code=code.label,
         seed=work.cfg.seed,
         scheme=module.scheme(task.outputs),
         scores=scores,

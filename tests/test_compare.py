@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ def test_the_figures_are_those_of_the_runs(compared: Path) -> None:
         assert float(guess["all_k"]) == pytest.approx(free)
 
 
-def test_nothing_is_run_twice_and_more_seeds_are_added(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_run_twice_and_more_seeds_are_added(
+    compared: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in compared.glob("runs/*/metrics.json")}
     ran: list[str] = []
 
@@ -91,7 +94,9 @@ def test_nothing_is_run_twice_and_more_seeds_are_added(compared: Path, monkeypat
     monkeypatch.setattr(study, "run", noted)
     compare([*SHORT, CODES, "k=2,27"], compared)
     assert ran == []
-    rows = compare([*SHORT, "code=sum", "k=2", "seed=0,1"], compared)
+    with caplog.at_level(logging.INFO, "parmtrain"):
+        rows = compare([*SHORT, "code=sum", "k=2", "seed=0,1"], compared)
+    assert f"finished runs in {compared} are not in it: a command that names them, too, puts all" in caplog.text
     assert [name.startswith("digits-sum-k2-seed1-") for name in ran] == [True]
     assert rows[0]["seeds"] == 2
     assert rows[0]["degraded_spread"] is not None

@@ -1,6 +1,7 @@
 """Confidence in reconstructions: it is calibrated, what it promises holds, and bundles and results state it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 import parmtrain
 from parmtrain.confidence import Expected, Promises, Softmax, promised_agreement, promised_risk
 from parmtrain.confidence.promises import p_value
-from parmtrain.errors import ConfigError
+from parmtrain.errors import ConfigError, InputError
 from parmtrain.evaluate import score_again
 from parmtrain.metrics.reliability import calibration_error, reliability, selective
 from parmtrain.result import Result
@@ -158,6 +159,24 @@ def test_a_bundle_gives_the_confidences_of_its_run(finished: Result) -> None:
     alone = torch.jit.load(finished.folder / "export" / "confidence.ts")  # without parmtrain
     assert torch.equal(alone(predictions, arrived), given)
     assert bundle.promises == Promises.from_json(bundle.about["promises"])
+
+
+@pytest.mark.parametrize(
+    ("predictions", "late", "why"),
+    [
+        ((2, 10), (1, 3), "predictions must have shape [g, 2, 10], got [2, 10]"),
+        ((4, 2, 9), (4, 3), "predictions must have shape [g, 2, 10], got [4, 2, 9]"),
+        ((4, 2, 10), (1, 3), "arrived must have shape [4, 3], got [1, 3]"),
+        ((4, 2, 10), (4, 2), "arrived must have shape [4, 3], got [4, 2]"),
+    ],
+)
+def test_a_bundle_refuses_other_shapes(
+    predictions: tuple[int, ...], late: tuple[int, ...], why: str, finished: Result
+) -> None:
+    confidence = parmtrain.load(finished.folder).confidence
+    assert confidence is not None
+    with pytest.raises(InputError, match=re.escape(why)):
+        confidence(torch.rand(predictions), torch.ones(late, dtype=torch.bool))
 
 
 def test_confidence_can_be_left_out(tmp_path: Path) -> None:

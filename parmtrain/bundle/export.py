@@ -104,7 +104,7 @@ def export(
             "k": code.k,
             "r": code.r,
             "n": code.n,
-            "code": code.name,
+            "code": code.label,
             "systematic": code.systematic,
             "coded": code.num_coded,
             "stragglers": code.stragglers,

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from parmtrain.bundle.confidence_part import read_confidence
 from parmtrain.bundle.deployed_part import read_deployed, recognised
 from parmtrain.bundle.description import (
-    CONFIDENCE,
     DECODER,
     DESCRIPTION,
     ENCODER,
@@ -60,8 +60,7 @@ class Bundle:
         names = (ENCODER, DECODER, *(parity_model(j) for j in range(self.about["parity"]["models"])))
         self.encoder, self.decoder, *models = (format.load(self.folder / f"{name}{format.suffix}") for name in names)
         self.parity_models: list[Network] = models
-        stated = f"{CONFIDENCE}{format.suffix}" in self.about["files"]
-        self.confidence = format.load(self.folder / f"{CONFIDENCE}{format.suffix}") if stated else None
+        self.confidence = read_confidence(self.folder, self.about["files"], self.k, self.n, self.outputs, format)
         self.deployed: DeployedModel | None = None
         if deployed is not None:
             self.take_deployed(deployed)

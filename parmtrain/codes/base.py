@@ -15,8 +15,7 @@ from parmtrain.deployed import DeployedModel
 from parmtrain.errors import InputError, UnsupportedError
 from parmtrain.metrics.measures import Measures
 
-MOST_TRAINED_FOR = 128
-LARGEST_K = 1000  # the matrices of codes grow with its square
+MOST_TRAINED_FOR, LARGEST_K = 128, 1000  # the matrices of codes grow with the square of k
 
 
 class FreshModel(Protocol):
@@ -79,6 +78,11 @@ class Code(nn.Module):
     def name(self) -> str:
         """Name of the code: its class name in snake case."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @property
+    def label(self) -> str:
+        """Name of the code in results: where options share a class, the option's."""
+        return self.name
 
     @property
     def n(self) -> int:
@@ -150,13 +154,11 @@ class Code(nn.Module):
         """
         cases = []
         for missing in range(1, min(self.r, self.k) + 1):
-            queries = arrivals(self.k, missing)
-            coded = arrivals(self.r, self.r - missing)
+            queries, coded = arrivals(self.k, missing), arrivals(self.r, self.r - missing)
             cases.append(torch.cat([queries.repeat_interleave(len(coded), 0), coded.repeat(len(queries), 1)], 1))
         every = torch.cat(cases) if cases else torch.ones(0, self.n, dtype=torch.bool)
-        if len(every) <= MOST_TRAINED_FOR:
-            return every
-        return every[torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:MOST_TRAINED_FOR]]
+        some = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:MOST_TRAINED_FOR]
+        return every if len(every) <= MOST_TRAINED_FOR else every[some]
 
     @property
     def missing(self) -> Tensor:
@@ -195,10 +197,8 @@ class Code(nn.Module):
         if outputs.dim() != 3 or outputs.size(1) != self.n:
             raise InputError(f"outputs must have shape [g, {self.n}, c], got {list(outputs.shape)}")
         if arrived.shape != outputs.shape[:2] or arrived.dtype is not torch.bool:
-            raise InputError(
-                f"arrived must be bool of shape {list(outputs.shape[:2])}, got {arrived.dtype} of shape "
-                f"{list(arrived.shape)}"
-            )
+            given = f"{arrived.dtype} of shape {list(arrived.shape)}"
+            raise InputError(f"arrived must be bool of shape {list(outputs.shape[:2])}, got {given}")
         predictions: Tensor = self.decoder(outputs, arrived)
         return predictions
 

@@ -11,6 +11,7 @@ from parmtrain.codes.base import FreshModel, require_k
 from parmtrain.codes.batches import SLACK, BatchCode, StudentModel, require_divisor
 from parmtrain.deployed import DeployedModel
 from parmtrain.errors import UnsupportedError
+from parmtrain.models import perceptron_student
 
 
 def small_size(height: int, width: int, k: int, layout: str = "grid", fewer: int = 0) -> tuple[int, int]:
@@ -117,6 +118,13 @@ class LowRes(BatchCode):
     def name(self) -> str:
         """``lowres``."""
         return "lowres"
+
+    @property
+    def label(self) -> str:
+        """``lowres``, ``lowres_own`` if F's own network is asked for, or ``lowres_perceptron``."""
+        if self.model is None or self.otherwise is not None:
+            return "lowres_own"
+        return "lowres_perceptron" if getattr(self.model, "func", self.model) is perceptron_student else "lowres"
 
     def student_shape(self, query_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of one small image, for images ``[c, h, w]`` with k pixels or more."""

@@ -11,6 +11,7 @@ from parmtrain.compare.budget import read_budget
 from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
 from parmtrain.compare.results import readable_metrics
 from parmtrain.compare.table import Row
+from parmtrain.compare.telling import telling_once
 from parmtrain.compare.written import write
 from parmtrain.config.check import check, require_no_faults
 from parmtrain.config.faults import Fault
@@ -29,6 +30,10 @@ from parmtrain.runs import run
 from parmtrain.training.fit import quiet
 
 log = logging.getLogger(__name__)
+TOLD = (
+    "the table has the runs of this command; %d other finished runs in %s are not in it: a command that names them, "
+    "too, puts all of them into it, and trains none again"
+)
 
 
 class Given(NamedTuple):
@@ -105,10 +110,25 @@ def compare(
     _require_same((one for one in supported if one.folder.finished), given, more_to_do=bool(waiting))
     _fetch(waiting, given)
     log.info("%d finished and %d to do, in %s", len(supported) - len(waiting), len(waiting), study)
+    with telling_once():
+        failed = _run(waiting, given)
+    results = [(one.variant, _results(one)) for one in supported if one.folder.finished]
+    left_out = [f"{title}: {reason}" for title, reason in unsupported.items()]
+    rows = write(results, left_out, budget, study) if results else []
+    if others := sum(RunFolder(path).finished for path in (study / RUNS).iterdir()) - len(results):
+        log.info(TOLD, others, study)
+    if failed:
+        runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
+        raise TrainingError("\n".join([f"{runs} failed:", *failed]))
+    return rows
+
+
+def _run(waiting: Sequence[PlannedRun], given: Given) -> list[str]:
+    """Run what is to do, one after the other; return a sentence for each run that failed."""
     failed: list[str] = []
     for number, one in enumerate(waiting, 1):
         try:
-            scores = run(one.cfg, one.folder.path, deployed, data).record.scores
+            scores = run(one.cfg, one.folder.path, given.deployed, given.data).record.scores
         except (TrainingError, DataError) as fault:
             failed.append(f"{one.title}: {fault}")
             log.warning("[%d/%d] %s: %s", number, len(waiting), one.title or one.folder.path.name, fault)
@@ -117,15 +137,7 @@ def compare(
         log.info(
             "[%d/%d] %s: A_d %.4f, all k %.4f", number, len(waiting), one.title or one.folder.path.name, degraded, all_k
         )
-    results = [(one.variant, _results(one)) for one in supported if one.folder.finished]
-    left_out = [f"{title}: {reason}" for title, reason in unsupported.items()]
-    rows = write(results, left_out, budget, study) if results else []
-    if others := sum(RunFolder(path).finished for path in (study / RUNS).iterdir()) - len(results):
-        log.info("the table has the runs of this command; %d other finished runs in %s are not in it", others, study)
-    if failed:
-        runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
-        raise TrainingError("\n".join([f"{runs} failed:", *failed]))
-    return rows
+    return failed
 
 
 def _results(one: PlannedRun) -> dict[str, Any]:
