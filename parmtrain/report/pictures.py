@@ -63,7 +63,7 @@ def coding_groups(groups: Sequence[DecodedGroup], task: Task) -> Figure:
             _query(axes, _parts(group)[j], task, "parity query" if drawn == 1 else f"coded query {j + 1}", wide)
         frames[-1].grid(visible=False)
         task.draw_prediction(frames[-1], group, lost)
-        frames[-1].set_title(f"prediction of query {lost + 1}, which is lost")
+        frames[-1].set_title(f"prediction of query {lost + 1}")
     figure.suptitle("Each row is a coding group: one prediction is lost, and reconstructed from the other outputs")
     figure.legend(*grid[0, -1].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     return figure
