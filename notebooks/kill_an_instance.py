@@ -200,8 +200,8 @@ plt.show()
 # %% [markdown]
 # ## The same in numbers
 #
-# All latencies in milliseconds. Your figures will differ: all servers and this notebook share one machine, and a latency
-# of some tens of milliseconds may only say that its cores were busy.
+# All latencies in milliseconds. Your figures will differ: all servers and this notebook share one machine, and a
+# latency of some tens of milliseconds may only say that its cores were busy.
 
 # %%
 PARTS = {"all well": (0, KILL_AT), "one killed": (KILL_AT, STUTTER_FROM), "one stutters": (STUTTER_FROM, STUTTER_UNTIL)}

@@ -87,9 +87,9 @@ def test_nothing_is_run_twice_and_more_seeds_are_added(
     before = {path: path.stat().st_mtime_ns for path in compared.glob("runs/*/metrics.json")}
     ran: list[str] = []
 
-    def noted(cfg: DictConfig, folder: Path) -> Result:
+    def noted(cfg: DictConfig, folder: Path, *given: Any) -> Result:
         ran.append(folder.name)
-        return run(cfg, folder)
+        return run(cfg, folder, *given)
 
     monkeypatch.setattr(study, "run", noted)
     compare([*SHORT, CODES, "k=2,27"], compared)
