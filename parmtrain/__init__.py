@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from parmtrain.runs import run
     from parmtrain.training.parity_module import ParityModule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Bundle": "parmtrain.bundle",

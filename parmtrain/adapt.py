@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from parmtrain.adaptation import PairFolder, Shadow, Versions
 from parmtrain.bundle import Bundle
@@ -110,7 +110,7 @@ class Adaptation:
         count, agreed = now[0] - self._before[0], now[1] - self._before[1]
         if count < 0:  # the front has begun anew
             self._before = 0, 0.0
-        if count <= 0 or binom.cdf(round(agreed), count, about["agreement"]) >= SURPRISE:
+        if count <= 0 or bdtr(round(agreed), count, about["agreement"]) >= SURPRISE:
             return False
         why = (
             f"agreement {agreed / count:.4f} in {count} reconstructions, {about['agreement']:.4f} when it was promoted"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.stats import binom
+from scipy.special import bdtrc
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
@@ -91,7 +91,7 @@ class Shadow:
         now, before = (self._reconstructions(one, held_out, trial) for one in (models, self.bundle.parity_models))
         apart = (now.agreement - before.agreement).mean(dim=1)
         better, other = int((apart > 0).sum()), int((apart != 0).sum())
-        chance = float(binom.sf(better - 1, other, 0.5)) if other else 1.0
+        chance = float(bdtrc(better - 1, other, 0.5)) if other else 1.0
         confidence: Confidence = by_kind(self.kind, self.bundle.stragglers, self.bundle.outputs)
         promised = self.bundle.promises
         agreements = sorted({*LADDER, *(promised.agreement if promised is not None else ())})

@@ -10,7 +10,7 @@ from math import ceil, exp, inf, log
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtr
 
 CERTAINTY = 0.9
 LADDER = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
@@ -119,9 +119,9 @@ def p_value(losses: np.ndarray, risk: float) -> float:
     if not count:
         return 1.0
     if np.isin(losses, (0.0, 1.0)).all():
-        return float(binom.cdf(losses.sum(), count, risk))
+        return float(bdtr(losses.sum(), count, risk))
     mean = min(float(losses.mean()), risk)
-    return float(min(exp(-count * _divergence(mean, risk)), exp(1) * binom.cdf(ceil(count * mean), count, risk)))
+    return float(min(exp(-count * _divergence(mean, risk)), exp(1) * bdtr(ceil(count * mean), count, risk)))
 
 
 def _divergence(one: float, other: float) -> float:

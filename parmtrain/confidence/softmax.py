@@ -4,7 +4,6 @@ from math import exp, log
 from typing import ClassVar
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
@@ -52,6 +51,8 @@ class Softmax(Confidence):
         right = agreement.sum()  # as if one more had agreed and one more had not: a few that all agree prove little
         most, least = (right + 1) / (right + 2), 1 / (len(agreement) - right + 2)
         wanted = least + agreement * (most - least)
+
+        from scipy.optimize import minimize_scalar  # slow to import, and needed to fit alone
 
         def loss(temperature: float) -> float:
             return binary_cross_entropy(self._largest(predictions, exp(temperature)), wanted).item()
