@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import assert_type
 
@@ -42,6 +44,29 @@ def test_an_installed_wheel_carries_its_configuration(tmp_path: Path) -> None:
     assert (site / "parmtrain" / "plots.mplstyle").is_file()
     shipped = {path.relative_to(site / "parmtrain") for path in (site / "parmtrain" / "conf").rglob("*.yaml")}
     assert shipped == {path.relative_to(HERE) for path in (HERE / "conf").rglob("*.yaml")}
+
+
+@pytest.mark.slow
+def test_a_wheel_from_the_source_archive_is_that_of_the_repository(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(HERE, source, ignore=shutil.ignore_patterns(".*", "build", "runs", "multirun", "*.egg-info"))
+    for hook in ("wheel", "sdist"):
+        program = f"from setuptools import build_meta; build_meta.build_{hook}({str(tmp_path)!r})"
+        subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=source, check=True, capture_output=True)
+    (archive,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    program = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path / 'again')!r})"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=unpacked, check=True, capture_output=True)
+    (again,) = (tmp_path / "again").glob("*.whl")
+    assert held(wheel) == held(again)
+
+
+def held(wheel: Path) -> dict[str, int]:
+    """Return the files of a wheel, with what identifies their content."""
+    with zipfile.ZipFile(wheel) as packed:
+        return {file.filename: file.CRC for file in packed.infolist() if not file.filename.endswith("RECORD")}
 
 
 @pytest.mark.slow

@@ -2,9 +2,9 @@
 
     python experiments/packaging/measure.py NOW=. BEFORE=../parmtrain-at-another-commit
 
-For each named folder, a clone at some commit: the sizes of its wheel and of its source archive, and the medians of seven
-times, in seconds, of a new process, taken in turn for all versions: ``import parmtrain``, the help of the command line, the
-configuration of a run, and importing what trains, what serves and what a front is.
+For each named folder, a clone at some commit: sizes of its wheel and of its source archive, and the medians of seven
+times, in seconds, of a new process, taken in turn for all versions: ``import parmtrain``, the help of the command line,
+the configuration of a run, and importing what trains, what an instance is and what a front is.
 """
 
 import os
