@@ -34,6 +34,7 @@ EVERYTHING = (
     "callbacks=[diary,early_stopping]",
     "export=pickled",
     "confidence=lengths",
+    "logger=noted",
 )
 
 
@@ -71,6 +72,11 @@ def test_a_package_of_ones_own_adds_one_of_everything(folder: Path, capsys: pyte
     assert metrics["scheme"]["recoverable_from"][0] == [{"need": 1, "of": [0]}, {"need": 2, "of": [1, 2]}]
     assert metrics["confidence"]["1"]["agreement"]["brier"] < 0.5
     assert (folder / "diary.txt").read_text() == "0\n1\n2\n"
+    noted = json.loads((folder / "run" / "logs" / "noted.json").read_text())
+    assert noted == {
+        "name": "patterns-alternating-k2",
+        "pictures": ["confidence", "examples", "overall_accuracy", "training"],
+    }
     assert {path.suffix for path in (folder / "run" / "export").iterdir()} == {".json", ".md", ".pickle"}
     assert "outside_format.Pickled" in json.loads((folder / "run" / "export" / "bundle.json").read_text()).values()
 
