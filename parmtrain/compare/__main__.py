@@ -44,9 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
         from parmtrain.config.overrides import require_once
 
         require_once(given.overrides)
-        folder = given.folder or given.source or "comparison"
+        folder = next((one for one in (given.folder, given.source) if one is not None), "comparison")
         require_folder_name(folder, given.config_dir)
-        if given.source:
+        if given.source is not None:
             rows, more = gather(given.source, given.overrides, folder), ", searched.png"
         else:
             rows, more = compare(given.overrides, folder, given.config_dir), ""

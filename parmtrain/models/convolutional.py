@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
-import torchvision
 from torch import Tensor, nn
 
 from parmtrain.bounds import Count
@@ -108,7 +107,9 @@ def resnet18(query_shape: Sequence[Count], outputs: Count, grid: Count = 1) -> n
         >>> resnet18([1, 28, 28], 10).conv1
         Conv2d(1, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
     """
-    network: nn.Module = torchvision.models.resnet18(num_classes=outputs)
+    from torchvision.models import resnet18 as plain  # slow to import
+
+    network: nn.Module = plain(num_classes=outputs)
     if grid > 1:
         network.avgpool = nn.AdaptiveAvgPool2d(grid)
         network.fc = nn.Linear(512 * grid * grid, outputs)
