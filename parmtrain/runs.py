@@ -90,7 +90,7 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None, data: Any)
 
 
 def is_done(cfg: DictConfig, folder: str | Path) -> bool:
-    """Return whether a folder holds a finished run of this very configuration, which need not be repeated.
+    """Return whether a folder holds a finished run of this very configuration, data and deployed model.
 
     Args:
         cfg: A composed configuration.
@@ -103,7 +103,11 @@ def is_done(cfg: DictConfig, folder: str | Path) -> bool:
     theirs: Any = place.read_config()
     for one in (ours, theirs):
         one.pop("ckpt_path", None)  # of a run that was resumed
-    return bool(ours == theirs)
+    if ours != theirs:
+        return False
+    work, metrics = Prepared(cfg), place.read_metrics()
+    same_model = cfg.deployed.path is None or metrics["deployed"]["fingerprint"] == work.deployed.fingerprint
+    return bool(same_model and metrics.get("data") in (None, work.data))
 
 
 def begin(cfg: DictConfig, place: RunFolder) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from parmtrain import compose
 from parmtrain.compare.gathering import gather
 from parmtrain.compare.searched import Run, searched
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.objectives import objectives
 from parmtrain.result import Result
+from parmtrain.runs import is_done
+from tests.small_runs import SHORT as SMALL
 from tests.test_command_line import parmtrain
 
 SHORT = ("hydra.sweep.dir=search", "code=sum", "trainer.max_epochs=1", "deployed.fit.epochs=4")
@@ -52,6 +55,17 @@ def test_a_search_names_the_best_and_goes_on_where_it_stopped(tmp_path: Path) ->
     assert more.stderr.count("finished earlier") == 2
     assert {folder: (folder / "metrics.json").stat().st_mtime_ns for folder in every} == written
     assert len(list(tmp_path.glob("search/*/metrics.json"))) == 3
+
+
+def test_only_the_same_run_on_the_same_data_is_done(finished: Result, tmp_path: Path) -> None:
+    folder = copied(finished, tmp_path / "run")
+    assert is_done(compose(*SMALL), folder)
+    assert not is_done(compose(*SMALL, "seed=1"), folder)
+    assert not is_done(compose(*SMALL, "overwrite=true"), folder)
+    assert not is_done(compose(*SMALL), tmp_path / "none")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"data": "changed"}))
+    assert not is_done(compose(*SMALL), folder)
 
 
 @pytest.mark.slow
