@@ -30,7 +30,7 @@ import parmtrain
 # ## Train a parity model
 #
 # The queries are the handwritten digits that come with scikit-learn, images of 8×8 pixels, so there is nothing to
-# download. `compose` builds a configuration from the same options that `python -m parmtrain` takes on the command line.
+# download. `compose` builds a configuration from the same options that `parmtrain` takes on the command line.
 # `run` then trains a deployed model (or takes it from the cache, if it has been trained before), trains the parity
 # model, evaluates it, and exports the result. That takes a few seconds on a CPU. `overwrite=true` lets you run the
 # notebook again, and `%%capture` hides the progress bars.

@@ -53,6 +53,14 @@ class Outputs:
             return f"holds {ours[0]} without a {TABLE}, which {self.command} may not have written"
         return None
 
+    def there(self, folder: Path) -> list[str]:
+        """Return the names of its files that are in a folder.
+
+        Args:
+            folder: The folder, which need not exist.
+        """
+        return [name for name in (TABLE, *self.more) if (folder / name).is_file()]
+
 
 COMPARISON = Outputs("parmtrain compare", "code", ("table.md", "codes.png", "searched.png"), sign="runs")
 ADVICE = Outputs("parmtrain advise", "strategy", ("advice.png",))

@@ -19,6 +19,7 @@ from parmtrain.deployed import DeployedModel
 from parmtrain.errors import DataError, TrainingError, reason_of
 from parmtrain.files import replacing
 from parmtrain.metrics.measures import AGREEMENT, PROBABILITIES, kind_of
+from parmtrain.once import ONCE
 from parmtrain.prepared import Prepared
 from parmtrain.run_folder import BEST, RunFolder
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -27,7 +28,7 @@ from parmtrain.training.fit import QuietProcesses, fit
 from parmtrain.training.groups import GroupsDataModule, require_a_group, some_groups
 from parmtrain.training.initial_weights import init_output_biases, shared_tensors
 from parmtrain.training.parity_module import ParityModule
-from parmtrain.training.telling import telling
+from parmtrain.training.progress_callbacks import telling
 
 log = logging.getLogger(__name__)
 FITTING_GROUPS = 1024
@@ -85,7 +86,7 @@ def train(work: Prepared, folder: RunFolder, logger: Any) -> Trained:
     if splits.val.labelled:
         _say_available(work, known.val, device)
     else:
-        log.info("no labels: reconstructed predictions are compared with the deployed model's own")
+        log.info("no labels: reconstructed predictions are compared with the deployed model's own", extra=ONCE)
         _warn_of_one_answer(work, device)
 
     module = _untrained(work, known.val, device)
@@ -172,6 +173,7 @@ def _say_what_is_trained(work: Prepared, module: ParityModule) -> None:
             "the deployed model's FLOPs cannot be counted; in the time of one query a student takes about %s, of which "
             "code.flops is a share (deployed.flops=… states another number)",
             f"{work.deployed.timed_flops:,.0f}",
+            extra=ONCE,
         )
     if module.code.remark:
         log.info("code=%s: %s", module.code.name, module.code.remark)
@@ -185,13 +187,14 @@ def _say_available(work: Prepared, predictions: Tensor, device: torch.device) ->
     """Log A_a on the validation split, and warn of a deployed model that is no better than one answer to all."""
     name = work.measures.name
     available = work.measures.main(predictions, work.splits.val.labels).mean().item()
-    log.info("deployed model: available %s A_a %.4f on the validation split", name, available)
+    log.info("deployed model: available %s A_a %.4f on the validation split", name, available, extra=ONCE)
     guessed = work.default(work.splits.val, device)[name]
     if available <= guessed:
         log.warning(
             "deployed model: no better than one answer to all queries, %.4f; it may expect another task.input.scale, "
             "mean, std or task.query_shape, or other classes",
             guessed,
+            extra=ONCE,
         )
 
 
@@ -203,6 +206,7 @@ def _warn_of_one_answer(work: Prepared, device: torch.device) -> None:
             "deployed model: one answer to all queries agrees with it by %.4f; it may expect another task.input.scale, "
             "mean, std, task.query_shape or deployed.takes, and agreement says little",
             same,
+            extra=ONCE,
         )
 
 
@@ -212,7 +216,8 @@ def _kind(predictions: Tensor, kind: str) -> str:
     if found == PROBABILITIES:
         log.warning(
             "deployed model: it returns probabilities, each prediction sums to 1; loss=kl and loss=cross_entropy apply "
-            "no softmax to them. Without its last softmax, a model's outputs are reconstructed better"
+            "no softmax to them. Without its last softmax, a model's outputs are reconstructed better",
+            extra=ONCE,
         )
     return found
 

@@ -68,10 +68,11 @@ class Lines:
     Args:
         title: What is done.
         total: How many steps there are; None if nobody knows.
+        before: How many of them were done before this began.
     """
 
-    def __init__(self, title: str, total: float | None) -> None:
-        self.title, self.total = title, total
+    def __init__(self, title: str, total: float | None, before: float = 0) -> None:
+        self.title, self.total, self.before = title, total, before
         self.begun = time.monotonic()
         self.due = self.begun + FIRST
 
@@ -100,8 +101,8 @@ class Lines:
         if self.total:
             text += f" of {self.total:g} ({100 * done / self.total:.0f} %)"
         text += f", {_time(seconds)} so far"
-        if self.total and done:
-            text += f", about {_time(seconds * (self.total - done) / done)} to go"
+        if self.total and done > self.before:
+            text += f", about {_time(seconds * (self.total - done) / (done - self.before))} to go"
         return f"{text}; {more}" if more else text
 
 

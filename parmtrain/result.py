@@ -1,5 +1,6 @@
 """The result of a run: its record, its module, and the files that it writes."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from parmtrain.bundle.formats import rounds
 from parmtrain.config import assemble
 from parmtrain.deployed import DeployedModel
 from parmtrain.drawing import save
-from parmtrain.errors import InputError
+from parmtrain.errors import InputError, reason_of
 from parmtrain.evaluation.certainty import Calibrated
 from parmtrain.evaluation.costs import resources, timings
 from parmtrain.evaluation.ordinary import ordinary_queries
@@ -35,6 +36,7 @@ from parmtrain.tasks.queries import QuerySet, Splits
 from parmtrain.training.groups import some_groups
 from parmtrain.training.parity_module import ParityModule
 
+log = logging.getLogger(__name__)
 SOME = 8  # queries
 SHOWN_GROUPS = 4
 CPU = torch.device("cpu")
@@ -121,8 +123,9 @@ def write(
         logger.log_metrics(
             {f"test/available_{measure}": scores.available[measure], f"test/degraded_{measure}": scores.degraded.main}
         )
-        publish(logger, _published(record, place))
     write_json(place.metrics, record.to_json())
+    if logger:
+        _publish(logger, record, place)
     return result
 
 
@@ -181,16 +184,20 @@ def _draw(result: Result, trained: Trained, place: RunFolder) -> None:
     save(result.picture(), place.examples)
 
 
-def _published(record: RunRecord, place: RunFolder) -> Published:
-    """Return what a run has to show to a logger."""
+def _publish(logger: Any, record: RunRecord, place: RunFolder) -> None:
+    """Give a logger what a finished run has to show; the run stays finished if that fails."""
     drawn = (place.training_curves, place.overall_accuracy, place.confidence, place.examples)
     about = {"task": record.task, "code": record.code, "k": record.scheme.k, "n": record.scheme.n}
-    return Published(
+    published = Published(
         name=f"{record.task}-{record.code}-k{record.scheme.k}",
         pictures={path.stem: path for path in drawn if path.is_file()},
         bundle=place.export,
         about=about | {"deployed": record.fingerprint, "degraded": record.scores.degraded.main},
     )
+    try:
+        publish(logger, published)
+    except Exception as fault:  # each service has its own errors
+        log.warning("the logger did not take the pictures and the bundle: %s", reason_of(fault))
 
 
 def _some_queries(work: Prepared) -> Tensor:

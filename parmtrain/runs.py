@@ -12,6 +12,7 @@ from parmtrain.config import assemble
 from parmtrain.config.check import check, require_no_faults, unknown_keys
 from parmtrain.config.faults import named
 from parmtrain.config.given_data import with_data
+from parmtrain.config.identity import AFTERWARDS, identity
 from parmtrain.config.logger import started_logger
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
@@ -99,14 +100,13 @@ def is_done(cfg: DictConfig, folder: str | Path) -> bool:
     place = RunFolder(as_folder("folder", folder))
     if cfg.overwrite or not place.finished or place.no_run:
         return False
-    ours: Any = OmegaConf.create(resolved_yaml(_with_absolute_paths(cfg)))
-    theirs: Any = place.read_config()
-    for one in (ours, theirs):
-        one.pop("ckpt_path", None)  # of a run that was resumed
-    if ours != theirs:
+    theirs, trained_here = place.read_config(), cfg.deployed.path is None
+    if identity(cfg, trained_here) != identity(theirs, OmegaConf.select(theirs, "deployed.path") is None):
+        return False
+    if any(cfg[key] != theirs.get(key) for key in AFTERWARDS):
         return False
     work, metrics = Prepared(cfg), place.read_metrics()
-    same_model = cfg.deployed.path is None or metrics["deployed"]["fingerprint"] == work.deployed.fingerprint
+    same_model = trained_here or metrics["deployed"]["fingerprint"] == work.deployed.fingerprint
     return bool(same_model and metrics.get("data") in (None, work.data))
 
 

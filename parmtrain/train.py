@@ -19,6 +19,7 @@ from parmtrain.config.compose import why_not
 from parmtrain.config.folder import config_folder, require_folder
 from parmtrain.config.overrides import override_faults, require_once
 from parmtrain.config.schema import register
+from parmtrain.config.searching import search_faults
 from parmtrain.config.sources import all_for_hydra, quoted
 from parmtrain.errors import ConfigError, Interrupted, ParmtrainError, StorageError, raised_in, reason_of
 from parmtrain.run_folder import RunFolder
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         require_folder(config_dir)
         require_once(overrides)
         sys.argv[1:] = [*options, *all_for_hydra(overrides)]
-        if multirun and (found := override_faults(overrides, config_dir)):
+        if multirun and (found := override_faults(overrides, config_dir) or search_faults(overrides, config_dir)):
             raise ConfigError(found)  # before the first run
         try:
             job()
@@ -68,9 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
                 say("stopped before training started; run the same command again")
             raise
         except Exception as fault:  # beside its own errors, Hydra raises those of Python
-            if statuses and raised_in(fault, "optuna"):
-                say("no run of the search has a result")
-                return
+            if raised_in(fault, "optuna"):
+                raise ConfigError([f"the search has no result: {reason_of(fault)}"]) from fault
             raise _explained(fault, overrides, config_dir) from fault
 
     return exit_status(work) or max(statuses, default=DONE)
@@ -112,17 +112,21 @@ def _run_and_show(cfg: DictConfig, folder: Path) -> float | tuple[float, ...] | 
         raise ConfigError([f"hparams_search={search} needs -m: parmtrain -m hparams_search={search} …"])
     if ours.mode is RunMode.MULTIRUN and is_done(cfg, folder):
         say(f"{folder}: finished earlier")
-        return objectives(RunFolder(folder).read_metrics(), cfg.optimized)
+        return objectives(RunFolder(folder).read_metrics(), cfg.objectives)
     result = run(cfg, folder)
     record = result.record
     k, n = record.scheme.k, record.scheme.n
     show(title_of(record.task, record.code, k, n - k), record.scores, folder, record.cost | record.timing)
-    return objectives(result.metrics, cfg.optimized)
+    return objectives(result.metrics, cfg.objectives)
 
 
 def _command_to_resume(checkpoint: Path, folder: Path) -> str:
     given = get_args_parser().parse_args(sys.argv[1:])
     options = [] if given.config_dir is None else ["--config-dir", given.config_dir]
+    ours = HydraConfig.get()
+    if ours.mode is RunMode.MULTIRUN:  # which goes on in its folder, run by run
+        kept = [one for one in given.overrides if not one.startswith(("hydra.sweep.dir=", "overwrite="))]
+        return shlex.join(["parmtrain", "-m", *options, *kept, quoted("hydra.sweep.dir", ours.sweep.dir)])
     overrides = [*HydraConfig.get().overrides.task, quoted("hydra.run.dir", folder)]
     if checkpoint.absolute().is_relative_to(folder.absolute()):  # F's checkpoint is found automatically
         kept = [override for override in overrides if not override.startswith(("ckpt_path=", "overwrite="))]

@@ -17,6 +17,7 @@ from tests.test_docs import BLOCK, HERE, commands
 
 PAGES = [HERE / "docs" / "tutorial.md", *sorted((HERE / "docs" / "how_to").glob("*.md"))]
 PORTS = ("8000", "8080", "9001", "9002", "9003")
+KILLED = "timeout --signal=KILL 15 "
 SHORT = {"trainer.max_epochs": "2", "deployed.fit.epochs": "4"}
 STANDS_IN = f"""#!{sys.executable}
 import os, sys
@@ -52,7 +53,7 @@ def lines_of(page: Path) -> Iterator[str]:
         elif found["language"] == "sh":
             for line in found["text"].replace("\\\n", " ").splitlines():
                 own = "--instance" in line or not line.startswith("parmtrain serve")
-                yield line.replace("trainer.max_epochs=200", "trainer.max_epochs=60") if own else f"{line} {front}"
+                yield line.replace("trainer.max_epochs=200", "trainer.max_epochs=40") if own else f"{line} {front}"
 
 
 def answers(url: str) -> bool:
@@ -104,8 +105,33 @@ def typed(lines: list[str], folder: Path, environment: dict[str, str]) -> None:
         with serving(first, folder, environment):
             typed(others, folder, environment)
         return
-    ended = subprocess.run(
-        ["bash", "-c", first], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ended.returncode == 0, f"{first}\n{ended.stdout}\n{ended.stderr}"
+    if first.startswith(KILLED):
+        killed_in_training(first.removeprefix(KILLED).removesuffix(" || true"), folder, environment)
+        said = printed(others[0], folder, environment)
+        assert "resuming the unfinished run" in said
+        others = others[1:]
+    else:
+        printed(first, folder, environment)
     typed(others, folder, environment)
+
+
+def killed_in_training(line: str, folder: Path, environment: dict[str, str]) -> None:
+    """Type a line that trains, and kill it once there is a state to resume."""
+    with subprocess.Popen(
+        f"exec {line}", shell=True, cwd=folder, env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("runs/*/checkpoints/last.ckpt")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+
+
+def printed(line: str, folder: Path, environment: dict[str, str]) -> str:
+    """Type a line that ends, and return what it printed."""
+    ended = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, f"{line}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout + ended.stderr

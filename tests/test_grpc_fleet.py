@@ -70,6 +70,12 @@ def test_servers_of_others_are_instances_too(
             assert torch.allclose(given, wanted, atol=0.1 if kind == "FP16" else 1e-4)
 
 
+def not_ready(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was said of servers that are not ready, but for answers that a busy machine had too late."""
+    said = [one.getMessage() for one in caplog.records if "is not ready" in one.getMessage()]
+    return [one for one in said if "DEADLINE_EXCEEDED" not in one and "answer in time" not in one]
+
+
 def test_a_server_that_dies_is_used_again_and_others_join(
     finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -94,7 +100,7 @@ def test_a_server_that_dies_is_used_again_and_others_join(
             assert [one.result()[0] for one in [pool.submit(ask, url, query) for query in queries[:2]]] == [200] * 2
             assert gates[1].entered.is_set()
             gates[0].opened.set()
-        said = [one.getMessage() for one in caplog.records if "is not ready" in one.getMessage()]
+        said = not_ready(caplog)
         assert len(said) == len(set(said)) <= 2
 
 
@@ -109,7 +115,7 @@ def test_a_fleet_that_cannot_be_used_is_told_of_once(
             wait_for(lambda: caplog.text.count("is not ready") >= 3)
             time.sleep(2)  # in which each is looked at again
             assert call(f"{url}/v2/health/ready")[0] == 503
-    sentences = [one.getMessage() for one in caplog.records if "is not ready" in one.getMessage()]
+    sentences = not_ready(caplog)
     unknown = "ModelReady fails with NOT_FOUND: the model must be parity, version 1, got deployed"
     (refused,) = (one for one in sentences if NOWHERE in one)
     assert refused.startswith(f"grpc://{NOWHERE}/v2/models/deployed is not ready: ServerReady fails with UNAVAILABLE: ")

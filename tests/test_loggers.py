@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import wandb
 from mlflow.tracking import MlflowClient
+from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from parmtrain import load
+from parmtrain.loggers import Published
 from tests.small_runs import small_run
 
 PICTURES = {"training", "overall_accuracy", "confidence", "examples"}
@@ -60,6 +62,20 @@ def test_mlflow_gets_curves_pictures_and_the_bundle(tmp_path: Path) -> None:
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     assert {path.stem for path in (artifacts / "pictures").iterdir()} == PICTURES
     assert load(artifacts / "bundle").k == 2
+
+
+class Failing(CSVLogger):
+    """A logger whose service is gone at the end."""
+
+    def publish(self, published: Published) -> None:
+        raise ConnectionError("nobody listens")
+
+
+@pytest.mark.slow
+def test_a_run_whose_logger_fails_in_the_end_is_finished(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    small_run(tmp_path, "logger._target_=tests.test_loggers.Failing", "trainer.max_epochs=1")
+    assert (tmp_path / "metrics.json").is_file()
+    assert "the logger did not take the pictures and the bundle: nobody listens" in caplog.text
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 """Progress: a bar in a terminal, lines elsewhere, nothing where it is not wanted."""
 
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from parmtrain import progress as telling
 from parmtrain.progress import Lines, in_bars, in_lines, progress, showing
@@ -12,7 +14,8 @@ from tests.small_runs import small_run
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every line be due."""
+    """Have every line be due, as where there is no terminal."""
+    monkeypatch.setattr(telling, "get_console", lambda: Console(file=StringIO()))
     monkeypatch.setattr(telling, "FIRST", 0.0)
     monkeypatch.setattr(telling, "EVERY", 0.0)
 

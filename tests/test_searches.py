@@ -2,7 +2,12 @@
 
 import csv
 import json
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +15,7 @@ import yaml
 
 from parmtrain import compose
 from parmtrain.compare.gathering import gather
-from parmtrain.compare.searched import Run, searched
+from parmtrain.compare.search_plot import Run, searched
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.objectives import objectives
 from parmtrain.result import Result
@@ -21,14 +26,21 @@ from tests.test_command_line import parmtrain
 SHORT = ("hydra.sweep.dir=search", "code=sum", "trainer.max_epochs=1", "deployed.fit.epochs=4")
 
 
-def copied(finished: Result, folder: Path, **changed: object) -> Path:
-    """Copy the texts of a finished run, with some top-level values of its configuration changed."""
+def copied(finished: Result, folder: Path, seed: int = 0, **changed: object) -> Path:
+    """Copy the texts of a finished run, with its seed and some top-level values of its configuration changed."""
     folder.mkdir(parents=True)
     for name in ("metrics.json", "config.yaml"):
         shutil.copy(finished.folder / name, folder / name)
     settings = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings | changed))
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | {"seed": seed} | changed))
+    restated(folder, seed=seed)
     return folder
+
+
+def restated(folder: Path, **changed: object) -> None:
+    """Change some figures of a finished run."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | changed))
 
 
 def rows_in(folder: Path) -> list[dict[str, str]]:
@@ -60,11 +72,13 @@ def test_a_search_names_the_best_and_goes_on_where_it_stopped(tmp_path: Path) ->
 def test_only_the_same_run_on_the_same_data_is_done(finished: Result, tmp_path: Path) -> None:
     folder = copied(finished, tmp_path / "run")
     assert is_done(compose(*SMALL), folder)
-    assert not is_done(compose(*SMALL, "seed=1"), folder)
+    for other in ("seed=1", "metrics=[top2]", "unavailable=[0.2]", "accept.agreement=0.9"):
+        assert not is_done(compose(*SMALL, other), folder)
+    for how in ("progress=false", "logger=null", "objectives=[parity_flops]", "data.workers=0", "cache=elsewhere"):
+        assert is_done(compose(*SMALL, how), folder)
     assert not is_done(compose(*SMALL, "overwrite=true"), folder)
     assert not is_done(compose(*SMALL), tmp_path / "none")
-    metrics = json.loads((folder / "metrics.json").read_text())
-    (folder / "metrics.json").write_text(json.dumps(metrics | {"data": "changed"}))
+    restated(folder, data="changed")
     assert not is_done(compose(*SMALL), folder)
 
 
@@ -93,6 +107,11 @@ def test_runs_of_any_folder_are_gathered(finished: Result, tmp_path: Path) -> No
     rows = gather(tmp_path)
     assert {row["variant"]: row["seeds"] for row in rows if row["code"] == "sum"} == {"groups=64": 1, "groups=32": 2}
     assert [row["variant"] for row in rows_in(tmp_path)] == [row["variant"] for row in rows]
+    copied(finished, tmp_path / "again")  # the first one once more
+    restated(copied(finished, tmp_path / "3-sum"), deployed={"fingerprint": "of another model"})
+    rows = gather(tmp_path)
+    assert sorted(row["seeds"] for row in rows if row["code"] == "sum") == [1, 1, 2]
+    assert any("deployed=of another m" in row["variant"] for row in rows)
     for name in ("table.md", "codes.png", "searched.png"):
         assert (tmp_path / name).is_file()
     elsewhere = gather(tmp_path / "deep", ["budget.flops=0.1"], tmp_path / "there")
@@ -108,9 +127,11 @@ def test_only_what_belongs_together_is_gathered(finished: Result, tmp_path: Path
     one, other = copied(finished, tmp_path / "0"), copied(finished, tmp_path / "1")
     with pytest.raises(ConfigError, match="k=2: beside --from, which trains nothing, only a budget can be given"):
         gather(tmp_path, ["k=2"])
-    about = json.loads((other / "metrics.json").read_text())
-    (other / "metrics.json").write_text(json.dumps(about | {"task": "letters"}))
+    restated(other, task="letters")
     with pytest.raises(DataError, match="must hold runs of one task, got digits, letters"):
+        gather(tmp_path)
+    restated(other, task="digits", data="others")
+    with pytest.raises(DataError, match=r"must hold runs of one data, got .*others"):
         gather(tmp_path)
     (other / "metrics.json").write_text("{")
     with pytest.raises(DataError, match=r"must be valid JSON"):
@@ -138,7 +159,12 @@ def test_values_that_are_no_numbers_have_a_panel_too(finished: Result, tmp_path:
         (["-m", "optim.lr=interval(0.001,0.01)"], "an interval is for a search to choose from"),
         (["-m", "hparams_search=two"], "unknown hparams_search 'two'; choose from each_k, one_k"),
         (["-m", "hparams_search=one_k", "hydra.sweeper.trials=2"], "unknown key hydra.sweeper.trials"),
-        (["optimized=[accuracy]"], "optimized must be a list of degraded, extra_workers, "),
+        (["-m", "hparams_search=one_k", "objectives=[parity_bytes]"], "hydra.sweeper.direction must be minimize for"),
+        (
+            ["-m", "hparams_search=each_k", "objectives=[degraded]"],
+            "must be maximize for objectives=[degraded], got",
+        ),
+        (["objectives=[accuracy]"], "objectives must be a list of degraded, extra_workers, "),
     ],
 )
 def test_a_mistake_in_a_search_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
@@ -162,3 +188,21 @@ def test_a_comparison_is_no_search(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="a search is parmtrain -m hparams_search"):
         planned_runs(["optim.lr=interval(0.1,0.2)"], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_search_that_is_stopped_says_how_it_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "parmtrain", "-m", "hparams_search=one_k", "code=sum", "trainer.max_epochs=400"]
+    process = subprocess.Popen(
+        [*command, "deployed.fit.epochs=4", "hydra.sweep.dir=search"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("search/0-*/checkpoints/best.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    (line,) = [one.removeprefix("resume with: ") for one in said.splitlines() if one.startswith("resume with: ")]
+    words = shlex.split(line)
+    assert words[:2] == ["parmtrain", "-m"]
+    assert set(words[2:]) == {*command[4:], "deployed.fit.epochs=4", "hydra.sweep.dir=search"}

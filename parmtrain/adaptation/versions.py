@@ -117,7 +117,8 @@ def _name(number: int) -> str:
 
 def _identity(bundle: Bundle) -> tuple[Any, ...]:
     about = bundle.about
-    return about["deployed"]["fingerprint"], about["code"], about["k"], about["r"], about["shapes"]["query"]
+    shapes = about["shapes"]
+    return about["deployed"]["fingerprint"], about["k"], about["r"], shapes["query"], shapes["parity_query"]
 
 
 def _write(folder: Path, learned: Learned, version: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The command line: ``parmtrain compare [--folder DIR] [--config-dir DIR] key=value[,value …] …``."""
 
 import sys
+from pathlib import Path
 
 from parmtrain.arguments import Arguments
 from parmtrain.command import Terminal, ending_quietly, exit_status, log_to_terminal
@@ -42,16 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
         from parmtrain.compare.study import compare
         from parmtrain.compare.table import to_print
         from parmtrain.config.overrides import require_once
+        from parmtrain.outputs import COMPARISON
 
         require_once(given.overrides)
         folder = next((one for one in (given.folder, given.source) if one is not None), "comparison")
         require_folder_name(folder, given.config_dir)
         if given.source is not None:
-            rows, more = gather(given.source, given.overrides, folder), ", searched.png"
+            rows = gather(given.source, given.overrides, folder)
         else:
-            rows, more = compare(given.overrides, folder, given.config_dir), ""
+            rows = compare(given.overrides, folder, given.config_dir)
         Terminal().print(to_print(rows))
-        print(f"in {folder}: table.md, table.csv, codes.png{more}")
+        print(f"in {folder}: {', '.join(COMPARISON.there(Path(folder)))}")
 
     return exit_status(work, stopped="stopped; run the same command again to resume")
 

@@ -1,5 +1,6 @@
 """The finished runs of any folder, such as that of a multirun or a search, side by side in one table."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,19 +9,23 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from parmtrain.compare.budget import read_budget
+from parmtrain.compare.outputs import write
 from parmtrain.compare.results import readable_metrics
-from parmtrain.compare.searched import Run, searched
+from parmtrain.compare.search_plot import Run, searched
 from parmtrain.compare.table import Row
-from parmtrain.compare.written import write
-from parmtrain.config.identity import leaves
+from parmtrain.config.identity import UNSEEN, leaves
 from parmtrain.errors import ConfigError, DataError
 from parmtrain.files import cannot_write
 from parmtrain.inputs import as_folder
 from parmtrain.outputs import COMPARISON
 from parmtrain.run_folder import RunFolder
 
-SAME = ("task", "measure")  # what all runs of a table have in common
-UNSEEN = ("cache", "ckpt_path", "overwrite", "logger", "optimized", "progress", "seed", "data.root", "task.source.root")
+SAME = ("task", "measure", "data")  # what all runs of a table have in common
+ELSEWHERE = {*UNSEEN, "data", "export", "unavailable", "seed", "task.source.root", "task.source.cache", "task.cache"}
+ONCE = ("code", "k", "r", "seed")  # beside the variant, what tells runs of a table apart
+SHOWN = 12  # characters of a digest
+
+log = logging.getLogger(__name__)
 
 
 def gather(source: str | Path, overrides: Sequence[str] = (), folder: str | Path | None = None) -> list[Row]:
@@ -59,7 +64,10 @@ def gather(source: str | Path, overrides: Sequence[str] = (), folder: str | Path
     keys = differing(runs)
     texts = {key: texts_of([run.settings.get(key) for run in runs]) for key in keys}
     variants = [" ".join(f"{key}={texts[key][number]}" for key in keys) for number in range(len(runs))]
-    rows = write([(one, run.metrics) for one, run in zip(variants, runs, strict=True)], [], budget, folder)
+    once = {(variant, *(run.metrics[name] for name in ONCE)): run for variant, run in zip(variants, runs, strict=True)}
+    if again := len(runs) - len(once):
+        log.info("left out: %d runs that repeat others with the same seed", again)
+    rows = write([(about[0], run.metrics) for about, run in once.items()], [], budget, folder)
     searched(runs, keys, folder / "searched.png")
     return rows
 
@@ -67,7 +75,14 @@ def gather(source: str | Path, overrides: Sequence[str] = (), folder: str | Path
 def settings_of(place: RunFolder) -> dict[str, Any]:
     """Return what a run was given, by key, without what has no influence on its figures."""
     content: Any = OmegaConf.to_container(place.read_config(), resolve=True)
-    return {key: value for key, value in leaves(content).items() if not key.startswith(UNSEEN)}
+    values = {key: value for key, value in leaves(content).items() if not _elsewhere(key)}
+    return values | {"deployed": place.read_metrics()["deployed"]["fingerprint"][:SHOWN]}
+
+
+def _elsewhere(key: str) -> bool:
+    """Return whether a key, or one above it, has no influence on figures."""
+    parts = key.split(".")
+    return any(".".join(parts[:length]) in ELSEWHERE for length in range(1, len(parts) + 1))
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
@@ -104,7 +119,7 @@ def texts_of(values: Sequence[Any]) -> list[str]:
 def _require_same(runs: Sequence[Run], source: Path) -> None:
     """Raise a ``DataError`` if runs do not belong side by side."""
     for name in SAME:
-        found = sorted({run.metrics[name] for run in runs})
+        found = sorted({str(run.metrics.get(name))[:SHOWN] for run in runs})
         if len(found) > 1:
             raise DataError(
                 f"--from {source} must hold runs of one {name}, got {', '.join(found)}; name a folder of each"

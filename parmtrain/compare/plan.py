@@ -15,6 +15,7 @@ from parmtrain.cache import key_of as digest_of
 from parmtrain.compare.budget import PREFIX
 from parmtrain.config import assemble
 from parmtrain.config.compose import compose, why_not
+from parmtrain.config.identity import UNSEEN
 from parmtrain.config.overrides import each_value, override_faults
 from parmtrain.config.own_code import own_sources
 from parmtrain.config.sources import is_group, key_of, options
@@ -23,7 +24,6 @@ from parmtrain.query_type import QueryType
 from parmtrain.run_folder import RunFolder
 
 ALL, AUTO = "all", "auto"
-ELSEWHERE = ("cache", "ckpt_path", "overwrite", "logger", "optimized", "progress")  # what does not identify a run
 OPTIONS = {"folder": "--folder", "config_dir": "--config-dir", "config-dir": "--config-dir"}
 RUNS = "runs"  # folder of the runs in that of a comparison
 COLUMNS = ("task", "code", "k", "r", "seed")
@@ -57,7 +57,7 @@ class PlannedRun:
         """Folder of the run: a readable name, and a key of the whole configuration."""
         cfg = self.cfg
         content: Any = OmegaConf.to_container(cfg, resolve=True)
-        content = {name: value for name, value in content.items() if name not in ELSEWHERE}
+        content = {name: value for name, value in content.items() if name not in UNSEEN}
         content.pop("data")
         content["deployed"].pop("bundle")
         if content["deployed"]["takes"] is QueryType.float32:  # older versions had no such key
@@ -179,7 +179,7 @@ def require_one_question(values: Mapping[str, Sequence[str]]) -> None:
             faults.append(f"{key}={again} must be given once, got twice")
         elif len(given) > 1 and key == "task":
             faults.append(f"task must be one task, got {', '.join(given)}; compare each in a folder of its own")
-        elif len(given) > 1 and (key in ELSEWHERE or key.startswith("data.") or key == "task.source.root"):
+        elif len(given) > 1 and (key in UNSEEN or key.startswith("data.") or key == "task.source.root"):
             faults.append(f"{key} must have one value in a comparison, got {', '.join(given)}")
     if faults:
         raise ConfigError(faults)

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from parmtrain.compare.budget import read_budget
+from parmtrain.compare.outputs import write
 from parmtrain.compare.plan import RUNS, PlannedRun, planned_runs
 from parmtrain.compare.results import readable_metrics
 from parmtrain.compare.table import Row
-from parmtrain.compare.telling import telling_once
-from parmtrain.compare.written import write
 from parmtrain.config.check import check, require_no_faults
 from parmtrain.config.faults import Fault
 from parmtrain.config.given_data import with_data
@@ -21,6 +20,7 @@ from parmtrain.deployed import DeployedModel, private_copy
 from parmtrain.errors import ConfigError, DataError, InputError, TrainingError
 from parmtrain.files import cannot_write
 from parmtrain.inputs import as_folder
+from parmtrain.once import telling_once
 from parmtrain.outputs import COMPARISON
 from parmtrain.prepared import Prepared
 from parmtrain.programs import Network
@@ -104,11 +104,11 @@ def compare(
     planned = planned_runs(overrides, study, config_dir, given.identity)
     with showing(planned[0].cfg.progress):
         supported, unsupported = _supported(planned, given)
-    for title, reason in unsupported.items():
-        log.warning("left out: %s: %s", title, reason)
-    waiting = [one for one in supported if not one.folder.finished]
-    _require_same((one for one in supported if one.folder.finished), given, more_to_do=bool(waiting))
-    _fetch(waiting, given)
+        for title, reason in unsupported.items():
+            log.warning("left out: %s: %s", title, reason)
+        waiting = [one for one in supported if not one.folder.finished]
+        _require_same((one for one in supported if one.folder.finished), given, more_to_do=bool(waiting))
+        _fetch(waiting, given)
     log.info("%d finished and %d to do, in %s", len(supported) - len(waiting), len(waiting), study)
     with telling_once():
         failed = _run(waiting, given)

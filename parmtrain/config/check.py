@@ -135,9 +135,9 @@ def outside_limits(cfg: DictConfig) -> Iterator[Fault]:
         wrong = bounds.wrong(value)
         if wrong is not None:
             yield Fault(key, f"{key} {wrong}, got {value}")
-    for name in cfg.optimized or [None]:
+    for name in cfg.objectives or [None]:
         if name not in OBJECTIVES:
-            yield Fault("optimized", f"optimized must be a list of {', '.join(OBJECTIVES)}, got {name or 'none'}")
+            yield Fault("objectives", f"objectives must be a list of {', '.join(OBJECTIVES)}, got {name or 'none'}")
     for share in cfg.unavailable:
         if Bounds(least=0, most=1).wrong(share):
             yield Fault("unavailable", f"unavailable must hold fractions from 0 to 1, got {share}")

@@ -7,20 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from parmtrain.config.own_code import own_sources
 
-ELSEWHERE = (
-    "cache",
-    "ckpt_path",
-    "overwrite",
-    "logger",
-    "export",
-    "metrics",
-    "unavailable",
-    "optimized",
-    "progress",
-    "data",
-    "confidence",
-    "accept",
-)
+UNSEEN = ("cache", "ckpt_path", "overwrite", "logger", "objectives", "progress")  # how a run is done
+AFTERWARDS = ("export", "metrics", "unavailable", "confidence", "accept")  # what follows the training
+ELSEWHERE = (*UNSEEN, *AFTERWARDS, "data")
 PLACES = ("task.source.root", "task.source.cache", "task.cache", "deployed.path", "deployed.bundle")
 NEWER = (("deployed.takes", "float32"), ("deployed.flops", None))  # keys that older versions did not have
 MACHINE = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps"))

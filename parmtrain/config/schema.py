@@ -86,7 +86,7 @@ class Config:
     groups: int = 64
     teacher: Teacher = Teacher.query
     partial: bool = False
-    optimized: list[str] = field(default_factory=lambda: ["degraded"])
+    objectives: list[str] = field(default_factory=lambda: ["degraded"])
     unavailable: list[float] = field(default_factory=lambda: [0.01, 0.05, 0.1])
     ckpt_path: str | None = None
     progress: bool = True

@@ -32,7 +32,7 @@ def composed(*overrides: str, config_dir: str | Path | None = None) -> DictConfi
     """
     register()
     with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
-        return compose("config", overrides=[*all_for_hydra(overrides), *_searchpath(config_dir)])
+        return compose("config", overrides=[*all_for_hydra(overrides), *searched_too(config_dir)])
 
 
 def all_for_hydra(overrides: Sequence[str]) -> list[str]:
@@ -131,9 +131,10 @@ def options(group: str, config_dir: str | Path | None = None) -> list[str]:
     register()
     with initialize_config_dir(config_dir=os.fspath(config_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        return loader.get_group_options(group, config_name="config", overrides=_searchpath(config_dir))
+        return loader.get_group_options(group, config_name="config", overrides=searched_too(config_dir))
 
 
-def _searchpath(config_dir: str | Path | None) -> list[str]:
+def searched_too(config_dir: str | Path | None) -> list[str]:
+    """Return the override that has Hydra look into your own folder, too; none without one."""
     require_folder(config_dir)
     return [] if config_dir is None else [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"]

@@ -32,7 +32,7 @@ from parmtrain.training.callbacks import Checkpoints
 from parmtrain.training.fit import starts_processes
 from parmtrain.training.groups import GroupBatch
 from parmtrain.training.parity_module import ParityModule
-from parmtrain.training.telling import Bar
+from parmtrain.training.progress_callbacks import Bar
 
 
 def trial_faults(cfg: DictConfig, given: Network | None, known: list[Fault], data: Source | None = None) -> list[Fault]:

@@ -78,13 +78,13 @@ def _lines(metrics: dict[str, Any], about: dict[str, Any], data: str, made_of: s
     yield ""
     yield f"A run with task={task}, k={k}, seed={metrics['seed']} and the code {made_of};"
     yield "`config.yaml` of the run has the rest;"
-    best = metrics["validation"].get("epoch")
+    best = (metrics["validation"] or {}).get("epoch")
     chosen = (
         "nothing was trained"
         if best is None
         else f"epoch {best + 1} of {metrics['training']['epochs']}, chosen on validation"
     )
-    yield f"{chosen}; the test split was scored once."
+    yield f"{chosen}; nothing was chosen on the test split."
     yield "Versions: " + ", ".join(f"{name} {version}" for name, version in metrics["versions"].items()) + "."
 
 

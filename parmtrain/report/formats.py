@@ -47,14 +47,19 @@ def write_formats(rows: Sequence[Exported], path: Path) -> None:
     Example:
         >>> import tempfile
         >>> table = Path(tempfile.mkdtemp()) / "table.csv"
-        >>> write_formats([Exported("onnx", degraded=0.5), Exported("torchscript")], table)
-        >>> write_formats([Exported("onnx", degraded=0.75)], table)
-        >>> [line.split(",")[:2] for line in table.read_text().splitlines()[1:]]
-        [['onnx', '0.75'], ['torchscript', '']]
+        >>> write_formats([Exported("onnx", degraded=0.5, bytes=8), Exported("torchscript")], table)
+        >>> write_formats([Exported("onnx", degraded=0.75, bytes=8)], table)
+        >>> write_formats([Exported("onnx", why_not="no package")], table)
+        >>> [line.split(",")[:2] + line.split(",")[-1:] for line in table.read_text().splitlines()[1:]]
+        [['onnx', '0.75', 'no package'], ['torchscript', '', '']]
     """
     path.parent.mkdir(exist_ok=True)
     columns = list(vars(rows[0]))
-    known = _written(path, columns) | {row.format: vars(row) for row in rows}
+    known = _written(path, columns)
+    for row in rows:
+        earlier = known.get(row.format, {})
+        stays = row.bytes is None and earlier.get("bytes")  # what is there is of an earlier call, and its figures, too
+        known[row.format] = earlier | {"why_not": row.why_not} if stays else vars(row)
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

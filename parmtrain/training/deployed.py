@@ -18,6 +18,7 @@ from torchmetrics import MeanMetric
 from parmtrain.cache import key_of, require_damage, set_aside
 from parmtrain.deployed import fingerprint
 from parmtrain.files import replacing, write_json
+from parmtrain.once import ONCE
 from parmtrain.run_folder import LAST
 from parmtrain.tasks.base import Task
 from parmtrain.tasks.queries import QuerySet, Splits
@@ -25,7 +26,7 @@ from parmtrain.training.callbacks import Checkpoints, FiniteLoss, ReproducibleEp
 from parmtrain.training.checkpoints import read_checkpoint
 from parmtrain.training.fit import fit
 from parmtrain.training.groups import GroupBatch, GroupsDataModule
-from parmtrain.training.telling import telling
+from parmtrain.training.progress_callbacks import telling
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +134,9 @@ def train_deployed(task: Task, splits: "Splits[QuerySet]", recipe: Recipe, cache
     trained = deployed_file(task, splits, recipe, cache)
     folder = trained.parent
     if trained.is_file() and _loaded(network, trained):
-        log.info("deployed model: trained earlier, loaded from %s", trained)
+        log.info("deployed model: trained earlier, loaded from %s", trained, extra=ONCE)
         return network
-    log.info("deployed model: deployed.path is not set; training one and saving it in %s", trained)
+    log.info("deployed model: deployed.path is not set; training one and saving it in %s", trained, extra=ONCE)
     data = GroupsDataModule(
         splits,
         1,

@@ -37,10 +37,11 @@ def searched(runs: Sequence[Run], keys: Sequence[str], path: Path) -> None:
     Args:
         runs: The runs.
         keys: Keys that differ between them.
-        path: PNG to write. Nothing is written where no run has such a figure.
+        path: PNG to write, or to remove where no run has such a figure.
     """
     known = [(run, value) for run in runs if isinstance(value := objectives(run.metrics, [DEGRADED]), float)]
     if not known:
+        path.unlink(missing_ok=True)
         return
     panels = {key: [run.settings.get(key) for run, _ in known] for key in keys}
     ks = [run.metrics["k"] for run, _ in known]

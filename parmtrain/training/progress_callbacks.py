@@ -48,13 +48,11 @@ class EpochLines(Callback):
     def __init__(self, title: str) -> None:
         self.title = title
         self._lines: Lines | None = None
-        self._first = 0  # epoch, of a training that is resumed
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._first = trainer.current_epoch
-        epochs = (trainer.max_epochs or 0) - self._first
-        self._lines = Lines(f"{self.title}, epochs", epochs if epochs > 0 else None)
+        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        self._lines = Lines(f"{self.title}, epochs", epochs, trainer.current_epoch)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -62,6 +60,6 @@ class EpochLines(Callback):
         """Print a line if one is due."""
         if self._lines is None or not trainer.is_global_zero:
             return
-        done = trainer.current_epoch - self._first + (batch_idx + 1) / trainer.num_training_batches
+        done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
         found = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/degraded")}
         self._lines.tell(round(done, 1), " ".join(f"{name} {float(value):.4f}" for name, value in found.items()))

@@ -1,16 +1,16 @@
-"""What every run of a comparison would tell again is told once."""
+"""What every run of a comparison would tell again is told once: messages that are marked so."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 TELLING = ("parmtrain.parity_training", "parmtrain.training.deployed")
-SAME = "deployed model: "  # what messages that do not depend on the code begin with
+ONCE = {"once": True}  # extra= of a message that does not depend on the code
 
 
 @contextmanager
 def telling_once() -> Iterator[None]:
-    """Have each sentence about the deployed model logged once inside a block.
+    """Have each message with ``extra=ONCE`` logged once inside a block.
 
     Example:
         >>> import sys
@@ -18,7 +18,7 @@ def telling_once() -> Iterator[None]:
         >>> log.addHandler(shown)
         >>> with telling_once():
         ...     for code in ("sum", "stack"):
-        ...         log.warning("deployed model: A_a %.4f", 0.9)
+        ...         log.warning("deployed model: A_a %.4f", 0.9, extra=ONCE)
         ...         log.warning("code=%s", code)
         deployed model: A_a 0.9000
         code=sum
@@ -28,10 +28,11 @@ def telling_once() -> Iterator[None]:
     told: set[str] = set()
 
     def new(record: logging.LogRecord) -> bool:
+        if not getattr(record, "once", False):
+            return True
         sentence = record.getMessage()
         known = sentence in told
-        if sentence.startswith(SAME):
-            told.add(sentence)
+        told.add(sentence)
         return not known
 
     loggers = [logging.getLogger(name) for name in TELLING]
