@@ -117,8 +117,8 @@ def _name(number: int) -> str:
 
 def _identity(bundle: Bundle) -> tuple[Any, ...]:
     about = bundle.about
-    shapes = about["shapes"]
-    return about["deployed"]["fingerprint"], about["k"], about["r"], shapes["query"], shapes["parity_query"]
+    code = about["code"].removesuffix("_own").removesuffix("_perceptron")  # older versions called all of them lowres
+    return about["deployed"]["fingerprint"], code, about["k"], about["r"], about["shapes"]["query"]
 
 
 def _write(folder: Path, learned: Learned, version: dict[str, Any]) -> None:
