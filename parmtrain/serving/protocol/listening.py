@@ -4,7 +4,7 @@ import asyncio
 import resource
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -99,9 +99,17 @@ def server(app: Any, certificate: Certificate | None = None, **more: Any) -> uvi
 
 
 class _Main(uvicorn.Server):
-    """A server that tells somebody as it is asked to stop."""
+    """A server that tells somebody as it is asked to stop, and as it has stopped."""
 
     told: Callable[[], None]
+    ended: Callable[[], Awaitable[None]]
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve; what is to be awaited at the end comes before uvicorn repeats the signal that it was stopped by."""
+        try:
+            await super()._serve(sockets)
+        finally:
+            await self.ended()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Stop: answer what is in flight, and take nothing more."""
@@ -134,11 +142,13 @@ async def _both(
         await other.serve([beside])
 
     task = asyncio.create_task(watch())
-    try:
-        await main.serve([bound])
-    finally:  # uvicorn ends with the signal that it was stopped by
+
+    async def end_beside() -> None:
         other.should_exit = True
         await task
+
+    main.ended = end_beside
+    await main.serve([bound])
 
 
 def serve_both(
