@@ -132,14 +132,15 @@ def test_two_fronts_before_instances_of_the_command(finished: Result, tmp_path: 
         front.send_signal(signal.SIGTERM)
         assert front.wait(60) == 0
         assert not children(front.pid)
-        with command(bundle, *settings) as single:
-            wait_for(f"{urls[4]}/v2/health/ready")
-            single.send_signal(signal.SIGTERM)
-            assert single.stdout is not None
-            said = single.stdout.read()
-            assert single.wait(60) in (0, 128 + signal.SIGTERM)
-            assert "Traceback" not in said
-            assert "before the fleet in" in said
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            with command(bundle, *settings) as single:
+                wait_for(f"{urls[4]}/v2/health/ready")
+                single.send_signal(stop)
+                assert single.stdout is not None
+                said = single.stdout.read()
+                assert single.wait(60) in (0, 128 + stop)
+                assert "Traceback" not in said
+                assert "before the fleet in" in said
         with command(bundle, *settings) as again, taken("127.0.0.1", ports[2], "port"):
             assert again.stdout is not None
             said = again.stdout.read()
