@@ -86,3 +86,8 @@ def test_rows_are_drawn_also_where_no_cost_is_known(tmp_path: Path) -> None:
     accuracy_against_resources(rows, "accuracy", "made up", tmp_path / "codes.png")
     with Image.open(tmp_path / "codes.png") as image:
         assert min(image.size) > 500
+
+
+def test_costs_that_look_alike_in_the_table_are_alike_on_the_front() -> None:
+    rows = [row("concat", 0.35, encoder_flops=0.0), row("sum", 0.93, encoder_flops=0.0004)]
+    assert [one["code"] for one in front(rows, "flops")] == ["sum"]

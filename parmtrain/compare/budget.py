@@ -24,7 +24,8 @@ class Budget:
         """Return whether a row of the table is within the budget; a cost that is not known is within no limit."""
         cost, limits = cost_of(row), {one.name: getattr(self, one.name) for one in fields(self)}
         return all(
-            limit == inf or (cost[name] is not None and round(cost[name], 2) <= limit) for name, limit in limits.items()
+            limit == inf or (cost[name] is not None and _as_shown(cost[name]) <= limit)
+            for name, limit in limits.items()
         )
 
     def __str__(self) -> str:
@@ -74,8 +75,13 @@ def best(rows: Iterable[dict[str, Any]], budget: Budget) -> list[dict[str, Any]]
     return [chosen[question] for question in sorted(chosen)]
 
 
+def _as_shown(cost: float) -> float:
+    """Return a cost as the table rounds it, so that what looks alike there is alike."""
+    return round(cost, 2)
+
+
 def front(rows: Sequence[dict[str, Any]], resource: str) -> list[dict[str, Any]]:
-    """Return the rows that no other row beats or equals in A_d for as much of a resource or less.
+    """Return the rows that no other row beats or equals in A_d for as much of a resource or less, as the table rounds it.
 
     Args:
         rows: Rows of one k.
@@ -83,7 +89,7 @@ def front(rows: Sequence[dict[str, Any]], resource: str) -> list[dict[str, Any]]
     """
     known = [row for row in rows if cost_of(row)[resource] is not None]
     kept: list[dict[str, Any]] = []
-    for row in sorted(known, key=lambda row: (cost_of(row)[resource], -row["degraded"])):
+    for row in sorted(known, key=lambda row: (_as_shown(cost_of(row)[resource]), -row["degraded"])):
         if not kept or row["degraded"] > kept[-1]["degraded"]:
             kept.append(row)
     return kept
