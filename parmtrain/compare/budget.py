@@ -81,7 +81,7 @@ def _as_shown(cost: float) -> float:
 
 
 def front(rows: Sequence[dict[str, Any]], resource: str) -> list[dict[str, Any]]:
-    """Return the rows that no other row beats or equals in A_d for as much of a resource or less, as the table rounds it.
+    """Return the rows that none beats or equals in A_d for as much of a resource or less, as the table rounds it.
 
     Args:
         rows: Rows of one k.
