@@ -1,11 +1,11 @@
 """The command line: ``parmtrain [COMMAND] [key=value …]``, or ``python -m parmtrain``."""
 
 import sys
-from difflib import get_close_matches
 
 from parmtrain.arguments import VERSION
 from parmtrain.command import DONE, FAILED, ending_quietly, say
 from parmtrain.commands.table import COMMANDS, TRAIN, overview, run
+from parmtrain.mistakes import did_you_mean
 
 HELP = ("-h", "--help")
 
@@ -26,9 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(overview())
         return DONE
     if first and "=" not in first and first[0] not in "-~+":
-        near = get_close_matches(first, COMMANDS, 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        say(f"{first}: must be a command, one of {', '.join(COMMANDS)}, or key=value{meant}")
+        say(f"{first}: must be a command, one of {', '.join(COMMANDS)}, or key=value{did_you_mean(first, COMMANDS)}")
         return FAILED
     return run(TRAIN, given)
 

@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         "settings",
         metavar="key=value",
         nargs="*",
+        default=[],
         help="data.root=…, the folder of the data, and deployed.path=…, the file of the deployed model, if they moved; "
         "progress=false says nothing on the way",
     )

@@ -169,6 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
         "settings",
         metavar="key=value",
         nargs="*",
+        default=[],
         help=f"formats={','.join(FORMATS)}, by default; data.root=…, the folder of the data, if it has moved; "
         "deployed.path=…, the file of the deployed model, if it has moved; progress=false says nothing on the way",
     )

@@ -11,6 +11,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # while it imports, nothing has started that must end
 
 from parmtrain.command import FAILED, ending_quietly, say, settings_command, stopping_at_once
+from parmtrain.errors import ConfigError
 from parmtrain.serving.settings import ServeSettings
 
 INSTANCE, CURVE = "--instance", "--curve"
@@ -47,10 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
     if not asks and any(find_spec(name) is None for name in ("starlette", "uvicorn", "aiohttp", "prometheus_client")):
         say("serving needs more packages: pip install 'parmtrain[serve]'")
         return FAILED
-    before_ray = not ({INSTANCE, CURVE} & set(given) or any(one.startswith("fleet=") for one in given))
-    if before_ray and find_spec("ray") is None and not asks:
-        say("serving without fleet=… needs Ray: pip install 'parmtrain[ray]'")
-        return FAILED
     if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with stopping_at_once():
@@ -72,9 +69,15 @@ def _asked(given: list[str]) -> tuple[type[Any], str, Callable[[Any], None]]:
         from parmtrain.serving.front.standalone import serve_alone
 
         return ServeSettings, HELP, serve_alone
+    if find_spec("ray") is None:
+        return ServeSettings, HELP, _require_ray
     from parmtrain.serving.on_ray.host import serve_on_ray
 
     return ServeSettings, HELP, serve_on_ray
+
+
+def _require_ray(settings: ServeSettings) -> None:
+    raise ConfigError(["serving without fleet=… needs Ray: pip install 'parmtrain[ray]'"])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from yaml import YAMLError
 
 from parmtrain.bounds import Bounds
-from parmtrain.errors import ConfigError, reason_of
+from parmtrain.errors import ConfigError
+from parmtrain.mistakes import did_you_mean, wrong_kind
 
 S = TypeVar("S")
 WIDTH = 18
@@ -64,7 +65,9 @@ def read_settings(kind: type[S], arguments: Sequence[str]) -> S:
         key, equals, text = argument.partition("=")
         if not equals or key not in names:
             wrong = f"unknown key {key}" if equals else "must be key=value"
-            faults.append(f"{argument}: {wrong}; choose a key from {', '.join(sorted(names))}")
+            faults.append(
+                f"{argument}: {wrong}; choose a key from {', '.join(sorted(names))}{did_you_mean(key, names)}"
+            )
             continue
         if key in given:
             faults.append(f"{key} must be given once, got {given[key]} and {argument}")
@@ -73,7 +76,7 @@ def read_settings(kind: type[S], arguments: Sequence[str]) -> S:
         try:
             config[key] = _value(hints[key], key, text)
         except OmegaConfBaseException as fault:
-            faults.append(f"{argument}: {reason_of(fault)}")
+            faults.append(f"{argument}: {wrong_kind(fault)}")
     if faults:
         raise ConfigError(faults)
     made: S = OmegaConf.to_object(config)  # type: ignore[assignment]
@@ -109,7 +112,8 @@ def keyed(arguments: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or key not in keys:
-            raise ConfigError([f"{argument}: must be key=value with a key from {', '.join(keys)}"])
+            meant = did_you_mean(key, keys)
+            raise ConfigError([f"{argument}: must be key=value with a key from {', '.join(keys)}{meant}"])
         if key in found:
             raise ConfigError([f"{key} must be given once, got {found[key]} and {value}"])
         found[key] = value

@@ -101,6 +101,7 @@ def test_tokens_that_protect_nothing_are_refused(content: str, mode: int, senten
         Entrance.read(str(tmp_path / "none"), "", "")
 
 
+@pytest.mark.slow
 def test_with_a_certificate_clients_are_spoken_to_over_tls(app: Any, tmp_path: Path) -> None:
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]

@@ -21,6 +21,7 @@ from parmtrain.simulate import simulate
 from tests.mistakes import tables
 
 
+@pytest.mark.slow
 def test_advice_on_the_codes_of_a_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,6 +91,7 @@ def test_advice_on_the_codes_of_a_comparison(
     assert advise.main(given) == 0  # again, in its own folder
 
 
+@pytest.mark.thorough
 def test_a_terminal_shows_what_is_left_out_and_variants_are_told_apart(tmp_path: Path) -> None:
     tables.table(tmp_path)
     names, line = (tmp_path / "t.csv").read_text().splitlines()
@@ -138,6 +140,7 @@ def test_a_parity_model_takes_as_long_as_was_measured(latency: str, instances: i
     assert own.speed == (1.0, 12 / 2 / instances)
 
 
+@pytest.mark.slow
 def test_a_code_is_also_advised_on_with_each_promise_that_it_can_give(tmp_path: Path) -> None:
     tables.table(tmp_path)
     names, line = (tmp_path / "t.csv").read_text().splitlines()

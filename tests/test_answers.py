@@ -15,6 +15,7 @@ from parmtrain.errors import ConfigError, DeployedModelError
 from parmtrain.models import LeNet
 from tests.formats import save_exported, save_torchscript
 from tests.small_runs import small_run
+from tests.tiers import thorough
 
 
 @dataclass
@@ -91,8 +92,9 @@ class Both(nn.Module):
         return queries, self.inner(queries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [save_torchscript, save_exported])
-@pytest.mark.parametrize("code", ["concat_heads", "lowres"])
+@pytest.mark.parametrize("code", ["concat_heads", thorough("lowres")])
 def test_programs_have_outputs_and_are_carried_to_other_processes(save: Any, code: str, tmp_path: Path) -> None:
     save(Both().eval(), tmp_path / "f")
     result = small_run(tmp_path / "run", f"deployed.path={tmp_path / 'f'}", "deployed.output=1", f"code={code}")
@@ -104,6 +106,7 @@ def test_programs_have_outputs_and_are_carried_to_other_processes(save: Any, cod
             assert torch.equal(pickle.loads(pickle.dumps(part))(asked), part(asked))
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_output_that_is_named(tmp_path: Path) -> None:
     network = Several(FORMS["a mapping"][0])
     result = small_run(tmp_path / "run", "deployed.output=logits", "code=concat_heads", deployed=network)

@@ -117,6 +117,7 @@ def test_there_is_a_student_for_queries_of_any_shape(shape: tuple[int, ...]) -> 
     assert 0.85 <= used <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "size"), [(2, (21, 22)), (3, (16, 16)), (4, (16, 16))])
 def test_strides_that_round_sizes_up_get_smaller_pictures(k: int, size: tuple[int, int]) -> None:
     def build(shape: tuple[int, ...], *_: Any, **__: Any) -> nn.Module:

@@ -78,6 +78,7 @@ def test_losses_of_boxes_are_zero_where_all_is_rebuilt_and_pull_there(
     )
 
 
+@pytest.mark.slow
 def test_losses_that_are_for_boxes_or_for_classes_say_so(tmp_path: Path, data_root: Path) -> None:
     classes = CodedGroups(Sum(k=2), torch.rand(1, 2, 4), torch.rand(1, 1, 4), torch.zeros(1, 2, dtype=torch.long))
     with pytest.raises(UnsupportedError, match="loss=giou compares boxes"):

@@ -60,7 +60,10 @@ def test_the_front_is_what_nothing_beats_at_its_cost() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (["budget.flop=1"], "flop=1: unknown key flop; choose a key from bytes, dispatches, flops"),
+        (
+            ["budget.flop=1"],
+            "flop=1: unknown key flop; choose a key from bytes, dispatches, flops; did you mean flops?",
+        ),
         (["budget.flops=-1"], "flops must be 0 or more, got -1"),
         (["budget.bytes=1", "budget.bytes=2"], "bytes must be given once"),
     ],
@@ -81,6 +84,7 @@ def test_a_budget_reads_as_it_is_written() -> None:
     assert str(Budget(flops=0.5)) == "budget.flops=0.5 budget.bytes=1 budget.dispatches=1"
 
 
+@pytest.mark.slow
 def test_rows_are_drawn_also_where_no_cost_is_known(tmp_path: Path) -> None:
     rows = [row("sum", 0.8, parity_flops=None), row("lowres", 0.9, parity_flops=None), row("sum", 0.7, k=3)]
     accuracy_against_resources(rows, "accuracy", "made up", tmp_path / "codes.png")

@@ -19,6 +19,7 @@ from parmtrain.models import MLP
 from parmtrain.reopened import reopen
 from parmtrain.result import Result
 from tests.small_runs import small_run
+from tests.tiers import thorough
 
 
 def test_the_bundle_gives_the_modules_numbers(finished: Result) -> None:
@@ -47,17 +48,17 @@ def test_a_bundle_scores_as_its_run_did(finished: Result) -> None:
     ("code", "trained", "archives"),
     [
         ("linear", True, ["parity_model.ts", "parity_model_2.ts"]),
-        ("stack", True, ["parity_model.ts"]),
-        ("backup", True, ["parity_model.ts"]),
+        thorough("stack", True, ["parity_model.ts"]),
+        thorough("backup", True, ["parity_model.ts"]),
         ("lowres", True, ["parity_model.ts"]),
-        ("late_mix", True, ["parity_model.ts"]),
-        ("mux_heads", True, ["parity_model.ts"]),
+        thorough("late_mix", True, ["parity_model.ts"]),
+        thorough("mux_heads", True, ["parity_model.ts"]),
         ("learned_mlp", True, []),
-        ("learned_convolution", True, []),
-        ("mean_parity", False, []),
+        thorough("learned_convolution", True, []),
+        thorough("mean_parity", False, []),
         ("berrut_byzantine", False, []),
-        ("nercc", False, []),
-        ("replication", False, []),
+        thorough("nercc", False, []),
+        thorough("replication", False, []),
         ("replication r=1", False, ["parity_model.ts"]),
         ("default", False, []),
     ],

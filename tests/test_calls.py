@@ -210,6 +210,7 @@ class Locked(nn.Module):
         return queries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 def test_a_wrong_call_is_said(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -238,6 +239,7 @@ def test_a_picture_has_groups(finished: Result) -> None:
         finished.picture(0)
 
 
+@pytest.mark.slow
 def test_a_network_stays_as_it_was_also_after_an_error(tmp_path: Path) -> None:
     network = nn.Sequential(MLP([1, 8, 8], 10), nn.Dropout())
     network[0].requires_grad_(False)

@@ -29,6 +29,7 @@ def test_a_card_has_the_figures_of_its_run(finished: Result) -> None:
     assert "A run with task=digits, k=2, seed=0 and the code `parmtrain.codes." in text
 
 
+@pytest.mark.slow
 def test_its_snippet_runs_in_the_folder(finished: Result) -> None:
     text = (finished.folder / "export" / "README.md").read_text()
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

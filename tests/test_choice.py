@@ -48,6 +48,7 @@ def test_the_best_candidate_is_trained_and_none_is_tried_twice(
     assert not list((tmp_path / "cache" / "choices").rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_what_does_not_support_the_task_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tried: list[str] = []
 
@@ -63,6 +64,7 @@ def test_what_does_not_support_the_task_is_passed_over(monkeypatch: pytest.Monke
     assert tried == ["sum_corrected", "sum"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -94,6 +96,7 @@ def test_other_codes_are_left_as_they_are(tmp_path: Path) -> None:
     assert settled(cfg, RunFolder(tmp_path)) is cfg
 
 
+@pytest.mark.thorough
 def test_a_comparison_names_its_codes() -> None:
     with pytest.raises(ConfigError, match="code=auto must not be in a comparison"):
         planned_runs(["code=sum,auto"], Path("study"))

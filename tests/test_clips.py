@@ -127,6 +127,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_the_same_seed_speaks_the_same_bytes_and_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     first = SpokenWords(str(tmp_path / "a"), WORDS, 16000, SMALL)
@@ -149,6 +150,7 @@ def test_the_same_seed_speaks_the_same_bytes_and_goes_on_where_it_was_cut_off(tm
         SpokenWords(str(tmp_path / "a"), WORDS, 16000, {**SMALL, "seed": 1}).locate()
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_voices_of_the_test_split_are_never_heard_in_training(tmp_path: Path) -> None:
     source = SpokenWords(str(tmp_path), WORDS, 16000, SMALL)

@@ -56,6 +56,7 @@ def test_what_cannot_be_rebuilt_is_nan_and_the_rest_is_kept(code: Code, late: li
             assert decoded[0, i].isnan().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [

@@ -76,6 +76,7 @@ def built(name: str) -> list[Code]:
 every_code = pytest.mark.parametrize("name", [option for option in options("code") if option != "auto"])
 
 
+@pytest.mark.slow
 @every_code
 def test_results_name_a_code_as_its_option(name: str) -> None:
     assert {code.label for code in built(name)} == {name}

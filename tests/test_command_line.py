@@ -16,6 +16,8 @@ from parmtrain import __version__, evaluate
 from tests.formats import write_arrays
 from tests.mistakes.rows import MAINS, MODULES
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("trainer.max_epochs=2", "deployed.fit.epochs=4")
 
 
@@ -46,7 +48,6 @@ def test_help_waits_for_no_pytorch(tmp_path: Path) -> None:
     assert "cifar10" in ended.stdout
 
 
-@pytest.mark.slow
 def test_the_default_run_from_another_folder(tmp_path: Path) -> None:
     ended = parmtrain(tmp_path, *SHORT)
     assert ended.returncode == 0, ended.stderr
@@ -77,7 +78,7 @@ def test_evaluating_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == sentence
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_multirun_does_each_combination_and_tells_of_those_it_cannot(tmp_path: Path) -> None:
     ended = parmtrain(tmp_path, "-m", "k=2,27", "code=sum,concat", "hydra.sweep.dir=sweep", *SHORT)
     assert ended.returncode == 1
@@ -119,7 +120,6 @@ def stopped_at(folder: Path, pattern: str, *arguments: str) -> list[str]:
     return words
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 def test_ctrl_c_while_the_deployed_model_is_trained_says_how_to_go_on_in_the_same_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -130,7 +130,6 @@ def test_ctrl_c_while_the_deployed_model_is_trained_says_how_to_go_on_in_the_sam
     assert "run holds an unfinished run; finish it first" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
     short = ("trainer.max_epochs=400", "deployed.fit.epochs=4")
@@ -197,7 +196,6 @@ def test_an_output_in_a_pipe_has_no_empty_line(tmp_path: Path) -> None:
     assert "\n\n" not in f"\n{ended.stdout}"
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 def test_a_path_of_any_letters_works_in_quotes_and_options_stand_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

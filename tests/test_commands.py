@@ -21,6 +21,7 @@ from parmtrain.errors import ConfigError
 from parmtrain.settings import help_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
@@ -61,6 +62,7 @@ def test_a_command_that_is_none_is_named_with_the_nearest(capsys: pytest.Capture
     assert capsys.readouterr().err.endswith("or key=value; did you mean simulate?\n")
 
 
+@pytest.mark.slow
 def test_a_run_takes_train_or_nothing_before_its_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "k=no"]) == main(["k=no"]) == 1
     first, second = capsys.readouterr().err.splitlines()
@@ -117,6 +119,7 @@ def test_what_is_no_key_is_one_sentence(key: str, why: str) -> None:
         list(explained(key))
 
 
+@pytest.mark.slow
 def test_a_configuration_is_checked_without_a_run(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["check", "task=digits", "k=3"]) == 0
@@ -192,6 +195,7 @@ def test_scripts_are_read_by_their_shells(shell: str, capsys: pytest.CaptureFixt
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_bash_completes_options_behind_the_equals_sign(tmp_path: Path) -> None:
     program = tmp_path / "parmtrain"

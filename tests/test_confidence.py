@@ -66,6 +66,7 @@ def test_what_could_not_be_reconstructed_has_no_confidence() -> None:
         assert confidence(nothing, ONE_LATE).tolist() == [[0.0, 0.0]]
 
 
+@pytest.mark.slow
 def test_an_expectation_is_learned_from_few_predictions_of_any_length() -> None:
     random = torch.Generator().manual_seed(0)
     predictions = torch.randn(300, 64, generator=random)
@@ -92,6 +93,7 @@ def test_a_perfect_confidence_has_no_risk_until_it_must() -> None:
     assert selective(torch.full((100,), 0.8), right)[1].tolist() == pytest.approx([0.8] * 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graded", [False, True])
 def test_a_promise_of_agreement_is_broken_as_seldom_as_it_says(graded: bool) -> None:
     broken, accepted = 0, []
@@ -111,6 +113,7 @@ def test_a_promise_of_agreement_is_broken_as_seldom_as_it_says(graded: bool) -> 
     assert np.mean(accepted) > 0.4
 
 
+@pytest.mark.slow
 def test_a_promise_of_risk_holds_on_average() -> None:
     risks = []
     for seed in range(200):
@@ -179,6 +182,7 @@ def test_a_bundle_refuses_other_shapes(
         confidence(torch.rand(predictions), torch.ones(late, dtype=torch.bool))
 
 
+@pytest.mark.slow
 def test_confidence_can_be_left_out(tmp_path: Path) -> None:
     result = small_run(tmp_path / "run", "confidence=null")
     assert result.metrics["confidence"] == {}

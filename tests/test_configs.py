@@ -78,6 +78,7 @@ def test_every_group_is_found() -> None:
     assert {"task", "code", "loss", "optim", "callbacks", "metrics", "export"} <= folders
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     [
@@ -143,6 +144,7 @@ def test_every_code_is_taken_by_the_smallest_task(code: str, tmp_path: Path) -> 
     assert faults(tmp_path, f"code={code}", "k=2") == []
 
 
+@pytest.mark.slow
 def test_the_command_line_wins_over_an_experiment_and_that_over_its_groups() -> None:
     cfg = compose("experiment=parm_original", "task=fashion_mnist", "trainer.max_epochs=12")
     assert (cfg.loss._target_, cfg.trainer.max_epochs) == ("parmtrain.training.losses.mse", 12)
@@ -157,6 +159,7 @@ def test_the_papers_recipe_is_the_papers_on_every_task(task: str) -> None:
     assert compose("experiment=parm_original", f"task={task}", "code=stack").code._target_ == "parmtrain.codes.Stack"
 
 
+@pytest.mark.slow
 def test_a_check_neither_writes_nor_downloads(tmp_path: Path) -> None:
     places = (f"data.root={tmp_path}/data", f"cache={tmp_path}/cache")
     assert faults(tmp_path / "runs" / "one", "task=cifar10", *places) == []

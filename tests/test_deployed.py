@@ -186,6 +186,7 @@ def test_optimizer_of_the_module_has_parity_weights_alone() -> None:
     assert {name.split(".")[0] for name, _ in module.named_parameters()} == {"parity_models"}
 
 
+@pytest.mark.slow
 def test_of_a_compiled_module_the_original_is_taken() -> None:
     network = MLP([1, 8, 8], 10)
     copied = private_copy(torch.compile(network))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import thorough
+
 SCRIPT = """
 import os, subprocess, sys
 from parmtrain.serving.process.descendants import none_left
@@ -20,8 +22,9 @@ with none_left():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
-@pytest.mark.parametrize("end", ["", "raise KeyboardInterrupt", "sys.exit(3)"])
+@pytest.mark.parametrize("end", ["", thorough("raise KeyboardInterrupt"), thorough("sys.exit(3)")])
 def test_orphans_and_the_deaf_end_with_a_block(end: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(end="import time; time.sleep(1); " + end)],

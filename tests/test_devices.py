@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -30,6 +31,7 @@ def moved(module: nn.Module, mode: FakeTensorMode) -> None:
             part._parameters[name] = None if weight is None else nn.Parameter(fake(weight), weight.requires_grad)
 
 
+@pytest.mark.slow
 @every_code
 def test_a_code_stays_on_the_device_of_its_queries(name: str) -> None:
     for code in map(copy.deepcopy, built(name)):

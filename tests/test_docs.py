@@ -115,7 +115,7 @@ def parmtrain(folder: Path, words: list[str]) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     page = HERE / "docs" / "tutorial.md"
     train, export, *serving = commands(page)
@@ -134,7 +134,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert run(tmp_path, f"{snippet}\nprint(predictions.shape)").endswith("torch.Size([4, 2, 10])\n")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_code_of_ones_own_is_as_short_as_the_page_says(tmp_path: Path) -> None:
     page = HERE / "docs" / "own_parts.md"
     (module,), (option,) = blocks(page, "python"), blocks(page, "yaml")

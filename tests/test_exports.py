@@ -21,6 +21,8 @@ from parmtrain.run_folder import RunFolder
 from tests.onnx_runtimes import outputs_of
 from tests.small_runs import small_run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 EXACT = ("torchscript", "torch_export", "onnx")
 
@@ -33,7 +35,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Expor
     return folder, export_run(folder)
 
 
-@pytest.mark.slow
 def test_every_format_gives_the_modules_numbers_or_is_scored(exported: tuple[Path, list[Exported]]) -> None:
     folder, rows = exported
     own = load(folder)
@@ -64,7 +65,6 @@ def test_every_format_gives_the_modules_numbers_or_is_scored(exported: tuple[Pat
         assert torch.allclose(*given_to_own, atol=1e-5 if row.format in EXACT else 0.3)
 
 
-@pytest.mark.slow
 def test_integers_take_a_fraction_of_the_bytes(exported: tuple[Path, list[Exported]]) -> None:
     sizes = {row.format: row.parity_bytes for row in exported[1]}
     assert sizes["onnx_int8"] is not None
@@ -72,7 +72,6 @@ def test_integers_take_a_fraction_of_the_bytes(exported: tuple[Path, list[Export
     assert sizes["onnx_int8"] < 0.5 * sizes["onnx"]
 
 
-@pytest.mark.slow
 def test_the_table_is_written(exported: tuple[Path, list[Exported]]) -> None:
     with open(exported[0] / "exports" / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -105,7 +104,6 @@ def test_a_later_call_keeps_the_other_formats_and_replaces_a_folder_whole(
     assert not exports.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("format", ["onnx", "onnx_int8"])
 @pytest.mark.parametrize("groups", [1, 4])
@@ -143,7 +141,7 @@ def test_other_codes_are_exported_or_the_row_says_why(code: str, tmp_path: Path)
     assert any(row.bytes is not None for row in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_may_export_in_another_format_at_once(tmp_path: Path) -> None:
     result = small_run(tmp_path, "code=sum", "export=onnx", "trainer.max_epochs=1")
     bundle = load(tmp_path)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from parmtrain.run_folder import RunFolder
 from tests.found_faults import faults
 
 
+@pytest.mark.slow
 def test_a_learned_code_needs_a_deployed_model_that_passes_gradients(tmp_path: Path) -> None:
     network = MLP([1, 8, 8], 10)
 
@@ -34,6 +36,7 @@ def test_a_code_that_trains_nothing_has_nothing_to_go_on_with(tmp_path: Path) ->
     assert fault.endswith("ckpt_path must be null for code=berrut_b, which has no training to resume")
 
 
+@pytest.mark.slow
 def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     data = ("task=cifar10", f"data.root={tmp_path}", "data.download=false")
     found = faults(tmp_path, "k=1", "groups=0", "optim.lr=fast", *data, "ckpt_path=/nowhere")
@@ -42,11 +45,13 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     assert len(found) == 5
 
 
+@pytest.mark.slow
 def test_concat_needs_room_for_its_grid(tmp_path: Path) -> None:
     assert faults(tmp_path, "code=concat", "k=5") == []
     assert "needs images of 10×10 pixels or more, got 8×8" in faults(tmp_path, "code=concat", "k=100")[0]
 
 
+@pytest.mark.slow
 def test_missing_data_names_the_folder_and_the_key(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path / "run", "task=cifar10", f"data.root={tmp_path}", "data.download=false")
     assert f"in the folder {tmp_path}/cifar-10-batches-py" in fault
@@ -59,6 +64,7 @@ def test_a_deployed_model_of_another_task_is_refused(tmp_path: Path) -> None:
     assert fault.startswith("the deployed model returns shape [2, 7] for 2 queries; expected [2, 10]")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_kept_unless_told(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("{}")
     assert any("holds files that are no run's" in fault for fault in faults(tmp_path, "overwrite=true"))
@@ -69,6 +75,7 @@ def test_a_finished_run_is_kept_unless_told(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_codes_on_a_search_path_are_no_faults(tmp_path: Path) -> None:
     folder = tmp_path / "code"
     folder.mkdir()

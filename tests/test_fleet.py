@@ -29,6 +29,8 @@ from parmtrain.serving.settings import ServeSettings
 from tests.fleets import PATIENCE, Gate, app_of, ask, call, front, listed, wait_for
 from tests.servers import serving
 
+pytestmark = pytest.mark.slow
+
 
 def test_answers_are_those_of_the_models(
     finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path

@@ -15,6 +15,7 @@ from tests.fleets import Gate, app_of, ask, call, front, front_at_once, listed, 
 from tests.servers import serving
 
 
+@pytest.mark.slow
 def test_queries_of_different_tenants_are_never_encoded_together(
     finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -33,6 +34,7 @@ def test_queries_of_different_tenants_are_never_encoded_together(
         assert ask(url, queries[0], headers={"X-Tenant": "a" * 300})[0] == 400
 
 
+@pytest.mark.slow
 def test_a_server_of_another_bundle_is_never_asked(
     finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -48,6 +50,7 @@ def test_a_server_of_another_bundle_is_never_asked(
     assert not gates[0].entered.is_set()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_replaced_by_one_of_another_bundle_answers_nobody(
     finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ from parmtrain.serving.settings import ServeSettings
 from tests.fleets import app_of, ask, call, front, listed, wait_for
 from tests.servers import serving
 
+pytestmark = pytest.mark.slow
+
 
 def promoted(versions: Versions, threshold: float) -> None:
     """Promote parity models that are those which serve, but for a little, with another threshold."""
@@ -39,7 +41,6 @@ def promoted(versions: Versions, threshold: float) -> None:
     versions.promote(Learned([model], 0.9, 0.8, 0.001, trusted), pairs=512)
 
 
-@pytest.mark.slow
 def test_another_version_is_taken_while_queries_are_answered(
     finished: Result, queries: torch.Tensor, tmp_path: Path
 ) -> None:

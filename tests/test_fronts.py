@@ -104,6 +104,7 @@ def test_the_manifests_for_kubernetes_fit_its_schema() -> None:
     read_settings(ServeSettings, container["args"]).check()
 
 
+@pytest.mark.thorough
 def test_two_fronts_before_instances_of_the_command(finished: Result, tmp_path: Path) -> None:
     ports = free_ports(6)
     bundle, urls = f"bundle={finished.folder}", [f"http://127.0.0.1:{port}" for port in ports]
@@ -149,6 +150,7 @@ def test_two_fronts_before_instances_of_the_command(finished: Result, tmp_path: 
             assert "Traceback" not in said
 
 
+@pytest.mark.thorough
 def test_a_change_of_the_bundle_in_place_loses_no_query(finished: Result, tmp_path: Path) -> None:
     ports = free_ports(6)
     urls = [f"http://127.0.0.1:{port}" for port in ports]

@@ -32,6 +32,7 @@ def over_grpc(model: Any, port: int = 0) -> Iterator[str]:
         yield f"grpc://127.0.0.1:{bound}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_max", [1, 4])
 def test_answers_are_those_of_the_models(
     batch_max: int, finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
@@ -54,6 +55,7 @@ def test_answers_are_those_of_the_models(
         gates[0].opened.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "raw"), [("FP64", False), ("FP64", True), ("FP32", False), ("FP16", True)])
 def test_servers_of_others_are_instances_too(
     kind: str, raw: bool, finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path
@@ -76,6 +78,7 @@ def not_ready(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one for one in said if "DEADLINE_EXCEEDED" not in one and "answer in time" not in one]
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_is_used_again_and_others_join(
     finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_server_that_dies_is_used_again_and_others_join(
         assert len(said) == len(set(said)) <= 2
 
 
+@pytest.mark.slow
 def test_a_fleet_that_cannot_be_used_is_told_of_once(
     finished: Result, gates: list[Gate], queries: torch.Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,6 +153,7 @@ def test_without_grpc_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     assert str(fault.value) == wanted
 
 
+@pytest.mark.slow
 def test_a_fleet_over_http_does_not_import_grpc() -> None:
     program = """
 import asyncio, sys

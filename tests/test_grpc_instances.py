@@ -50,6 +50,7 @@ def test_long_queries_and_answers_fit() -> None:
             before(url, shape, answered)
 
 
+@pytest.mark.slow
 def test_what_runs_is_given_up_at_a_restart(caplog: pytest.LogCaptureFixture) -> None:
     server = Foreign(flat, (2, 3))
 
@@ -101,6 +102,7 @@ def test_answers_that_are_none(answers: Answers, kind: str, sentence: str, caplo
     assert said[0].startswith(f"{url} failed: {sentence}")
 
 
+@pytest.mark.slow
 def test_tls_goes_by_the_authorities_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if which("openssl") is None:
         pytest.skip("needs openssl")
@@ -125,6 +127,7 @@ def test_tls_goes_by_the_authorities_of_the_system(tmp_path: Path, monkeypatch: 
         before(url, (2, 3), answered)
 
 
+@pytest.mark.slow
 def test_an_address_has_one_connection_as_long_as_it_is_used() -> None:
     from parmtrain.serving.fleet.over_grpc import Channels
 

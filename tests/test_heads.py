@@ -14,6 +14,7 @@ from parmtrain.metrics import of_classes
 from parmtrain.training.coded_groups import CodedGroups
 from parmtrain.training.losses import cross_entropy, decoded_mse, kl, mixed, mse
 from tests.small_runs import small_run
+from tests.tiers import thorough
 
 
 def linear_heads(network: nn.Linear, k: int) -> nn.Module:
@@ -96,11 +97,11 @@ def test_losses_are_mixed_by_their_weights() -> None:
     ("code", "k"),
     [
         ("concat_heads", 2),
-        ("concat_heads", 4),
-        ("checkerboard_heads", 2),
-        ("stack_heads", 4),
+        thorough("concat_heads", 4),
+        thorough("checkerboard_heads", 2),
+        thorough("stack_heads", 4),
         ("sum_corrected", 2),
-        ("sum_attention", 4),
+        thorough("sum_attention", 4),
     ],
 )
 def test_a_run_trains_exports_and_loads_them(code: str, k: int, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_absent_queries_have_no_features_to_learn() -> None:
     assert loss(groups) < 100
 
 
+@pytest.mark.thorough
 def test_a_run_with_hints_is_repeated_and_exported_without_them(tmp_path: Path) -> None:
     same = ("code=lowres_perceptron", "loss=hints", "k=4")
     first, second = (small_run(tmp_path / name, *same) for name in ("a", "b"))

@@ -20,6 +20,7 @@ from parmtrain.training.own_network import own_network
 CANVASES = ("task.source.train=60", "task.source.val=12", "task.source.test=20")
 
 
+@pytest.mark.slow
 def test_parity_models_begin_with_the_target_of_the_mean_box(data_root: Path) -> None:
     cfg = compose("task=garment_boxes", f"data.root={data_root}", "k=3", "code=sum", *CANVASES)
     task: Localization = assemble.build(cfg.task)

@@ -17,6 +17,7 @@ from parmtrain.metrics.functional import agree
 nodes = st.sampled_from(["A", "B"])
 
 
+@pytest.mark.slow
 @given(k=st.integers(2, 12), r=st.integers(1, 6), nodes=nodes, data=st.data())
 @settings(deadline=None, max_examples=80)
 def test_berrut_reproduces_constants_whoever_arrives(k: int, r: int, nodes: str, data: st.DataObject) -> None:
@@ -99,6 +100,7 @@ def test_wrong_answers_are_found_and_do_not_move_the_result(
     assert torch.allclose(code.decode(spoilt, arrived), plain.decode(outputs, without), atol=1e-6)
 
 
+@pytest.mark.slow
 @given(
     points=st.integers(1, 12),
     smoothness=st.sampled_from([0.0, 1e-6, 1e-3, 0.1, 10.0]),
@@ -143,6 +145,7 @@ def test_a_very_smooth_spline_is_the_least_squares_line() -> None:
     assert np.allclose(smoothing_matrix(knots, knots, 1e9) @ values, line(knots), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_nercc_chooses_what_serves_best_on_the_queries_it_is_given() -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(6, 30), torch.nn.Tanh(), torch.nn.Linear(30, 4))

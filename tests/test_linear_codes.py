@@ -27,6 +27,7 @@ def linear_outputs(code: Code, groups: int, shape: tuple[int, ...], seed: int) -
     return predictions, torch.cat([predictions, code.encode(queries).flatten(2) @ weight], dim=1)
 
 
+@pytest.mark.slow
 @given(data=st.data(), k=st.integers(2, 8), r=st.integers(1, 4), shape=shapes, groups=st.integers(0, 3))
 @settings(deadline=None, max_examples=80)
 def test_linear_recovers_a_linear_model_exactly(
@@ -42,6 +43,7 @@ def test_linear_recovers_a_linear_model_exactly(
     assert torch.allclose(decoded, predictions, atol=1e-8)
 
 
+@pytest.mark.slow
 @given(k=st.integers(2, 6), shape=shapes, groups=st.integers(0, 4), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=40)
 def test_sum_and_mean_are_linear_codes_with_one_row(k: int, shape: tuple[int, ...], groups: int, seed: int) -> None:

@@ -24,6 +24,7 @@ from parmtrain.tasks.garment_boxes import GarmentBoxes
 from parmtrain.tasks.localization import Localization
 from tests.formats import BIRDS
 from tests.small_runs import small_run
+from tests.tiers import thorough
 
 CANVASES = ("task.source.train=60", "task.source.val=12", "task.source.test=20")
 
@@ -156,7 +157,7 @@ def test_canvases_that_cannot_be_are_refused(tmp_path: Path, data_root: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", ["sum", "concat", "stack", "linear", "concat_heads"])
+@pytest.mark.parametrize("code", ["sum", "concat_heads", thorough("concat"), thorough("stack"), thorough("linear")])
 def test_garments_are_coded_and_scored_by_their_boxes(code: str, data_root: Path, tmp_path: Path) -> None:
     overrides = ("task=garment_boxes", f"data.root={data_root}", f"code={code}", "groups=10", *CANVASES)
     metrics = small_run(tmp_path, *overrides, "trainer.max_epochs=1", "deployed.fit.epochs=3").metrics
@@ -184,6 +185,7 @@ def test_cub200_runs_to_the_exported_bundle(data_root: Path, tmp_path: Path) -> 
     assert picture.std() > 20
 
 
+@pytest.mark.slow
 def test_a_deployed_model_that_answers_anything_but_boxes_is_refused(tmp_path: Path, data_root: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5))
     overrides = ("task=garment_boxes", f"data.root={data_root}")

@@ -42,7 +42,7 @@ def test_weights_and_biases_get_everything_offline(tmp_path: Path) -> None:
     assert wandb.run is None  # it has ended
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_tensorboard_gets_curves_and_pictures(tmp_path: Path) -> None:
     logged_with("tensorboard", tmp_path)
     (folder,) = {path.parent for path in (tmp_path / "logs").rglob("events.out.tfevents.*")}
@@ -51,7 +51,7 @@ def test_tensorboard_gets_curves_and_pictures(tmp_path: Path) -> None:
     assert set(tags["images"]) == PICTURES
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_mlflow_gets_curves_pictures_and_the_bundle(tmp_path: Path) -> None:
     logged_with("mlflow", tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow.db")

@@ -38,6 +38,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
             path.chmod(0o755)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [row for name in QUICK for row in rows.rows(name)], ids=str)
 def test_a_mistake_is_one_sentence(row: rows.Row, kept: Path, folder: Path) -> None:
     check(row, kept, folder)

@@ -29,6 +29,8 @@ from parmtrain.run_folder import RunFolder
 from tests.mistakes import tables
 from tests.readers import READERS
 
+pytestmark = pytest.mark.slow
+
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 300), st.floats(allow_nan=True, allow_infinity=True), st.text(max_size=5)
@@ -44,7 +46,6 @@ def keys(node: Any, path: str = "") -> Iterator[str]:
             yield from keys(node._get_node(name), f"{path}{name!s}.")
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 @settings(max_examples=40, deadline=None, suppress_health_check=SLOW, derandomize=True)
 @given(data=st.data())
@@ -69,7 +70,6 @@ def mutated_json(content: Any, data: st.DataObject) -> Any:
     return data.draw(VALUES)
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 @settings(max_examples=150, deadline=None, suppress_health_check=SLOW, derandomize=True)
 @given(data=st.data())
@@ -103,7 +103,6 @@ def mutated(content: bytes, other: bytes, data: st.DataObject) -> bytes:
     return content[end:] + content[begin:end] + content[:begin] if kind == "swap" else content[:begin] + other[begin:]
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_file_raises_an_error_of_parmtrain_or_none(name: str, tmp_path: Path) -> None:
@@ -122,7 +121,6 @@ def test_a_damaged_file_raises_an_error_of_parmtrain_or_none(name: str, tmp_path
     damage()
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", ["export/bundle.json", "metrics.json"])
 def test_a_changed_record_is_refused_or_read(name: str, finished: Result, tmp_path: Path) -> None:
@@ -143,7 +141,6 @@ def test_a_changed_record_is_refused_or_read(name: str, finished: Result, tmp_pa
     change()
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 def test_a_damaged_checkpoint_is_a_fault(finished: Result, tmp_path: Path) -> None:
     content = (finished.folder / "checkpoints" / "last.ckpt").read_bytes()

@@ -55,7 +55,7 @@ def test_the_links_of_a_notebook_lead_somewhere(script: Path) -> None:
         assert (script.parent / link).is_file(), link
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @ours
 def test_a_notebook_runs_and_leaves_no_process(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OF_A_TEST", str(tmp_path))

@@ -58,6 +58,7 @@ def test_a_model_for_one_query_at_a_time_runs_them_one_by_one(network: nn.Sequen
     assert torch.allclose(read(tmp_path / "one.onnx")(QUERIES), network(QUERIES), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code", ["lowres", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("sum", "concat_heads"))]
 )
@@ -72,6 +73,7 @@ def test_a_copied_bundle_holds_it_and_reconstructs(code: str, path: Path, tmp_pa
     assert torch.allclose(served.deployed(QUERIES), result.module.deployed(QUERIES), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_output_that_is_as_long_as_a_prediction_is_taken(network: nn.Sequential, tmp_path: Path) -> None:
     write_onnx(network, tmp_path / "two.onnx", outputs=2)
     small_run(tmp_path / "run", f"deployed.path={tmp_path / 'two.onnx'}", "code=lowres")
@@ -125,6 +127,7 @@ def test_what_is_no_model_of_queries_is_refused(network: nn.Sequential, path: Pa
         read(tmp_path / "cut.onnx")
 
 
+@pytest.mark.slow
 def test_a_code_that_trains_through_it_is_refused(path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must pass gradients back for code=learned_mlp, got none"):
         small_run(tmp_path / "run", f"deployed.path={path}", "code=learned_mlp")

@@ -33,6 +33,7 @@ NUMBERS = st.sampled_from(list(TYPES.values())).flatmap(
 NAMES = st.text(min_size=1).filter(lambda name: name.isprintable())
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES, st.tuples(NUMBERS, st.booleans()), max_size=4))
 def test_what_is_written_is_read(tensors: Any) -> None:
     body, headers = write("inputs", tensors, {"id": "seven"})
@@ -57,6 +58,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["name", "shape", "datatype", "data", "parameters"]),
     JSON | st.lists(st.integers(-1, 10**30), max_size=100),

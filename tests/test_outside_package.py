@@ -61,7 +61,7 @@ class Instance:
         raise AssertionError("no instance dies here")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_package_of_ones_own_adds_one_of_everything(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert __main__.main(["--config-dir", "conf", *EVERYTHING, "hydra.run.dir=run"]) == 0
     assert "patterns  code=alternating  k=2  r=1" in capsys.readouterr().out
@@ -94,7 +94,7 @@ def test_a_package_of_ones_own_adds_one_of_everything(folder: Path, capsys: pyte
         assert {"alternating", "concat_heads", "berrut_b", "mean_parity"} <= named
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_a_package_of_ones_own_exported_is_served(folder: Path) -> None:
     assert __main__.main(["--config-dir", "conf", *EVERYTHING, "hydra.run.dir=run", "trainer.max_epochs=1"]) == 0
     served = read_served(ServeSettings(bundle="run", k=2))
@@ -109,6 +109,7 @@ def test_what_a_package_of_ones_own_exported_is_served(folder: Path) -> None:
     assert [answer.kind for answer in asyncio.run(ask())] == [Kind.deployed, Kind.reconstructed]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [

@@ -96,6 +96,7 @@ def iter_queries() -> Any:
     yield torch.zeros(SHAPE)
 
 
+@pytest.mark.slow
 def test_a_data_set_by_its_name_is_enough_for_a_run(tmp_path: Path) -> None:
     source = "task.source.train={_target_: tests.test_own_data.Unlabelled, count: 60}"
     task = ("task=module", source, "task.query_shape=[1,8,8]", "task.outputs=3", "groups=8", "code=lowres")
@@ -106,6 +107,7 @@ def test_a_data_set_by_its_name_is_enough_for_a_run(tmp_path: Path) -> None:
         small_run(tmp_path / "without", "task=module")
 
 
+@pytest.mark.slow
 def test_a_data_set_itself_is_enough_for_a_run(tmp_path: Path) -> None:
     task = ("task=module", "task.query_shape=[1,8,8]", "task.outputs=3", "groups=8", "code=lowres")
     pairs = TensorDataset(Unlabelled(60).queries, torch.arange(60) % 3)
@@ -128,6 +130,7 @@ def test_a_data_set_itself_is_enough_for_a_run(tmp_path: Path) -> None:
         small_run(tmp_path / "other", *task, deployed=given, data=TensorDataset(torch.rand(50, 4)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["sum", "backup"])
 def test_vectors_are_queries_with_labels_or_without(code: str, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
@@ -140,6 +143,7 @@ def test_vectors_are_queries_with_labels_or_without(code: str, tmp_path: Path) -
     assert (tmp_path / "run" / "examples.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["lowres", "sum"])
 def test_embeddings_are_scored_by_cosine_and_recall(code: str, tmp_path: Path) -> None:
     for number, (split, count) in enumerate((("train", 60), ("val", 20), ("test", 20))):

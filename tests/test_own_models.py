@@ -117,6 +117,7 @@ def test_an_exported_program_is_trained_as_it_is(code: str, network: nn.Module, 
     assert 1 <= result.metrics["cost"]["parity_flops"] < 1.5
 
 
+@pytest.mark.slow
 def test_a_class_of_ones_own_is_given_heads(network: nn.Module, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "f.pt")
     named = ("deployed.model={_target_: tests.test_own_models.Net}", f"deployed.path={tmp_path / 'f.pt'}")
@@ -126,6 +127,7 @@ def test_a_class_of_ones_own_is_given_heads(network: nn.Module, tmp_path: Path) 
     assert parity_model.head.out_features == 20
 
 
+@pytest.mark.slow
 def test_a_random_start_needs_an_architecture(network: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"parity\.start=random needs an architecture.*parity\.model="):
         small_run(tmp_path, "code=sum", "parity.start=random", deployed=network)
@@ -181,6 +183,7 @@ def test_a_model_of_a_library_is_named_with_its_weights(
     assert torch.allclose(deployed(asked), weights(asked), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_student_of_ones_own_replaces_the_codes(tmp_path: Path) -> None:
     named = "code.model={_target_: tests.test_own_models.Student}"
     result = small_run(tmp_path, "code=lowres", named, "trainer.max_epochs=1")
@@ -194,6 +197,7 @@ def test_a_student_of_ones_own_replaces_the_codes(tmp_path: Path) -> None:
         compose("code=sum", named)
 
 
+@pytest.mark.slow
 def test_what_was_trained_with_ones_own_code_goes_with_that_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

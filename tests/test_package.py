@@ -17,10 +17,11 @@ import parmtrain
 from parmtrain import compose, run
 from parmtrain.tasks.idx import IdxImages
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.slow
 def test_an_installed_wheel_carries_its_configuration(tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(HERE, source, ignore=shutil.ignore_patterns(".*", "build", "runs", "multirun", "*.egg-info"))
@@ -46,7 +47,6 @@ def test_an_installed_wheel_carries_its_configuration(tmp_path: Path) -> None:
     assert shipped == {path.relative_to(HERE) for path in (HERE / "conf").rglob("*.yaml")}
 
 
-@pytest.mark.slow
 def test_a_wheel_from_the_source_archive_is_that_of_the_repository(tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(HERE, source, ignore=shutil.ignore_patterns(".*", "build", "runs", "multirun", "*.egg-info"))
@@ -69,7 +69,6 @@ def held(wheel: Path) -> dict[str, int]:
         return {file.filename: file.CRC for file in packed.infolist() if not file.filename.endswith("RECORD")}
 
 
-@pytest.mark.slow
 def test_a_bundle_needs_pytorch_alone(tmp_path: Path) -> None:
     result = run(compose("trainer.max_epochs=1", "deployed.fit.epochs=4"), tmp_path / "run")
     queries = torch.rand(5, 2, 1, 8, 8)

@@ -91,6 +91,7 @@ def test_a_run_trains_and_scores_groups_of_every_size(tmp_path: Path) -> None:
         read_served(ServeSettings(bundle=str(tmp_path), k=4))
 
 
+@pytest.mark.slow
 def test_a_run_refuses_partial_groups_before_any_work(tmp_path: Path) -> None:
     for code in ("sum", "berrut_b", "mean_parity", "default"):
         with pytest.raises(ConfigError, match=rf"code={code} needs all k queries of a group, so partial must be false"):

@@ -106,6 +106,7 @@ def test_what_is_neither_is_refused(tmp_path: Path) -> None:
         source(tmp_path, val=0.5, test=0.5)
 
 
+@pytest.mark.slow
 def test_a_module_of_torchvision_and_a_folder_are_all_that_a_run_needs(tmp_path: Path) -> None:
     write(tmp_path / "photographs", 24)
     with torch.random.fork_rng():

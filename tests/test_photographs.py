@@ -192,6 +192,7 @@ class Killed(Photographs):
         raise AssertionError
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_said(root: Path) -> None:
     train = FolderImages(str(root), "pets", 8, ["cat", "dog"]).read().train
     assert isinstance(train, Photographs)

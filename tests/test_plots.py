@@ -56,6 +56,7 @@ def apart(boxes: list[Bbox]) -> bool:
     return not any(Bbox.intersection(one, other) for one, other in combinations(boxes, 2))
 
 
+@pytest.mark.slow
 def test_numbers_of_instances_do_not_hide_each_other(figures: list[Figure], tmp_path: Path) -> None:
     rows = [service(f"code{n % 20} k=2", 12 + n // 20, 0.03 + 0.0001 * (n % 3), 0.9) for n in range(60)]
     plot_advice(rows, "crowded", tmp_path / "advice.png")
@@ -66,6 +67,7 @@ def test_numbers_of_instances_do_not_hide_each_other(figures: list[Figure], tmp_
     assert all(axes.bbox.padded(SIZE).contains(box.x0, box.y0) for box in numbers)
 
 
+@pytest.mark.slow
 def test_codes_of_a_long_comparison_do_not_hide_each_other(figures: list[Figure], tmp_path: Path) -> None:
     long = "loss=smooth_l1_with_a_long_name training.averaging=exponential code.hidden=1024"
     rows = [code(f"my_code_{n}", k, 0.5, variant=long if n % 3 else "") for n in range(30) for k in (2, 8)]
@@ -118,6 +120,7 @@ def test_looks_and_shapes_differ() -> None:
     assert len({tuple(shape(number).values()) for number in range(64)}) == 64
 
 
+@pytest.mark.slow
 def test_pictures_have_the_style_whatever_is_set_outside(finished: Result, figures: list[Figure]) -> None:
     with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "legend.frameon": True}):
         figure = finished.picture()

@@ -37,6 +37,7 @@ def test_the_divergence_is_zero_for_perfect_reconstructions_and_positive_for_oth
         assert kl(groups(wrong)) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [kl, cross_entropy])
 def test_gradients_lead_back_from_below_zero(loss: Callable[[CodedGroups], torch.Tensor]) -> None:
     parity = (OWN.sum(1, keepdim=True) - 2).requires_grad_()

@@ -76,6 +76,7 @@ class Recurrent(nn.Module):
         return predictions
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The tensor attributes")
 def test_an_exported_lstm_as_torchscript_takes_any_number_of_queries(tmp_path: Path) -> None:
     network, batch = Recurrent().eval(), torch.export.Dim.DYNAMIC

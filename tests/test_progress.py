@@ -57,7 +57,7 @@ def test_times_are_those_of_people(seconds: float, text: str) -> None:
     assert Lines("training", None).line(3, seconds).endswith(text)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_training_says_how_far_it_is(at_once: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small_run(tmp_path / "told")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training, epochs: ")]

@@ -13,6 +13,7 @@ from parmtrain.errors import ConfigError
 from parmtrain.training.initial_weights import start_from
 from tests.formats import save_torchscript
 from tests.small_runs import small_run
+from tests.tiers import thorough
 
 QUERIES = torch.rand(4, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -40,7 +41,8 @@ def made(kind: str) -> nn.Module:
     return network.to(getattr(torch, kind))
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "float64", "uint8"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["uint8", thorough("bfloat16"), thorough("float64")])
 def test_it_is_given_queries_of_its_type(kind: str, tmp_path: Path) -> None:
     network = made(kind)
     more = (f"deployed.takes={kind}", "code=lowres")
@@ -69,6 +71,7 @@ def test_a_parity_model_with_its_own_network_needs_float32(tmp_path: Path) -> No
         small_run(tmp_path, *more, deployed=made("float64"))
 
 
+@pytest.mark.slow
 def test_a_file_of_its_architecture_keeps_its_weights(tmp_path: Path) -> None:
     save_torchscript(made("float64"), tmp_path / "f.ts")
     metrics = small_run(

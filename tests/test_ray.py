@@ -78,6 +78,7 @@ def post(body: bytes, kind: str = "application/json") -> tuple[int, dict[str, ob
         return refusal.code, json.load(refusal)
 
 
+@pytest.mark.thorough
 def test_the_service_from_start_to_end(trained: Result, service: subprocess.Popen[bytes]) -> None:
     queries = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     predictions = trained.module.deployed(queries)

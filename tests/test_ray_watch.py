@@ -15,6 +15,7 @@ def test_a_service_that_is_wrong_for_good_is_given_up() -> None:
     assert sentence.startswith("the service on Ray has not been well for 0 s: the frontend is unhealthy; ")
 
 
+@pytest.mark.slow
 def test_a_service_that_ray_mends_is_not_given_up() -> None:
     started = time.monotonic()
     Watch(

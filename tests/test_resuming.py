@@ -16,12 +16,13 @@ from parmtrain.training import callbacks
 from parmtrain.training.checkpoints import AtomicCheckpoints
 from tests.small_runs import figures, small_run
 
+pytestmark = pytest.mark.slow
+
 
 def cut_off(*arguments: Any, **more: Any) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.slow
 def test_interrupted_and_resumed_equals_uninterrupted(
     finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,7 +49,6 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert (tmp_path / "first" / "logs" / "version_0" / "metrics.csv").exists()
 
 
-@pytest.mark.slow
 def test_interrupted_after_training_resumes_too(
     finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,7 +81,7 @@ def stopping_when_saving(monkeypatch: pytest.MonkeyPatch, name: str, write: int,
     monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", stopping)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_last_state_is_saved_also_when_no_epoch_is_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "SPARING", inf)  # on a slow machine, too, only the first and the last one are saved
     place = RunFolder(tmp_path / "whole")
@@ -97,7 +97,6 @@ def test_the_last_state_is_saved_also_when_no_epoch_is_better(tmp_path: Path, mo
     assert figures(small_run(place.path, *STEADY)) == figures(whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("write", [1, 2])
 def test_stopped_between_the_best_epoch_and_the_last_state(
     write: int, finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -112,7 +111,7 @@ def test_stopped_between_the_best_epoch_and_the_last_state(
     assert figures(small_run(tmp_path)) == figures(finished)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_training_that_a_callback_has_stopped_stays_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     early = (*STEADY, "callbacks=[early_stopping]", "callbacks.early_stopping.patience=2")
     whole = small_run(tmp_path / "whole", *early)
@@ -124,7 +123,6 @@ def test_a_training_that_a_callback_has_stopped_stays_stopped(tmp_path: Path, mo
     assert figures(small_run(tmp_path / "stopped", *early)) == figures(whole)
 
 
-@pytest.mark.slow
 def test_a_run_without_its_last_state_starts_over_and_says_so(
     finished: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

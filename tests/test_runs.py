@@ -15,6 +15,7 @@ from parmtrain.result import Result
 from parmtrain.tasks.digits import Digits
 from tests.formats import save_exported, save_state_dict, save_torchscript
 from tests.small_runs import figures, small_run
+from tests.tiers import thorough
 
 
 def test_a_run_writes_everything(finished: Result) -> None:
@@ -107,7 +108,9 @@ def test_fewer_queries_than_one_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["cifar10", "cifar100", "cats_vs_dogs", "mnist", "arrays"])
+@pytest.mark.parametrize(
+    "task", ["cifar10", "mnist", thorough("cifar100"), thorough("cats_vs_dogs"), thorough("arrays")]
+)
 def test_every_task_runs_on_its_own_format(task: str, data_root: Path, tmp_path: Path) -> None:
     validation = [] if task in ("cats_vs_dogs", "arrays") else ["task.source.validation=20"]
     overrides = [f"task={task}", f"data.root={data_root}", *validation, "trainer.max_epochs=1", "groups=20"]
@@ -132,7 +135,7 @@ def test_a_deployed_model_that_was_trained_is_kept_and_reused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".pt", ".ts", ".pt2"])
+@pytest.mark.parametrize("suffix", [".pt", thorough(".ts"), thorough(".pt2")])
 def test_a_deployed_model_from_a_file_gives_the_same_run(suffix: str, finished: Result, tmp_path: Path) -> None:
     network = finished.module.deployed.network
     assert isinstance(network, nn.Module)

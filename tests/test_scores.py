@@ -113,6 +113,7 @@ def test_the_default_answer_is_right_as_often_as_its_class_is_there() -> None:
     assert scores["degraded"]["accuracy"] == pytest.approx((queries.labels == most).double().mean().item())
 
 
+@pytest.mark.slow
 def test_arithmetic_is_counted_against_one_run_of_the_deployed_model() -> None:
     module, *_ = made_up(Linear(3, 2))
     costs = costs_of(module)

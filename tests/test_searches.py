@@ -22,6 +22,7 @@ from parmtrain.result import Result
 from parmtrain.runs import is_done
 from tests.small_runs import SHORT as SMALL
 from tests.test_command_line import parmtrain
+from tests.tiers import thorough
 
 SHORT = ("hydra.sweep.dir=search", "code=sum", "trainer.max_epochs=1", "deployed.fit.epochs=4")
 
@@ -49,7 +50,7 @@ def rows_in(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_search_names_the_best_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     ended = parmtrain(tmp_path, "-m", "hparams_search=one_k", "hydra.sweeper.n_trials=2", *SHORT)
     assert ended.returncode == 0, ended.stderr
@@ -69,6 +70,7 @@ def test_a_search_names_the_best_and_goes_on_where_it_stopped(tmp_path: Path) ->
     assert len(list(tmp_path.glob("search/*/metrics.json"))) == 3
 
 
+@pytest.mark.slow
 def test_only_the_same_run_on_the_same_data_is_done(finished: Result, tmp_path: Path) -> None:
     folder = copied(finished, tmp_path / "run")
     assert is_done(compose(*SMALL), folder)
@@ -100,6 +102,7 @@ def test_a_search_looks_at_validation_and_costs_alone(finished: Result) -> None:
     assert objectives(metrics | {"validation": None}, ["degraded"]) is None
 
 
+@pytest.mark.slow
 def test_runs_of_any_folder_are_gathered(finished: Result, tmp_path: Path) -> None:
     copied(finished, tmp_path / "0-sum")
     copied(finished, tmp_path / "deep" / "1-sum", groups=32, seed=1)
@@ -152,19 +155,22 @@ def test_values_that_are_no_numbers_have_a_panel_too(finished: Result, tmp_path:
     assert not (tmp_path / "none.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["hparams_search=one_k"], "hparams_search=one_k needs -m"),
+        thorough(["hparams_search=one_k"], "hparams_search=one_k needs -m"),
         (["-m", "optim.lr=interval(0.001,0.01)"], "an interval is for a search to choose from"),
         (["-m", "hparams_search=two"], "unknown hparams_search 'two'; choose from each_k, one_k"),
         (["-m", "hparams_search=one_k", "hydra.sweeper.trials=2"], "unknown key hydra.sweeper.trials"),
-        (["-m", "hparams_search=one_k", "objectives=[parity_bytes]"], "hydra.sweeper.direction must be minimize for"),
-        (
+        thorough(
+            ["-m", "hparams_search=one_k", "objectives=[parity_bytes]"], "hydra.sweeper.direction must be minimize for"
+        ),
+        thorough(
             ["-m", "hparams_search=each_k", "objectives=[degraded]"],
             "must be maximize for objectives=[degraded], got",
         ),
-        (["objectives=[accuracy]"], "objectives must be a list of degraded, extra_workers, "),
+        thorough(["objectives=[accuracy]"], "objectives must be a list of degraded, extra_workers, "),
     ],
 )
 def test_a_mistake_in_a_search_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
@@ -174,6 +180,7 @@ def test_a_mistake_in_a_search_is_one_sentence(arguments: list[str], sentence: s
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_sweeper_that_is_not_installed_is_named(tmp_path: Path) -> None:
     (tmp_path / "own" / "hparams_search").mkdir(parents=True)
     text = "# @package _global_\ndefaults:\n  - override /hydra/sweeper: ax\n"
@@ -190,7 +197,7 @@ def test_a_comparison_is_no_search(tmp_path: Path) -> None:
         planned_runs(["optim.lr=interval(0.1,0.2)"], tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_search_that_is_stopped_says_how_it_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "parmtrain", "-m", "hparams_search=one_k", "code=sum", "trainer.max_epochs=400"]
     process = subprocess.Popen(

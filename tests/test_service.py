@@ -135,6 +135,7 @@ def test_a_lone_query_is_reconstructed_without_partners() -> None:
     assert 0.5 <= answer.seconds < 2
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), rate=st.sampled_from([0.1, 0.5]))
 @settings(deadline=None, max_examples=25)
 def test_instances_that_die_hang_and_return_garbage_lose_no_query(seed: int, rate: float) -> None:
@@ -209,6 +210,7 @@ LIMITS = [
 ]
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10_000),
     service_of=st.sampled_from(SERVICES),

@@ -38,6 +38,7 @@ def test_delays_have_their_mean(draw: Any) -> None:
     assert draw(np.random.default_rng(0), 200_000).mean() == pytest.approx(2.0, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_simulation_of_one_queue_has_the_waiting_time_of_the_textbook() -> None:
     rate, mean = 5.0, 0.1
     simulation = Simulation(Frontend(uncoded(), [1]), ServiceTimes(exponential(mean), seed=1))
@@ -57,6 +58,7 @@ def test_the_same_seed_gives_the_same_simulation_and_killed_instances_lose_nothi
         assert sum(one.share(kind) for kind in Kind) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_coded_service_keeps_its_tail_where_slowness_is_rare() -> None:
     settings = SimulationSettings(queries=20_000, k=[2], slow=0.01, strategies=["equal", "coded"])
     equal, coded = (simulate(settings, strategy) for strategy in settings.chosen()[2])
@@ -74,6 +76,7 @@ def test_strategies_use_equal_resources() -> None:
         strategies(["coded"], 12, 5, 1)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_table_and_a_plot(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["queries=2000", "k=2,3", "strategies=none,coded", f"folder={tmp_path}"]
     assert main(given) == 0

@@ -79,6 +79,7 @@ def test_many_half_requests_stop_nobody_else(address: tuple[str, int]) -> None:
             assert answer.status == 200
 
 
+@pytest.mark.slow
 def test_a_server_that_was_busy_does_not_take_its_clients_for_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "HEADERS", SOON)
 

@@ -17,6 +17,7 @@ from parmtrain.errors import ConfigError, ParmtrainError
 from parmtrain.run_folder import RunFolder
 from parmtrain.tasks.speech import LogMagnitude, LogMel, SpecAugment, TimeShift
 from tests.small_runs import small_run
+from tests.tiers import thorough
 
 
 def test_the_papers_spectrogram_by_a_plain_loop() -> None:
@@ -63,7 +64,7 @@ def test_spec_augment_blots_each_spectrogram_out_by_itself() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("query", ["spectrogram", "waveform"])
-@pytest.mark.parametrize("code", ["sum", "stack", "linear"])
+@pytest.mark.parametrize("code", ["sum", thorough("stack"), thorough("linear")])
 def test_words_are_coded_as_spectrograms_or_as_waveforms(
     query: str, code: str, data_root: Path, tmp_path: Path
 ) -> None:
@@ -83,7 +84,7 @@ def test_words_are_coded_as_spectrograms_or_as_waveforms(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["speech_commands", "speech_commands_v2"])
+@pytest.mark.parametrize("task", ["speech_commands_v2", thorough("speech_commands")])
 def test_speech_commands_run_to_the_exported_bundle(task: str, data_root: Path, tmp_path: Path) -> None:
     overrides = (f"task={task}", f"data.root={data_root}", "model@deployed.model=lenet", "features=log_mel")
     metrics = small_run(tmp_path, *overrides, "trainer.max_epochs=1", "deployed.fit.epochs=1").metrics
@@ -99,9 +100,9 @@ def test_speech_commands_run_to_the_exported_bundle(task: str, data_root: Path, 
     ("spoil", "sentence"),
     [
         (lambda clip: clip.write_bytes(b""), "is damaged or not a WAV file"),
-        (lambda clip: clip.write_bytes(clip.read_bytes()[:3000]), "is truncated: it must hold 16000 samples"),
-        (lambda clip: (clip.parents[1] / "word").mkdir(), "must be the folder of one of task.classes"),
-        (
+        thorough(lambda clip: clip.write_bytes(clip.read_bytes()[:3000]), "is truncated: it must hold 16000 samples"),
+        thorough(lambda clip: (clip.parents[1] / "word").mkdir(), "must be the folder of one of task.classes"),
+        thorough(
             lambda clip: (clip.parents[1] / "testing_list.txt").write_text("bed/gone.wav"),
             "which is not a clip of one of task.classes",
         ),

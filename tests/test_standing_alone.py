@@ -17,6 +17,8 @@ from parmtrain.serving.front.served import read_served
 from parmtrain.serving.settings import ServeSettings
 from tests.small_runs import small_run
 
+pytestmark = pytest.mark.slow
+
 QUERIES = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -90,6 +92,7 @@ def test_codes_whose_coded_queries_the_deployed_model_runs_stand_alone_too(tmp_p
     assert torch.allclose(alone.reconstruct(QUERIES), beside.reconstruct(QUERIES), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_without_the_deployed_model_a_bundle_says_what_it_lacks(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,6 +24,8 @@ from parmtrain.result import Result
 from parmtrain.run_folder import RunFolder
 from tests.small_runs import figures, small_run
 
+pytestmark = pytest.mark.slow
+
 KIB, GROWTH = 1024, 2.5
 
 
@@ -56,7 +58,6 @@ needs_a_disk = pytest.mark.skipif(not can_mount(), reason="only root may mount a
 
 
 @needs_a_disk
-@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize("full", ["run", "cache", "temporary files"])
 def test_a_full_disk_is_named_and_once_there_is_space_the_same_command_goes_on(
@@ -130,7 +131,6 @@ def test_a_damaged_array_is_set_aside_and_made_anew(
     assert torch.equal(kept, numbers)
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_deployed_model_in_the_cache_is_trained_anew(
@@ -183,7 +183,6 @@ def when_there(folder: Path, pattern: str, process: subprocess.Popen[str]) -> No
         time.sleep(0.005)
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_figures(finished: Result, tmp_path: Path) -> None:
 
@@ -206,7 +205,6 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_figures(finish
         assert metrics[key] == wanted[key], key
 
 
-@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])  # Ctrl-C: see the others
 def test_every_signal_that_stops_says_how_to_go_on(number: int, status: int, tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from parmtrain.training.coded_groups import CodedGroups
 from tests.formats import save_exported, save_torchscript
 from tests.small_runs import small_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(tmp_path: Path) -> None:
     network = tmp_path / "f.pt2"
     save_exported(MLP([1, 8, 8], 10), network)
@@ -45,7 +46,6 @@ def test_what_two_processes_cannot_share(overrides: tuple[str, ...], sentence: s
         small_run(tmp_path / "run", "trainer=ddp", *overrides)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [("averaging=ema", "averaging.decay=0.9"), ("parity.channels_last=true",), ("trainer.precision=bf16-mixed",)],
@@ -59,7 +59,6 @@ def test_ways_to_train(overrides: tuple[str, ...], finished: Result, tmp_path: P
     assert ours == pytest.approx(finished.metrics["degraded"]["accuracy"], abs=0.05)
 
 
-@pytest.mark.slow
 def test_callbacks_of_the_configuration_are_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stop_at_once = "+callbacks.early_stopping.stopping_threshold=0.0"
     named = "callbacks=[early_stopping,learning_rate,model_summary]"
@@ -72,14 +71,12 @@ def test_callbacks_of_the_configuration_are_heard(tmp_path: Path, capsys: pytest
     assert "parity_models" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_metrics_of_the_configuration_are_scored(tmp_path: Path) -> None:
     degraded = small_run(tmp_path, "metrics=[top2]", "trainer.max_epochs=1").metrics["degraded"]
     assert degraded["accuracy"] < degraded["top2"] < degraded["top5"]
     assert sum(degraded["top2_by_position"]) / 2 == pytest.approx(degraded["top2"])
 
 
-@pytest.mark.slow
 def test_validating_every_second_epoch(tmp_path: Path) -> None:
     metrics = small_run(tmp_path, "+trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4").metrics
     assert metrics["training"]["epochs"] == 4
@@ -116,7 +113,6 @@ def share_found(predictions: torch.Tensor, others: torch.Tensor) -> float:
     return (distances.min(dim=1).values < 1e-4).float().mean().item()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["query", "unaugmented"])
 def test_the_teacher_sees_what_the_encoder_saw_or_the_unaugmented_image(
     teacher: str, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

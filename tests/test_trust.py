@@ -36,6 +36,7 @@ def heard(promised: float, risk: float, count: int, seed: int, length: float = 1
     return alarm
 
 
+@pytest.mark.slow
 def test_there_is_no_alarm_while_the_promise_holds() -> None:
     alarms = [heard(0.98, 0.02, 5000, seed, length=50_000) for seed in range(40)]
     assert sum(alarm.raised is not None for alarm in alarms) <= 40 * 5000 / 50_000 + 3 * 2
@@ -126,6 +127,7 @@ def test_groups_with_fewer_queries_are_not_audited() -> None:
     assert frontend.counts["groups"] == 10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("promised", LADDER)
 def test_ordinary_disagreement_makes_nobody_give_up(promised: float) -> None:
     given_up = 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from parmtrain.errors import ConfigError
 from parmtrain.flops import MOST_WEIGHTS, flops, widest
 from tests.small_runs import small_run
+from tests.tiers import thorough
 
 WEIGHTS = np.random.default_rng(0).standard_normal((64, 10)).astype(np.float32)
 
@@ -28,12 +29,14 @@ def one_query(folder: Path, code: str, cache: Path, *more: str) -> int:
     return flops(module.parity_models[0], module.encode(torch.zeros(1, 2, 1, 8, 8))[:, 0])
 
 
-@pytest.mark.parametrize("code", ["lowres", "backup", "sum"])
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["lowres", thorough("backup"), thorough("sum")])
 def test_flops_that_are_stated_are_the_budget(code: str, tmp_path: Path) -> None:
     used = one_query(tmp_path / "run", code, tmp_path, "deployed.flops=2e5")
     assert 0.9 * 2e5 <= used <= 2e5
 
 
+@pytest.mark.thorough
 def test_flops_that_cannot_be_counted_are_estimated_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = tmp_path / "cache"
     with caplog.at_level("INFO"):
@@ -46,6 +49,7 @@ def test_flops_that_cannot_be_counted_are_estimated_once(tmp_path: Path, caplog:
     assert 0.9 * 150_000 <= one_query(tmp_path / "second", "sum", cache) <= 150_000
 
 
+@pytest.mark.thorough
 def test_a_budget_without_end_has_no_endless_student() -> None:
     network = widest(lambda width: nn.Linear(4096, round(1024 * width)), (4096,), 1e15, "the budget")
     assert 0.9 * MOST_WEIGHTS < sum(weight.numel() for weight in network.parameters()) <= MOST_WEIGHTS

@@ -17,6 +17,8 @@ from parmtrain.evaluate import main as evaluate_main
 from parmtrain.metrics.functional import agree
 from tests.small_runs import small_run
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"train": 60, "val": 20, "test": 20}
 
 
@@ -62,6 +64,7 @@ def test_a_run_is_scored_by_agreement(
     assert "A_o" not in table
 
 
+@pytest.mark.thorough
 def test_the_agreement_is_that_of_the_exported_bundle(root: Path, network: nn.Module) -> None:
     agreement = train(root, network, "code=lowres").metrics["degraded"]["agreement"]
     queries = torch.from_numpy(np.load(root / "test_queries.npy")).float() / 255

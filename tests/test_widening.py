@@ -52,6 +52,7 @@ def unlike(parameters: list[Tensor]) -> None:
         parameter.data -= 0.1 * parameter.grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 def test_outputs_are_copies_that_gradients_tell_apart(
     build: Callable[..., nn.Module], kind: str, tmp_path: Path
@@ -68,6 +69,7 @@ def test_outputs_are_copies_that_gradients_tell_apart(
     assert not torch.allclose(first, second, atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [MLP, LeNet, ConvNet, resnet18])
 def test_inputs_are_stacked_where_the_program_lets_them(build: type[nn.Module], tmp_path: Path) -> None:
     made, groups = network(build, ".ts", tmp_path), torch.rand(4, 2, *QUERY)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 
 from omegaconf import OmegaConf
 from rich.text import Text
@@ -13,6 +12,7 @@ from parmtrain.commands.table import COMMANDS, overview, run
 from parmtrain.config.comments import groups, keys_of, lines_about, options_of, sentence
 from parmtrain.config.folder import config_folder, require_folder
 from parmtrain.errors import ConfigError
+from parmtrain.mistakes import did_you_mean
 
 SHOWN = 12  # lines of YAML files about one key
 
@@ -72,7 +72,7 @@ def explained(key: str, overrides: Sequence[str] = (), config_dir: str | None = 
 def _option(group: str, option: str, config_dir: str | None) -> Iterator[str]:
     there = options_of(group, config_dir)
     if option not in there:
-        raise ConfigError([f"{group}={option}: must be one of {', '.join(there)}"])
+        raise ConfigError([f"{group}={option}: must be one of {', '.join(there)}{did_you_mean(option, there)}"])
     yield f"{group}={option}, in {there[option]}:"
     yield from there[option].read_text(encoding="utf-8").splitlines()
 
@@ -87,8 +87,8 @@ def _key(key: str, overrides: Sequence[str], config_dir: str | None) -> Iterator
     lines = lines_about(key, config_dir)
     if value is missing and not lines:
         every = [one.key for path in [config_folder() / "config.yaml"] for one in keys_of(path)]
-        near = get_close_matches(key, [*every, *groups(config_dir)], 1)
-        raise ConfigError([f"{key}: no key of a run has this name{f'; did you mean {near[0]}?' if near else ''}"])
+        meant = did_you_mean(key, [*every, *groups(config_dir)])
+        raise ConfigError([f"{key}: no key of a run has this name{meant}"])
     if value is not missing:
         shown = OmegaConf.to_yaml(value).rstrip() if OmegaConf.is_config(value) else _plain(value)
         yield f"{key}:{chr(10) if chr(10) in shown else ' '}{shown}"

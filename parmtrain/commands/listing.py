@@ -11,6 +11,7 @@ from parmtrain.command import Terminal, ending_quietly, exit_status
 from parmtrain.config.comments import groups, options_of, sentence
 from parmtrain.config.folder import require_folder
 from parmtrain.errors import ConfigError
+from parmtrain.mistakes import did_you_mean
 
 IRREGULAR = {"losses": "loss"}
 
@@ -65,7 +66,8 @@ def group_named(name: str, known: Sequence[str]) -> str:
     group = IRREGULAR.get(name, name)
     group = group if group in known else group.removesuffix("s")
     if group not in known:
-        raise ConfigError([f"{name}: must be a group of options, one of {', '.join(known)}"])
+        meant = did_you_mean(name, [*known, *IRREGULAR])
+        raise ConfigError([f"{name}: must be a group of options, one of {', '.join(known)}{meant}"])
     return group
 
 

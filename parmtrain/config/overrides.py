@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 from parmtrain.bounds import twice
 from parmtrain.config import sources
 from parmtrain.errors import ConfigError, reason_of
+from parmtrain.mistakes import did_you_mean, wrong_kind
 
 SWEEPER = "hydra/sweeper/"  # a part of Hydra that comes in packages of its own
 MEANT = {"folder": "hydra.run.dir"}  # where spelling is no guide
@@ -32,7 +32,7 @@ def override_faults(overrides: Sequence[str], config_dir: str | Path | None = No
         >>> for fault in override_faults(["k=two", "optim.rl=1", "optim=sun"]):
         ...     print(fault)
         optim=sun: unknown optim 'sun'; choose from adam, adamw, sgd
-        k=two: Value 'two' of type 'str' could not be converted to Integer
+        k=two: must be a whole number, got two
         optim.rl=1: unknown key optim.rl; did you mean optim.lr?
     """
     faults: list[str] = []
@@ -140,14 +140,13 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
         return "code.model must be given with codes that run a student, such as lowres and backup, and with no other"
     cause = fault.__cause__
     if isinstance(cause, ValidationError):
-        return reason_of(cause)
+        return wrong_kind(cause)
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         key = cause.full_key or key  # of a value in braces, the key that is unknown
         if key in MEANT:
             return f"unknown key {key}; did you mean {MEANT[key]}?"
         known = [other for other in _keys(OmegaConf.to_container(composed)) if not key.startswith(f"{other}.")]
-        close = get_close_matches(key, known, n=1)
-        return f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
+        return f"unknown key {key}{did_you_mean(key, known)}"
     empty = _empty_above(key, composed)
     first = f"{empty} is not set; choose one of {', '.join(choices(empty.rpartition('.')[2]))} first" if empty else ""
     return first or reason_of(fault)
@@ -157,7 +156,8 @@ def _missing(file: str, group: str, others: Sequence[str] | None, choices: Calla
     """Return a sentence about a YAML file that Hydra does not find."""
     if file.startswith(SWEEPER):
         return f"{file} is not installed: pip install 'parmtrain[sweep]'"
-    return f"unknown {group} '{file.rpartition('/')[2]}'; choose from {', '.join(others or choices(group))}"
+    name, known = file.rpartition("/")[2], others or choices(group)
+    return f"unknown {group} '{name}'; choose from {', '.join(known)}{did_you_mean(name, known)}"
 
 
 def _empty_above(key: str, composed: DictConfig) -> str | None:

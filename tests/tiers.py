@@ -1,0 +1,10 @@
+"""Rows of a parametrized test that only the thorough tier runs."""
+
+from typing import Any
+
+import pytest
+
+
+def thorough(*values: Any, **named: Any) -> Any:
+    """Return a row for ``pytest.mark.parametrize`` whose like another row already shows in the default suite."""
+    return pytest.param(*values, marks=pytest.mark.thorough, **named)
