@@ -69,11 +69,11 @@ def nobody_reads() -> bool:
 
 
 class Terminal(Console):
-    """Standard output for tables, which are 190 characters wide where it is no terminal."""
+    """Standard output for tables, which are 190 characters wide where it is no terminal and COLUMNS does not say."""
 
     def __init__(self, wide: bool = False) -> None:
         super().__init__()
-        if wide and not self.is_terminal:
+        if wide and not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = 190
 
     def on_broken_pipe(self) -> None:

@@ -57,9 +57,11 @@ def progress(steps: Iterable[T], title: str, total: int | None = None) -> Iterat
 
 
 def _with_lines(steps: Iterable[T], lines: "Lines") -> Iterator[T]:
-    for done, step in enumerate(steps):
-        lines.tell(done)
+    done = 0
+    for done, step in enumerate(steps, start=1):
+        lines.tell(done - 1)
         yield step
+    lines.end(done)
 
 
 class Lines:
@@ -75,6 +77,7 @@ class Lines:
         self.title, self.total, self.before = title, total, before
         self.begun = time.monotonic()
         self.due = self.begun + FIRST
+        self.told = False
 
     def tell(self, done: float, more: str = "") -> None:
         """Print a line if one is due.
@@ -86,9 +89,17 @@ class Lines:
         now = time.monotonic()
         if now < self.due:
             return
-        self.due = now + EVERY
-        with suppress(OSError):  # the terminal may be gone
-            print(self.line(done, now - self.begun, more), file=sys.stderr, flush=True)
+        self.due, self.told = now + EVERY, True
+        _print(self.line(done, now - self.begun, more))
+
+    def end(self, done: float) -> None:
+        """Print how much was done in which time, if a line was printed before.
+
+        Args:
+            done: Number of steps that are done.
+        """
+        if self.told:
+            _print(f"{self.title}: {done:g} in {_time(time.monotonic() - self.begun)}")
 
     def line(self, done: float, seconds: float, more: str = "") -> str:
         """Return a line.
@@ -104,6 +115,11 @@ class Lines:
         if self.total and done > self.before:
             text += f", about {_time(seconds * (self.total - done) / (done - self.before))} to go"
         return f"{text}; {more}" if more else text
+
+
+def _print(line: str) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        print(line, file=sys.stderr, flush=True)
 
 
 def _time(seconds: float) -> str:

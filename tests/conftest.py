@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 os.environ.setdefault("WANDB_SILENT", "true")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count thorough tests among the slow ones."""
+    for item in items:
+        if item.get_closest_marker("thorough"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep deployed models and predictions in a cache that the tests share, apart from the user's own."""

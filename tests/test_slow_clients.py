@@ -4,6 +4,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import pytest
@@ -77,6 +78,25 @@ def test_many_half_requests_stop_nobody_else(address: tuple[str, int]) -> None:
             stack.enter_context(closing(connected(address))).sendall(HALF)
         with urllib.request.urlopen(f"http://127.0.0.1:{address[1]}/v2/health/ready", timeout=20) as answer:
             assert answer.status == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [b"", b"GET /v2/health/live HTTP/1.1\r\nHo"], ids=["nothing", "half of the headers"])
+def test_a_request_that_is_on_its_way_as_the_server_stops_is_answered(sent: bytes) -> None:
+    stopping = ExitStack()
+    url = stopping.enter_context(serving(application([Route("/v2/health/live", lambda _: Response("yes"))])))
+    with closing(connected(("127.0.0.1", int(url.rpartition(":")[2])))) as client:
+        client.sendall(sent)
+        time.sleep(SOON)  # until the server has the connection
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(stopping.close)
+            time.sleep(SOON)
+            client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"[len(sent) :])
+            answer = client.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in answer
+            assert client.recv(100) == b""
+            stopped.result()
 
 
 @pytest.mark.slow

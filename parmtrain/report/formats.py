@@ -80,8 +80,9 @@ def formats_table(rows: Sequence[Exported], measure: str) -> Table:
     table = Table(title="formats")
     for column in ("format", f"{measure} A_d", "agreement", "largest difference", "parity model", "bundle"):
         table.add_column(column, justify="left" if column == "format" else "right")
-    for column in ("one parity query", "one query of F", ""):
-        table.add_column(column, justify="right" if column else "left")
+    for column in ("one parity query", "one query of F"):
+        table.add_column(column, justify="right")
+    table.add_column("note")
     for row in rows:
         table.add_row(
             row.format,

@@ -63,3 +63,8 @@ class EpochLines(Callback):
         done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
         found = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/degraded")}
         self._lines.tell(round(done, 1), " ".join(f"{name} {float(value):.4f}" for name, value in found.items()))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print a last line after others."""
+        if self._lines is not None and trainer.is_global_zero:
+            self._lines.end(trainer.current_epoch)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import parent_process
 from pathlib import Path
 
 SUBREAPER, DEATH_SIGNAL = 36, 1  # of prctl
@@ -20,8 +21,11 @@ def _prctl(option: int, value: int) -> None:
 
 
 def stop_with_parent() -> None:
-    """Have this process asked to stop (SIGTERM) when its parent ends, however that ends."""
+    """Have this process asked to stop (SIGTERM) when the one that started it ends, or has ended, however that ends."""
     _prctl(DEATH_SIGNAL, signal.SIGTERM)
+    parent = parent_process()
+    if parent is not None and not parent.is_alive():  # before the first line
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _parents() -> dict[int, tuple[int, str]]:

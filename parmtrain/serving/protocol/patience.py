@@ -6,12 +6,14 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADERS = 10.0  # seconds from a connection, or from the first byte of a later request, to the end of its headers
+LAST = 1.0  # the same for a connection whose request has begun, or may have been sent already, as the server stops
 
 
 class PatientProtocol(HttpToolsProtocol):
     """HTTP/1.1 whose clients must send the headers of a request in time; uvicorn waits for them without end."""
 
     _late: asyncio.TimerHandle | None = None
+    _stopping = False
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first request of a connection."""
@@ -38,10 +40,21 @@ class PatientProtocol(HttpToolsProtocol):
         """Wait no more."""
         self._came()
         super().on_headers_complete()
+        if self._stopping and self.cycle is not None:
+            self.cycle.keep_alive = False
 
-    def _wait(self) -> None:
+    def shutdown(self) -> None:
+        """Stop after the request that is on its way, also the first of a new connection, at which uvicorn hangs up."""
         if self._late is None:
-            self._late = self.loop.call_later(HEADERS, self._hang_up)
+            super().shutdown()
+            return
+        self._stopping = True
+        self._came()
+        self._wait(LAST)
+
+    def _wait(self, seconds: float | None = None) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(HEADERS if seconds is None else seconds, self._hang_up)
 
     def _came(self) -> None:
         if self._late is not None:
