@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from parmtrain.__main__ import main
+from parmtrain.command import Terminal
 from parmtrain.commands.completing import SHELLS, candidates
 from parmtrain.commands.explaining import explained
 from parmtrain.commands.setting_names import setting_names
@@ -212,3 +213,10 @@ def test_a_simulation_without_simpy_says_what_to_install(monkeypatch: Any, tmp_p
     monkeypatch.setitem(sys.modules, "simpy", None)
     assert main(["simulate", "queries=100"]) == 1
     assert "simulations need simpy: pip install 'parmtrain[simulate]'" in capsys.readouterr().err
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_columns_say_or_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert Terminal(wide=True).width == 60
+    monkeypatch.delenv("COLUMNS")
+    assert Terminal(wide=True).width == 190

@@ -64,7 +64,8 @@ def test_times_are_those_of_people(seconds: float, text: str) -> None:
 def test_a_training_says_how_far_it_is(at_once: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small_run(tmp_path / "told")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training, epochs: ")]
-    assert lines[-1].startswith("training, epochs: 3 of 3 (100 %)")
-    assert re.search(r"about \d+ s to go; val/degraded_accuracy 0\.\d{4}$", lines[-1])
+    assert lines[-2].startswith("training, epochs: 3 of 3 (100 %)")
+    assert re.search(r"about \d+ s to go; val/degraded_accuracy 0\.\d{4}$", lines[-2])
+    assert re.fullmatch(r"training, epochs: 3 in \d+ s", lines[-1])
     small_run(tmp_path / "silent", "progress=false")
     assert "training, epochs" not in capsys.readouterr().err
