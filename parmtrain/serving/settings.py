@@ -10,6 +10,7 @@ from parmtrain.serving.frontend.acceptance import Below
 from parmtrain.serving.frontend.limits import Limits
 from parmtrain.settings import require_valid, setting
 
+REPLACED = ("unused", "uncoded")  # servers that run another deployed model than the bundle is for
 UNUSUAL = ("uncoded", "refuse", "coded")  # what happens to queries out of the range of training
 LAST_PORT = 65535
 TRACING = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
@@ -56,6 +57,11 @@ class ServeSettings(Limits):
     unusual: str = setting(
         "uncoded",
         "queries out of the range of training, which could spoil reconstructions of others: uncoded | refuse | coded",
+    )
+    replaced: str = setting(
+        "unused",
+        "with a fleet, servers that state another deployed model than the bundle is for: unused | uncoded: used, and "
+        "nothing is encoded until all run its own",
     )
     accept: float | None = setting(
         None,
@@ -114,6 +120,8 @@ class ServeSettings(Limits):
             yield f"gpus must be a fraction of one or a whole number, got {self.gpus:g}"
         if self.unusual not in UNUSUAL:
             yield f"unusual must be {', '.join(UNUSUAL[:-1])} or {UNUSUAL[-1]}, got {self.unusual}"
+        if self.replaced not in REPLACED:
+            yield f"replaced must be {' or '.join(REPLACED)}, got {self.replaced}"
         yield from self._faults_of_acceptance()
         if not self.host:
             yield "host must be an address, got an empty one"
@@ -144,6 +152,8 @@ class ServeSettings(Limits):
         for name in ("grpc_port", "token_file", "tls_certificate", "traces", "keep", "follow"):
             if given := getattr(self, name):
                 yield f"{name} needs fleet=…, got {given}"
+        if self.replaced == "uncoded":
+            yield "replaced=uncoded needs fleet=…"
 
     def _faults_before_a_fleet(self) -> Iterator[str]:
         for name, default in (("replicas", 2), ("parity_replicas", None), ("cpus", 0.0), ("gpus", 0.0)):

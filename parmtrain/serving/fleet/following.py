@@ -25,6 +25,7 @@ class Fleet:
         service: The service; its frontend has the instances that the file names now.
         made: Makes an instance of an endpoint and a pool.
         listed: What the file names now.
+        left: Told of each endpoint that is not listed any more.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Fleet:
         service: Service,
         made: Callable[[int, Endpoint], Instance],
         listed: list[tuple[int, Endpoint]],
+        left: Callable[[Endpoint], None] = lambda _: None,
     ) -> None:
         self.path, self.read, self.service, self.made = Path(path).expanduser(), read, service, made
+        self.left = left
         self._known: tuple[int, int] | None = None  # it may have changed since it was listed
         self._numbers = dict(enumerate(listed))
 
@@ -67,6 +70,7 @@ class Fleet:
             else:
                 log.info("%s leaves the fleet", one[1])
                 self.service.remove(number)
+                self.left(one[1])
                 del self._numbers[number]
         for pool, endpoint in wanted:
             log.info("%s joins the fleet", endpoint)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from parmtrain.serving.fleet.endpoints import Endpoint
+from parmtrain.serving.fleet.replaced import Replaced
 from parmtrain.serving.protocol.dataplane import FINGERPRINT
 from parmtrain.serving.protocol.open_inference import Message
 from parmtrain.serving.protocol.tensors import TYPES
@@ -61,6 +62,7 @@ class RemoteInstance:
         most: Queries that it is given at a time, at most.
         fingerprints: What its model may be, if its server states it, as parmtrain's do; empty for anything. Whoever
             gives these may change them.
+        replaced: Is told if its server states another model, which is then used nevertheless; by default it is not.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class RemoteInstance:
         shape: tuple[int, ...],
         most: int = 1,
         fingerprints: Collection[str] = (),
+        replaced: Replaced | None = None,
     ) -> None:
         self._transport, self.endpoint, self._shape, self._most = transport, endpoint, shape, most
-        self._fingerprints = fingerprints
+        self._fingerprints, self._replaced = fingerprints, replaced
         self._running: asyncio.Task[Any] | None = None
         self._input, self._output, self._type = "", "", np.dtype("<f4")
         self._said, self._failures = "", 0
@@ -119,6 +122,8 @@ class RemoteInstance:
             self._running.cancel()
         if self._failures > 1:  # ready, and yet it fails
             await asyncio.sleep(min(FIRST * 2 ** min(self._failures, MOST_DOUBLED), LONGEST))
+        if self._replaced is not None:
+            self._replaced.hear(self.endpoint, None)  # it is not used until it is ready
         wait = FIRST
         told: set[str] = set()  # of a server with two addresses, errors may alternate
         while True:
@@ -143,9 +148,13 @@ class RemoteInstance:
             return named(fault)
 
     def _another(self, about: Mapping[str, Any]) -> str | None:
-        """Return that a server runs another model than it must, if it states one."""
+        """Return that a server runs another model than it must, if it states one and may not."""
         own, stated = self._fingerprints, about.get(FINGERPRINT)
-        if stated is None or stated in own or not own:
+        another = stated is not None and bool(own) and stated not in own
+        if self._replaced is not None:
+            self._replaced.hear(self.endpoint, str(stated) if another else None)
+            return None
+        if not another:
             return None
         wanted = " or ".join(f"{one[:SHOWN]}…" for one in own)
         return f"it must run the model of this bundle, {wanted}, but it runs {str(stated)[:SHOWN]}…"

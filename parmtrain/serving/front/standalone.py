@@ -19,12 +19,14 @@ from starlette.applications import Starlette
 
 from parmtrain.adaptation.pairs import PairFolder
 from parmtrain.bundle.examples import located
+from parmtrain.codes.scheme import DEPLOYED
 from parmtrain.command import log_to_terminal
 from parmtrain.errors import ConfigError
 from parmtrain.serving.fleet.connections import Connections
 from parmtrain.serving.fleet.endpoints import Endpoint, pool_names
 from parmtrain.serving.fleet.following import Fleet, read_share
 from parmtrain.serving.fleet.remote import RemoteInstance
+from parmtrain.serving.fleet.replaced import Replaced
 from parmtrain.serving.front.front import Dialect, Front, routes_of, warm_up
 from parmtrain.serving.front.served import Served, read_served
 from parmtrain.serving.front.status import Status
@@ -112,14 +114,18 @@ def front_application(
         async with AsyncExitStack() as stack:
             connections = await stack.enter_async_context(Connections(longest))
 
+            replaced = Replaced(service.hold)
+
             def made(pool: int, endpoint: Endpoint) -> RemoteInstance:
-                own = version.fingerprints[pool]
-                return RemoteInstance(connections.to(endpoint), endpoint, shapes[pool], settings.batch_max, own)
+                own, link = version.fingerprints[pool], connections.to(endpoint)
+                told = replaced if settings.replaced == "uncoded" and pool == DEPLOYED else None
+                return RemoteInstance(link, endpoint, shapes[pool], settings.batch_max, own, told)
 
             service.instances += [made(pool, endpoint) for pool, endpoint in listed]
             service.await_instances()
             warm_up(served)
-            fleet = Fleet(settings.fleet or "", partial(read_share, settings, pools, number), service, made, listed)
+            read, left = partial(read_share, settings, pools, number), partial(replaced.hear, other=None)
+            fleet = Fleet(settings.fleet or "", read, service, made, listed, left)
             works = [fleet.follow(), watch.follow(), collecting_when_idle(lambda: frontend.waiting == 0)]
             if settings.follow:
                 works.append(Link(settings.bundle, partial(read_served, settings), version.take).follow())
@@ -217,6 +223,8 @@ def serve_alone(settings: ServeSettings) -> None:
     served.thresholds(settings)
     read_share(settings, pool_names(len(served.models)), 0)
     require_small_batches(settings, served)
+    if settings.replaced == "uncoded" and not served.scheme.systematic:
+        raise ConfigError(["replaced=uncoded needs a code whose queries F runs, too: this one encodes all of them"])
     with ExitStack() as stack:
         bound = stack.enter_context(taken(settings.host, settings.port, "port"))
         ports = [settings.metrics_port + number for number in range(settings.frontends)]

@@ -23,6 +23,7 @@ STYLE = (
 SHOWN = 12  # digits of a fingerprint
 WORDS = {
     "waiting": "Queries that wait for an answer.",
+    "not_encoded": "Why groups are not encoded: parity models are failing, wrong or unneeded, or F was replaced.",
     "version": "Number of the adapted version; none for a bundle as it was trained.",
     "parity_models": "Fingerprints of the parity models.",
     "promised_agreement": "Least agreement with F that reconstructions which are sent are to have.",
@@ -61,6 +62,7 @@ class Status:
             "waiting": frontend.waiting,
             "bundle": {} if self.bundle is None else _described(self.bundle()),
             "instances_up": dict(zip(self.pools, up, strict=True)),
+            "not_encoded": frontend.breaker.why,
             "counts": {str(name): count for name, count in frontend.counts.items()},
             "trust": {
                 "promised_agreement": None if alarm is None else alarm.promised,
@@ -104,7 +106,7 @@ def _described(bundle: Bundle) -> dict[str, Any]:
 
 def _page(state: dict[str, Any]) -> str:
     """Return a page of the state."""
-    about = {name: state[name] for name in ("ready", "waiting")} | {
+    about = {name: state[name] for name in ("ready", "waiting", "not_encoded")} | {
         f"{pool}_instances_up": count for pool, count in state["instances_up"].items()
     }
     parts = [_rows("State", about), _rows("Bundle", state["bundle"]), _rows("Trust", state["trust"])]

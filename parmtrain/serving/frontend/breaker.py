@@ -16,6 +16,7 @@ class Use(StrEnum):
     failing = "failing"  # half of the recent outputs were lost or malformed
     wrong = "wrong"  # hardly any reconstruction is accepted any more, so often do they disagree with F
     unneeded = "unneeded"  # too few queries were answered by them
+    replaced = "replaced"  # instances run another deployed model than parity models are for
 
 
 class Breaker:
@@ -46,6 +47,15 @@ class Breaker:
         self._well: deque[bool] = deque(maxlen=RECENT)
         self._groups = self._answered = 0
 
+    @property
+    def held(self) -> bool:
+        """Whether groups are not encoded until ``hold(False)``."""
+        return self.why is Use.replaced
+
+    def hold(self, held: bool) -> None:
+        """Have no group encoded, since instances run another deployed model; or go on."""
+        self.why, self._until = (Use.replaced, inf) if held else (None, -inf)
+
     def encodes(self, now: float) -> bool:
         """Return whether groups are encoded now."""
         if self.why is not None and now >= self._until:
@@ -75,6 +85,8 @@ class Breaker:
         self._open(now, Use.wrong)
 
     def _open(self, now: float, why: Use) -> None:
+        if self.held:
+            return
         self.why, self._until = why, now + self.limits.parity_rest
         self._well.clear()
         self._groups = self._answered = 0

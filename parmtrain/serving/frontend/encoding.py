@@ -1,7 +1,7 @@
 """When groups are encoded: as soon as they are full, or once it is known that it is needed."""
 
 from parmtrain.serving.frontend.events import Action, Group, Query
-from parmtrain.serving.frontend.failures import Failures, spoiled
+from parmtrain.serving.frontend.failures import Failures, drop_coded, spoiled
 from parmtrain.serving.frontend.grouping import Grouping
 from parmtrain.serving.frontend.limits import Parity
 from parmtrain.serving.frontend.parts import Parts
@@ -40,6 +40,22 @@ class Encoding:
         else:
             self._encode(now, group)
         return []
+
+    def hold(self, now: float, held: bool) -> list[Action]:
+        """Encode nothing while instances run another deployed model than parity models are for, or go on.
+
+        What came before is never decoded together with what comes after: groups that take queries are closed, and
+        queries that wait are answered by the deployed model alone.
+        """
+        self.parts.breaker.hold(True)
+        actions = [action for group in self.grouping.opened for action in self.close(now, group)]
+        for query in list(self.parts.waiting):
+            query.asked = query.judged = True  # as if it had been decoded in vain
+            query.guess, query.group.coded, query.group.lazy = None, False, False
+            drop_coded(query.group)
+            actions += self.failures.given_up(query.group)
+        self.parts.breaker.hold(held)
+        return actions
 
     def _waits(self, full: bool) -> bool:
         """Return whether a group is to be encoded only once that is known to be needed."""

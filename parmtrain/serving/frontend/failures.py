@@ -38,7 +38,7 @@ class Failures:
             else:
                 job.group.deaths += 1
             if spoiled(job.group, self.parts.limits):
-                _drop_coded(job.group)
+                drop_coded(job.group)
             actions += self.failed(now, job)
         return actions
 
@@ -78,7 +78,7 @@ def _reason(query: Query) -> Reason:
     return Reason.decoding if query.judged else Reason.attempts
 
 
-def _drop_coded(group: Group) -> None:
+def drop_coded(group: Group) -> None:
     """Drop the coded queries of a group that no instance runs yet."""
     for job in [job for job in group.jobs if job.query is None and not job.running]:
         job.dropped = True

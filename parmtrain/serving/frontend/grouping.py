@@ -44,6 +44,11 @@ class Grouping:
             self._open[tenant] = self._new(tenant)
         return self._open[tenant]
 
+    @property
+    def opened(self) -> list[Group]:
+        """The groups that take queries."""
+        return list(self._open.values())
+
     def apart(self) -> Group:
         """Return a new group for one query that is not encoded."""
         group = self._new("")

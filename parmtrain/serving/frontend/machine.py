@@ -176,7 +176,7 @@ class Frontend:
             if not query.answered:
                 actions.append(self._waiting.answer(query, Kind.deployed, output))
             if query.guess is not None:
-                actions.append(Compare(group, query.position, query.guess, output))
+                actions += [] if self.breaker.held else [Compare(group, query.position, query.guess, output)]
                 query.guess = None
         actions += self._reconstruction.of_group(now, group) + self._reconstruction.audit(group)
         return actions + self._failures.given_up(group)

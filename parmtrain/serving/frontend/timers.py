@@ -27,6 +27,10 @@ class Deadlines:
         """Remember a query."""
         heappush(self._heap, (at, query.number, query))
 
+    def __iter__(self) -> Iterator[Query]:
+        """Yield the queries that are not answered, in any order."""
+        return (query for _, _, query in self._heap if not query.answered)
+
     def due(self, now: float) -> Iterator[Query]:
         """Yield the queries whose time has come, and forget them."""
         while self._heap and (self._heap[0][2].answered or self._heap[0][0] <= now):

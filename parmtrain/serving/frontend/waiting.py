@@ -35,6 +35,10 @@ class Waiting:
     def __len__(self) -> int:
         return self._count
 
+    def __iter__(self) -> Iterator[Query]:
+        """Yield the queries that wait, in any order."""
+        return iter(self._deadlines)
+
     def require_room(self, wait: float, count: int = 1) -> None:
         """Raise ``Overloaded`` if there is no room for further queries.
 

@@ -138,6 +138,11 @@ class Service:
         if number in self._restarts:
             self._restarts.pop(number).cancel()
 
+    def hold(self, held: bool) -> None:
+        """Encode and decode nothing, since instances run another deployed model; or go on."""
+        now = self.clock()
+        self._do(now, "held", self.frontend.encoding.hold(now, held))
+
     def close(self) -> None:
         """Give up everything that still runs."""
         for task in self._tasks:
@@ -209,7 +214,7 @@ class Service:
             return
         length = self.outputs if jobs[0].pool == DEPLOYED else self.width
         outputs = well_formed(output, len(jobs), length)
-        if self.kept is not None and jobs[0].pool == DEPLOYED:
+        if self.kept is not None and jobs[0].pool == DEPLOYED and not self.frontend.breaker.held:
             self.kept.take(queries, outputs)
         now = self.clock()
         self.tracer.returned(now, jobs, failed=False)

@@ -81,6 +81,8 @@ class _State(Collector):
         yield GaugeMetricFamily(
             "parmtrain_loop_pause_seconds", "Longest pause of the event loop in the last minute.", self.loop.longest
         )
+        encoding = float(frontend.breaker.why is None)
+        yield GaugeMetricFamily("parmtrain_encoding", "0 while no group is encoded; /status says why.", encoding)
         yield from self._trust()
         for name, about in COUNTS.items():
             yield CounterMetricFamily(f"parmtrain_{name}", about, frontend.counts[name])
