@@ -31,6 +31,11 @@ class Arguments(argparse.ArgumentParser):
         """Take ``--config-dir``, a folder that holds something of the user's own."""
         self.add_argument("--config-dir", help=f"a folder with {holds}")
 
+    def add_settings(self, help: str) -> None:
+        """Take ``key=value`` arguments, none or more."""
+        # Without a default, argparse names them among what is missing.
+        self.add_argument("settings", metavar="key=value", nargs="*", default=[], help=help)
+
     def read(self, given: Sequence[str] | None) -> argparse.Namespace:
         """Return arguments, between which options may stand; None for those of the process."""
         return self.parse_intermixed_args(given)

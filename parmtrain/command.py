@@ -69,11 +69,11 @@ def nobody_reads() -> bool:
 
 
 class Terminal(Console):
-    """Standard output for tables, which are 190 characters wide where it is no terminal and COLUMNS does not say."""
+    """Standard output for tables, which are 190 characters wide unless they go to a terminal or ``COLUMNS`` is set."""
 
     def __init__(self, wide: bool = False) -> None:
         super().__init__()
-        if wide and not self.is_terminal and "COLUMNS" not in os.environ:
+        if wide and not self.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
             self.width = 190
 
     def on_broken_pipe(self) -> None:

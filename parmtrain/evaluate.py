@@ -76,12 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Score the bundle that the command line names and print one table; return the exit status."""
     parser = Arguments("evaluate", "Score an exported bundle again.", example="runs/mine data.root=/data")
     parser.add_argument("folder", metavar="RUN_FOLDER", help="folder that a run wrote")
-    parser.add_argument(
-        "settings",
-        metavar="key=value",
-        nargs="*",
-        default=[],
-        help="data.root=…, the folder of the data, and deployed.path=…, the file of the deployed model, if they moved; "
+    parser.add_settings(
+        "data.root=…, the folder of the data, and deployed.path=…, the file of the deployed model, if they moved; "
         "progress=false says nothing on the way",
     )
     parser.add_argument("--data-root", help="the same as data.root=…")

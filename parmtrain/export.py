@@ -165,12 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
         example="runs/mine formats=onnx,onnx_int8",
     )
     parser.add_argument("folder", metavar="RUN", help="folder that a run wrote")
-    parser.add_argument(
-        "settings",
-        metavar="key=value",
-        nargs="*",
-        default=[],
-        help=f"formats={','.join(FORMATS)}, by default; data.root=…, the folder of the data, if it has moved; "
+    parser.add_settings(
+        f"formats={','.join(FORMATS)}, by default; data.root=…, the folder of the data, if it has moved; "
         "deployed.path=…, the file of the deployed model, if it has moved; progress=false says nothing on the way",
     )
     parser.add_config_dir("YAML files of your own formats")

@@ -6,8 +6,9 @@ from difflib import get_close_matches
 
 from parmtrain.errors import reason_of
 
-KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}  # as OmegaConf calls them
-_OF_A_KIND = re.compile(r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)")
+TYPES = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}  # as OmegaConf calls them
+SHOWN = 100  # letters of a wrong value
+_OF_TYPE = re.compile(r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)", re.DOTALL)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -16,20 +17,29 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     Example:
         >>> print("unknown key prot" + did_you_mean("prot", ["host", "port"]))
         unknown key prot; did you mean port?
-        >>> did_you_mean("temperature", ["host", "port"])
-        ''
+        >>> did_you_mean("temperature", ["host", "port"]), did_you_mean("port", ["host", "port"])
+        ('', '')
     """
-    near = get_close_matches(word, list(known), 1)
+    words = list(known)
+    near = [] if word in words else get_close_matches(word, words, 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def wrong_kind(fault: Exception) -> str:
-    """Return OmegaConf's complaint about the kind of a value as what it must be, and others as they are.
+def wrong_type(fault: Exception) -> str:
+    """Return what a value must be, for OmegaConf's complaint about its type; another complaint as it is.
 
     Example:
-        >>> wrong_kind(ValueError("Value 'two' of type 'str' could not be converted to Integer"))
-        'must be a whole number, got two'
+        >>> wrong_type(ValueError("Value 'two' of type 'str' could not be converted to Integer"))
+        'must be an integer, got two'
+        >>> wrong_type(ValueError("field 'k' is not Optional"))
+        'must have a value, got null'
     """
-    reason = reason_of(fault)
-    found = _OF_A_KIND.match(reason)
-    return f"must be {KINDS[found[2]]}, got {found[1]}" if found and found[2] in KINDS else reason
+    text, each = str(fault), str(getattr(fault, "full_key", "")).endswith("]")
+    found = _OF_TYPE.match(text)
+    if found and found[2] in TYPES:
+        return f"{'each value ' if each else ''}must be {TYPES[found[2]]}, got {found[1][:SHOWN]}"
+    if " is not Optional" in text:
+        return "must have a value, got null"
+    if " is not a ListConfig" in text:
+        return "must be a list, such as [1,2]"
+    return reason_of(fault)

@@ -58,9 +58,10 @@ def progress(steps: Iterable[T], title: str, total: int | None = None) -> Iterat
 
 def _with_lines(steps: Iterable[T], lines: "Lines") -> Iterator[T]:
     done = 0
-    for done, step in enumerate(steps, start=1):
-        lines.tell(done - 1)
+    for step in steps:
+        lines.tell(done)
         yield step
+        done += 1
     lines.end(done)
 
 
@@ -99,7 +100,19 @@ class Lines:
             done: Number of steps that are done.
         """
         if self.told:
-            _print(f"{self.title}: {done:g} in {_time(time.monotonic() - self.begun)}")
+            _print(self.last(done, time.monotonic() - self.begun))
+
+    def last(self, done: float, seconds: float) -> str:
+        """Return the last line.
+
+        Example:
+            >>> Lines("scoring", 40).last(40, 15.0), Lines("epochs", 60, before=50).last(60, 15.0)
+            ('scoring: 40 of 40 in 15 s', 'epochs: 10 in 15 s, 60 of 60 in all')
+        """
+        every = f"{_number(done)} of {_number(self.total)}" if self.total else _number(done)
+        if self.before:
+            return f"{self.title}: {_number(done - self.before)} in {_time(seconds)}, {every} in all"
+        return f"{self.title}: {every} in {_time(seconds)}"
 
     def line(self, done: float, seconds: float, more: str = "") -> str:
         """Return a line.
@@ -108,13 +121,18 @@ class Lines:
             >>> Lines("scoring", 40).line(10, 5.0), Lines("scoring", None).line(10, 5.0)
             ('scoring: 10 of 40 (25 %), 5 s so far, about 15 s to go', 'scoring: 10, 5 s so far')
         """
-        text = f"{self.title}: {done:g}"
+        text = f"{self.title}: {_number(done)}"
         if self.total:
-            text += f" of {self.total:g} ({100 * done / self.total:.0f} %)"
+            text += f" of {_number(self.total)} ({100 * done / self.total:.0f} %)"
         text += f", {_time(seconds)} so far"
         if self.total and done > self.before:
             text += f", about {_time(seconds * (self.total - done) / (done - self.before))} to go"
         return f"{text}; {more}" if more else text
+
+
+def _number(count: float) -> str:
+    """Return a count, also a million, as its digits."""
+    return f"{count:.15g}"
 
 
 def _print(line: str) -> None:

@@ -10,7 +10,7 @@ from yaml import YAMLError
 
 from parmtrain.bounds import Bounds
 from parmtrain.errors import ConfigError
-from parmtrain.mistakes import did_you_mean, wrong_kind
+from parmtrain.mistakes import did_you_mean, wrong_type
 
 S = TypeVar("S")
 WIDTH = 18
@@ -76,7 +76,7 @@ def read_settings(kind: type[S], arguments: Sequence[str]) -> S:
         try:
             config[key] = _value(hints[key], key, text)
         except OmegaConfBaseException as fault:
-            faults.append(f"{argument}: {wrong_kind(fault)}")
+            faults.append(f"{argument}: {wrong_type(fault)}")
     if faults:
         raise ConfigError(faults)
     made: S = OmegaConf.to_object(config)  # type: ignore[assignment]

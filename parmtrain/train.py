@@ -72,6 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
             if raised_in(fault, "optuna"):
                 raise ConfigError([f"the search has no result: {reason_of(fault)}"]) from fault
             raise _explained(fault, overrides, config_dir) from fault
+        finally:
+            HydraConfig.instance().cfg = None  # whoever calls this from Python is on no command line afterwards
 
     return exit_status(work) or max(statuses, default=DONE)
 

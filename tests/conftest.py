@@ -37,6 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["PARMTRAIN_CACHE"] = str(folder)
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("COLUMNS", None)  # which pytest's workers have, and tables would keep to
     yield folder
     del os.environ["PARMTRAIN_CACHE"]
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -99,10 +98,7 @@ def test_a_terminal_shows_what_is_left_out_and_variants_are_told_apart(tmp_path:
     lines = [f"variant,{names}", f"loss=kl,{line}", f"loss=mse,{line}", f",{line.partition('{')[0][:-1]}"]
     (tmp_path / "t.csv").write_text("\n\n".join(lines), encoding="utf-8-sig")  # as Excel does
     command = [sys.executable, "-m", "parmtrain.advise", "results=t.csv", "queries=200", "folder=there"]
-    environment = {**os.environ, "COLUMNS": "190"}  # pytest's own workers have a narrower one
-    ended = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=environment
-    )
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ended.stderr == "left out, since the table has no scheme: sum k=2 r=1\n"
     assert "sum loss=kl k=2 r=1" in ended.stdout
     assert "sum loss=mse k=2 r=1" in ended.stdout

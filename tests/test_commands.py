@@ -6,11 +6,13 @@ import sys
 from contextlib import suppress
 from dataclasses import fields
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from parmtrain import serve
 from parmtrain.__main__ import main
 from parmtrain.command import Terminal
 from parmtrain.commands.completing import SHELLS, candidates
@@ -218,5 +220,16 @@ def test_a_simulation_without_simpy_says_what_to_install(monkeypatch: Any, tmp_p
 def test_a_table_in_a_pipe_is_as_wide_as_columns_say_or_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert Terminal(wide=True).width == 60
-    monkeypatch.delenv("COLUMNS")
-    assert Terminal(wide=True).width == 190
+    for nothing in ("", "wide"):
+        monkeypatch.setenv("COLUMNS", nothing)
+        assert Terminal(wide=True).width == 190
+
+
+def test_serve_asks_for_ray_once_its_settings_are_right(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "ray" else find_spec(name))
+    for given, said in (([], "bundle must be the folder of a run"), (["bundle=x"], "without fleet=… needs Ray")):
+        assert serve.main(given) == 1
+        assert said in capsys.readouterr().err
+    assert serve.main(["--help"]) == 0

@@ -145,7 +145,7 @@ def test_a_run_that_fails_leaves_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["k=two"], "k=two: must be a whole number, got two"),
+        (["k=two"], "k=two: must be an integer, got two"),
         (["kk=2,3"], "kk=2: unknown key kk; did you mean k?"),
         (["code=concat", "k=70,80"], "code=concat with k=70 needs images of 7×10 pixels or more, got 8×8"),
         (["code=sum", "groups=0"], "groups must be an integer of 1 or more, got 0"),

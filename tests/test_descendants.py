@@ -59,7 +59,6 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell of a parent that ends")
 def test_a_process_whose_parent_has_ended_before_its_first_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "orphan.py"
     path.write_text(ORPHAN)

@@ -82,7 +82,7 @@ def test_codes_on_a_search_path_are_no_faults(tmp_path: Path) -> None:
     (folder / "mine.yaml").write_text("_target_: parmtrain.codes.Sum\nk: ${k}\n")
     search = f"hydra.searchpath=['file://{tmp_path}']"
     (fault,) = override_faults(["code=mine", search, "k=two"])
-    assert fault.startswith("k=two: must be a whole number, got two")
+    assert fault.startswith("k=two: must be an integer, got two")
 
 
 def test_every_fault_has_the_key_that_it_is_about(tmp_path: Path) -> None:

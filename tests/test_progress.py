@@ -32,13 +32,13 @@ def test_a_log_gets_a_line_every_few_seconds(
         "adding: 0 of 3 (0 %)",
         "adding: 1 of 3 (33 %)",
         "adding: 2 of 3 (67 %)",
-        "adding: 3 in 0 s",
+        "adding: 3 of 3 in 0 s",
     ]
     monkeypatch.setattr(telling, "EVERY", 100.0)
     assert len(list(progress(range(1000), "adding"))) == 1000
     first, last = capsys.readouterr().err.splitlines()
     assert first.startswith("adding: 0 of 1000 (0 %)")
-    assert last == "adding: 1000 in 0 s"
+    assert last == "adding: 1000 of 1000 in 0 s"
 
 
 def test_what_is_short_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,12 +60,12 @@ def test_times_are_those_of_people(seconds: float, text: str) -> None:
     assert Lines("training", None).line(3, seconds).endswith(text)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_training_says_how_far_it_is(at_once: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small_run(tmp_path / "told")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training, epochs: ")]
     assert lines[-2].startswith("training, epochs: 3 of 3 (100 %)")
     assert re.search(r"about \d+ s to go; val/degraded_accuracy 0\.\d{4}$", lines[-2])
-    assert re.fullmatch(r"training, epochs: 3 in \d+ s", lines[-1])
+    assert re.fullmatch(r"training, epochs: 3 of 3 in \d+ s", lines[-1])
     small_run(tmp_path / "silent", "progress=false")
     assert "training, epochs" not in capsys.readouterr().err

@@ -1,11 +1,12 @@
 """Clients that are slow, stop half-way or speak another protocol cost themselves their answer, and nobody else."""
 
+import asyncio
 import socket
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from parmtrain.serving.instances.runner import Runner
 from parmtrain.serving.protocol import http, patience
 from parmtrain.serving.protocol.dataplane import DataPlane
 from parmtrain.serving.protocol.http import Protocol, application
-from parmtrain.serving.protocol.listening import allow_connections
+from parmtrain.serving.protocol.listening import allow_connections, server, taken
 from tests.servers import serving
 
 SOON, MANY = 0.3, 1500
@@ -80,23 +81,83 @@ def test_many_half_requests_stop_nobody_else(address: tuple[str, int]) -> None:
             assert answer.status == 200
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("sent", [b"", b"GET /v2/health/live HTTP/1.1\r\nHo"], ids=["nothing", "half of the headers"])
-def test_a_request_that_is_on_its_way_as_the_server_stops_is_answered(sent: bytes) -> None:
-    stopping = ExitStack()
-    url = stopping.enter_context(serving(application([Route("/v2/health/live", lambda _: Response("yes"))])))
-    with closing(connected(("127.0.0.1", int(url.rpartition(":")[2])))) as client:
+WHOLE = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@contextmanager
+def stopping() -> Iterator[tuple[tuple[str, int], Callable[[], None]]]:
+    """Serve a route that takes a while; yield its address and what asks the server to stop, which is to end."""
+
+    async def slow(request: Request) -> Response:
+        await asyncio.sleep(2 * SOON)
+        return Response("yes")
+
+    with taken("127.0.0.1", 0, "port") as bound:
+        made = server(application([Route("/slow", slow)]))
+        thread = threading.Thread(target=made.run, args=([bound],), daemon=True)
+        thread.start()
+        address = "127.0.0.1", bound.getsockname()[1]
+        assert answered(address, WHOLE)
+        yield address, lambda: setattr(made, "should_exit", True)
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def answered(address: tuple[str, int], sent: bytes) -> bytes:
+    with closing(connected(address)) as client:
         client.sendall(sent)
-        time.sleep(SOON)  # until the server has the connection
-        with ThreadPoolExecutor(1) as pool:
-            stopped = pool.submit(stopping.close)
-            time.sleep(SOON)
-            client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"[len(sent) :])
-            answer = client.recv(1000)
-            assert answer.startswith(b"HTTP/1.1 200")
-            assert b"connection: close" in answer
-            assert client.recv(100) == b""
-            stopped.result()
+        return client.recv(1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "sent"),
+    [
+        (b"", b""),
+        (b"", WHOLE[:10]),
+        (WHOLE, b""),  # a connection that was kept
+        (WHOLE, WHOLE[:10]),
+    ],
+    ids=["nothing", "half of the headers", "an earlier request", "half of a later one"],
+)
+def test_a_request_that_is_on_its_way_as_the_server_stops_is_answered(
+    before: bytes, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "LAST", 15.0)
+    with stopping() as (address, stop), closing(connected(address)) as client:
+        client.sendall(before)
+        assert not before or client.recv(1000).endswith(b"yes")
+        client.sendall(sent)
+        time.sleep(SOON)  # until the server has it
+        stop()
+        time.sleep(2 * SOON)  # until the server has been told
+        client.sendall(WHOLE[len(sent) :])
+        answer = client.recv(1000)
+        assert answer.endswith(b"yes")
+        assert b"connection: close" in answer
+        assert client.recv(100) == b""
+
+
+@pytest.mark.slow
+def test_half_of_a_further_request_does_not_end_the_one_that_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LAST", 0.1)
+    monkeypatch.setattr(patience, "HEADERS", 0.1)
+    with stopping() as (address, stop), closing(connected(address)) as client:
+        client.sendall(WHOLE + WHOLE[:10])
+        time.sleep(SOON)
+        stop()
+        assert client.recv(1000).endswith(b"yes")
+
+
+@pytest.mark.slow
+def test_a_connection_that_sends_nothing_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LAST", SOON)
+    with stopping() as (address, stop), closing(connected(address)) as client:
+        time.sleep(SOON)
+        stop()
+        began = time.monotonic()
+        assert client.recv(100) == b""
+        assert time.monotonic() - began < 8  # HEADERS has 10
 
 
 @pytest.mark.slow

@@ -6,5 +6,5 @@ import pytest
 
 
 def thorough(*values: Any, **named: Any) -> Any:
-    """Return a row for ``pytest.mark.parametrize`` whose like another row already shows in the default suite."""
+    """Return a row for ``pytest.mark.parametrize`` that is thorough, since the default suite has another one."""
     return pytest.param(*values, marks=pytest.mark.thorough, **named)

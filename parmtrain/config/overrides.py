@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 from parmtrain.bounds import twice
 from parmtrain.config import sources
 from parmtrain.errors import ConfigError, reason_of
-from parmtrain.mistakes import did_you_mean, wrong_kind
+from parmtrain.mistakes import did_you_mean, wrong_type
 
 SWEEPER = "hydra/sweeper/"  # a part of Hydra that comes in packages of its own
 MEANT = {"folder": "hydra.run.dir"}  # where spelling is no guide
@@ -32,7 +32,7 @@ def override_faults(overrides: Sequence[str], config_dir: str | Path | None = No
         >>> for fault in override_faults(["k=two", "optim.rl=1", "optim=sun"]):
         ...     print(fault)
         optim=sun: unknown optim 'sun'; choose from adam, adamw, sgd
-        k=two: must be a whole number, got two
+        k=two: must be an integer, got two
         optim.rl=1: unknown key optim.rl; did you mean optim.lr?
     """
     faults: list[str] = []
@@ -140,7 +140,7 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
         return "code.model must be given with codes that run a student, such as lowres and backup, and with no other"
     cause = fault.__cause__
     if isinstance(cause, ValidationError):
-        return wrong_kind(cause)
+        return wrong_type(cause)
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         key = cause.full_key or key  # of a value in braces, the key that is unknown
         if key in MEANT:

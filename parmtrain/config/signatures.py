@@ -3,7 +3,6 @@
 import inspect
 import json
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from parmtrain.config.faults import Fault
 from parmtrain.config.targets import target_fault
+from parmtrain.mistakes import did_you_mean
 from parmtrain.validation import first_wrong
 
 MANY = 12
@@ -40,9 +40,9 @@ def misnamed(cfg: DictConfig) -> Iterator[Fault]:
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         for name in given.keys() - parameters.keys():
             if not takes_all:
-                close = get_close_matches(name, parameters, n=1) or list(parameters)[:MANY]
-                key = f"{path}.{name}"
-                yield Fault(key, f"{key} must be an argument of {target}; choose from {', '.join(close)}")
+                key, some = f"{path}.{name}", ", ".join(list(parameters)[:MANY])
+                meant = did_you_mean(name, parameters)
+                yield Fault(key, f"{key} must be an argument of {target}; choose from {some}{meant}")
         hints = _hints(callee)
         for name, value in given.items():
             wrong = _wrong(hints.get(name, Any), value)

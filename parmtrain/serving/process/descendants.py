@@ -21,10 +21,10 @@ def _prctl(option: int, value: int) -> None:
 
 
 def stop_with_parent() -> None:
-    """Have this process asked to stop (SIGTERM) when the one that started it ends, or has ended, however that ends."""
+    """Have this process asked to stop (SIGTERM) if the one that started it has ended and, on Linux, when it ends."""
     _prctl(DEATH_SIGNAL, signal.SIGTERM)
     parent = parent_process()
-    if parent is not None and not parent.is_alive():  # before the first line
+    if parent is not None and not parent.is_alive():  # before it could be told
         os.kill(os.getpid(), signal.SIGTERM)
 
 

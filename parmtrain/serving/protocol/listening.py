@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from parmtrain.errors import ConfigError, reason_of
-from parmtrain.serving.protocol.patience import PatientProtocol
+from parmtrain.serving.protocol.patience import STOPPING, PatientProtocol
 
 BACKLOG = 2048
 CONNECTIONS = 8192  # further ones get status 503
@@ -95,10 +95,19 @@ def server(app: Any, certificate: Certificate | None = None, **more: Any) -> uvi
         server_header=False,
         **more,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
-class _Main(uvicorn.Server):
+class _Server(uvicorn.Server):
+    """A server whose connections know that it stops, those too that are made only then."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing more, and wait for what is in flight."""
+        setattr(self.server_state, STOPPING, True)
+        await super().shutdown(sockets)
+
+
+class _Main(_Server):
     """A server that tells somebody as it is asked to stop, and as it has stopped."""
 
     told: Callable[[], None]
@@ -117,7 +126,7 @@ class _Main(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-class _Beside(uvicorn.Server):
+class _Beside(_Server):
     """A server that leaves signals to another one."""
 
     def capture_signals(self) -> Any:
