@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from rich.console import Console
 
 from parmtrain.arguments import VERSION
-from parmtrain.errors import Interrupted, ParmtrainError
+from parmtrain.errors import Interrupted, ParmtrainError, interruptions
 from parmtrain.files import FULL, existing
 from parmtrain.progress import showing
 from parmtrain.settings import help_of, read_settings, require_valid
@@ -94,7 +94,8 @@ def exit_status(work: Callable[[], None], stopped: str = "") -> int:
     """
     with stopping_signals() as received:
         try:
-            work()
+            with interruptions():
+                work()
         except Interrupted as stop:
             say(stopped or str(stop))
             return _stopped_by(received)

@@ -7,6 +7,8 @@ message; a traceback means a bug in parmtrain itself.
 import os
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -78,6 +80,34 @@ class StorageError(ParmtrainError):
 
 class ServiceError(ParmtrainError):
     """A service that was started has died."""
+
+
+@contextmanager
+def interruptions() -> Iterator[None]:
+    """Have an error that an interruption has caused in a block, as in a file that was being closed, count as one.
+
+    Example:
+        >>> try:
+        ...     with interruptions():
+        ...         try:
+        ...             raise KeyboardInterrupt
+        ...         finally:
+        ...             raise OSError("Bad file descriptor")
+        ... except KeyboardInterrupt:
+        ...     print("stopped")
+        stopped
+    """
+    try:
+        yield
+    except ParmtrainError:
+        raise
+    except Exception as fault:
+        before = fault.__context__
+        while before is not None and not isinstance(before, KeyboardInterrupt):
+            before = before.__context__
+        if before is None:
+            raise
+        raise KeyboardInterrupt from fault
 
 
 def raised_in(fault: BaseException, package: str) -> bool:

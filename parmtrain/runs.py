@@ -16,7 +16,7 @@ from parmtrain.config.identity import AFTERWARDS, identity
 from parmtrain.config.logger import started_logger
 from parmtrain.config.resuming import resuming
 from parmtrain.config.schema import resolved_yaml
-from parmtrain.errors import ConfigError, Interrupted
+from parmtrain.errors import ConfigError, Interrupted, interruptions
 from parmtrain.files import naming_full_disks, write_text
 from parmtrain.inputs import as_folder
 from parmtrain.parity_training import train
@@ -77,7 +77,7 @@ def _run(cfg: DictConfig, place: RunFolder, deployed: Network | None, data: Any)
     work.require_intact()
     begin(cfg, place)
     try:
-        with started_logger(cfg, place) as logger:
+        with interruptions(), started_logger(cfg, place) as logger:
             trained = train(work, place, logger)
             trusted = work.calibrate(trained.module, trained.module.code.independent, trained.device)
             scores = work.evaluate(trained.module, trained.device, trusted=trusted)

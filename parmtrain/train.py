@@ -21,7 +21,15 @@ from parmtrain.config.overrides import override_faults, require_once
 from parmtrain.config.schema import register
 from parmtrain.config.searching import search_faults
 from parmtrain.config.sources import all_for_hydra, quoted
-from parmtrain.errors import ConfigError, Interrupted, ParmtrainError, StorageError, raised_in, reason_of
+from parmtrain.errors import (
+    ConfigError,
+    Interrupted,
+    ParmtrainError,
+    StorageError,
+    interruptions,
+    raised_in,
+    reason_of,
+)
 from parmtrain.run_folder import RunFolder
 
 
@@ -41,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     def job(cfg: DictConfig) -> float | tuple[float, ...] | None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            return _run_and_show(cfg, folder)
+            with interruptions():
+                return _run_and_show(cfg, folder)
         except Interrupted as stop:
             say(f"{stop}\nresume with: {_command_to_resume(stop.checkpoint, folder)}")
             raise KeyboardInterrupt from stop

@@ -1,5 +1,7 @@
 """A run that stops early keeps a checkpoint from which the same training goes on, and no other."""
 
+import errno
+import os
 import shutil
 from math import inf
 from pathlib import Path
@@ -23,8 +25,9 @@ def cut_off(*arguments: Any, **more: Any) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("broken", [False, True], ids=["", "while a file was being closed"])
 def test_interrupted_and_resumed_equals_uninterrupted(
-    finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broken: bool, finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from parmtrain.training import losses
 
@@ -34,7 +37,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         nonlocal calls
         calls += 1
         if calls == 20:  # in the second epoch
-            raise KeyboardInterrupt
+            try:
+                raise KeyboardInterrupt
+            finally:
+                if broken:
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return true_loss(groups)
 
     monkeypatch.setattr(losses, "kl", cut_off_later)

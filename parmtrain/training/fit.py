@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from parmtrain.errors import Interrupted, TrainingError, raised_in, reason_of
+from parmtrain.errors import Interrupted, TrainingError, interruptions, raised_in, reason_of
 from parmtrain.training.callbacks import Checkpoints
 
 EXPECTED = (
@@ -41,7 +41,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataM
     """
     last = next(one for one in trainer.checkpoint_callbacks if isinstance(one, Checkpoints)).last
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), interruptions():
             _expect_warnings()
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except (SystemExit, KeyboardInterrupt) as stop:  # Lightning turns Ctrl-C into an exit
