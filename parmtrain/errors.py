@@ -130,6 +130,8 @@ def reason_of(fault: BaseException) -> str:
     Example:
         >>> reason_of(ValueError("\ntoo small\nand more")), reason_of(KeyError())
         ('too small', 'KeyError')
+        >>> reason_of(RuntimeError("Error downloading a.gz:\nTried https://a, got:\nHTTP Error 404: Not Found"))
+        'Error downloading a.gz: Tried https://a, got: HTTP Error 404: Not Found'
         >>> reason_of(FileNotFoundError(2, "No such file or directory", "fleet.yaml"))
         "No such file or directory: 'fleet.yaml'"
         >>> reason_of(RuntimeError("It failed.\nTraceback of TorchScript (most recent …):\nRuntimeError: wrong shapes"))
@@ -138,4 +140,6 @@ def reason_of(fault: BaseException) -> str:
     text = _NUMBER.sub("", _COLOUR.sub("", str(fault)))
     inner = _INNERMOST.findall(text) if _TORCHSCRIPT in text else []
     lines = inner[-1:] or [line.strip() for line in text.splitlines() if line.strip()]
+    while len(lines) > 1 and lines[0].endswith(":"):  # the reason is in the next line
+        lines[:2] = [f"{lines[0]} {lines[1]}"]
     return lines[0][:200] if lines else type(fault).__name__

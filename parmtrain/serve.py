@@ -77,7 +77,9 @@ def _asked(given: list[str]) -> tuple[type[Any], str, Callable[[Any], None]]:
 
 
 def _require_ray(settings: ServeSettings) -> None:
-    raise ConfigError(["serving without fleet=… needs Ray: pip install 'parmtrain[ray]'"])
+    raise ConfigError(
+        ["serving needs fleet=…, a file that names your servers, or Ray to start them: pip install 'parmtrain[ray]'"]
+    )
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def test_serve_asks_for_ray_once_its_settings_are_right(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "ray" else find_spec(name))
-    for given, said in (([], "bundle must be the folder of a run"), (["bundle=x"], "without fleet=… needs Ray")):
+    for given, said in (([], "bundle must be the folder of a run"), (["bundle=x"], "or Ray to start them")):
         assert serve.main(given) == 1
         assert said in capsys.readouterr().err
     assert serve.main(["--help"]) == 0

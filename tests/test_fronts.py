@@ -133,10 +133,12 @@ def test_two_fronts_before_instances_of_the_command(finished: Result, tmp_path: 
         front.send_signal(signal.SIGTERM)
         assert front.wait(60) == 0
         assert not children(front.pid)
-        for stop in (signal.SIGTERM, signal.SIGINT):
+        for stop, times in ((signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)):
             with command(bundle, *settings) as single:
                 wait_for(f"{urls[4]}/v2/health/ready")
-                single.send_signal(stop)
+                for _ in range(times):
+                    single.send_signal(stop)
+                    time.sleep(0.02)
                 assert single.stdout is not None
                 said = single.stdout.read()
                 assert single.wait(60) in (0, 128 + stop)

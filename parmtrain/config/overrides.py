@@ -18,7 +18,11 @@ from parmtrain.errors import ConfigError, reason_of
 from parmtrain.mistakes import did_you_mean, wrong_type
 
 SWEEPER = "hydra/sweeper/"  # a part of Hydra that comes in packages of its own
-MEANT = {"folder": "hydra.run.dir"}  # where spelling is no guide
+MEANT = {  # where spelling is no guide
+    "folder": "hydra.run.dir",
+    "epochs": "trainer.max_epochs",
+    "batch_size": "groups",
+}
 
 
 def override_faults(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
@@ -146,7 +150,12 @@ def _reason(override: str, fault: Exception, composed: DictConfig, choices: Call
         if key in MEANT:
             return f"unknown key {key}; did you mean {MEANT[key]}?"
         known = [other for other in _keys(OmegaConf.to_container(composed)) if not key.startswith(f"{other}.")]
-        return f"unknown key {key}{did_you_mean(key, known)}"
+        below = [other for other in known if other.rpartition(".")[2] == key]
+        return (
+            f"unknown key {key}; did you mean {min(below, key=len)}?"
+            if below
+            else f"unknown key {key}{did_you_mean(key, known)}"
+        )
     empty = _empty_above(key, composed)
     first = f"{empty} is not set; choose one of {', '.join(choices(empty.rpartition('.')[2]))} first" if empty else ""
     return first or reason_of(fault)

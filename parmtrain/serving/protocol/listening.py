@@ -1,6 +1,7 @@
 """Listen on ports that nobody else listens on, with uvicorn."""
 
 import asyncio
+import logging
 import resource
 import socket
 import ssl
@@ -100,6 +101,12 @@ def server(app: Any, certificate: Certificate | None = None, **more: Any) -> uvi
 
 class _Server(uvicorn.Server):
     """A server whose connections know that it stops, those too that are made only then."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Stop; if asked again, end at once, where what is cut off is no error to tell of."""
+        if self.should_exit:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing more, and wait for what is in flight."""
